@@ -1,0 +1,228 @@
+package streams
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"unsafe"
+)
+
+// Kind is what an entry means.
+type Kind uint8
+
+const (
+	// KindMessage is a hub message for an audience.
+	KindMessage Kind = 1
+	// KindControl changes memberships: Verb says how, Named says which groups, the
+	// audience (connections, users) says whose.
+	KindControl Kind = 2
+	// KindClose closes the connections of its audience. Its body is the reason.
+	KindClose Kind = 3
+	// KindReply is for one connection: the handshake's answer where the answer must
+	// travel through the log, or a completion.
+	KindReply Kind = 4
+	// KindResult is a client's result for the node that waits for it.
+	KindResult Kind = 5
+	// KindMoved says that Owner now serves the connection of the audience; whoever
+	// served it before drops it.
+	KindMoved Kind = 6
+	// KindDone is for nodes: an executed call whose connection has moved meanwhile.
+	KindDone Kind = 7
+	// KindGen says that the log has a new generation (Owner holds it).
+	KindGen Kind = 8
+)
+
+// Flags refine a kind.
+type Flags uint8
+
+const (
+	// FlagAll: the audience is every connection of the hub.
+	FlagAll Flags = 1 << iota
+	// FlagHandshake: a reply that is the handshake's answer; Protocol and Version hold.
+	FlagHandshake
+	// FlagFinal: nothing follows this reply, the connection is over (a refused handshake).
+	FlagFinal
+	// FlagReconnect: a close that allows the client to reconnect.
+	FlagReconnect
+	// FlagEnded: a close that only tells that the connection has ended already; its
+	// client is sent nothing more.
+	FlagEnded
+	// FlagLost: a gen entry that says that the log's tail was lost (Named[0] holds the
+	// newest position that is left).
+	FlagLost
+)
+
+// Verb says what a control entry does.
+type Verb uint8
+
+const (
+	// VerbJoin adds the audience to the named groups.
+	VerbJoin Verb = 1
+	// VerbLeave removes the audience from the named groups.
+	VerbLeave Verb = 2
+	// VerbLeaveAll removes the audience from every group.
+	VerbLeaveAll Verb = 3
+)
+
+// Entry is one entry of a hub's log. Its audience is the union of Groups, Users
+// and Connections (or everybody, with FlagAll), without Excluded.
+type Entry struct {
+	Kind  Kind
+	Flags Flags
+	// Verb holds for KindControl.
+	Verb Verb
+	// Protocol and Version hold with FlagHandshake: numbers of the hub protocol, opaque here.
+	Protocol, Version uint8
+
+	Groups, Users, Connections []string
+	// Excluded are connection IDs that the entry is not for.
+	Excluded []string
+	// Named are the groups of a control entry.
+	Named []string
+	// Owner holds for KindMoved and KindGen.
+	Owner string
+
+	// Body is opaque: for KindMessage and KindReply a complete JSON hub message.
+	Body []byte
+}
+
+// EntryFormat is the version of the entry's encoding, its first byte.
+const EntryFormat = 1
+
+// Limits of an entry.
+const (
+	// MaxEntryBytes limits an encoded entry: 1 MiB of body and 256 KiB of audience.
+	MaxEntryBytes = 1<<20 + 256<<10
+	// MaxTargets limits each list of an audience.
+	MaxTargets = 1000
+	// MaxNameBytes limits the name of a group, user or connection.
+	MaxNameBytes = 256
+)
+
+// ErrEntry says that bytes are not an entry of a known format. Wrapped, with the reason.
+var ErrEntry = errors.New("malformed entry")
+
+// ErrEntryFormat says that an entry was written by a newer version.
+var ErrEntryFormat = errors.New("unknown entry format")
+
+// AppendEntry appends the encoding of e to dst.
+//
+//	format kind flags verb protocol version   one byte each
+//	header length                             uvarint, bytes from here to the body
+//	groups users connections excluded named   each: uvarint count, then (uvarint length, bytes)
+//	owner                                     uvarint length, bytes
+//	body                                      the rest
+func AppendEntry(dst []byte, e *Entry) []byte {
+	dst = append(dst, EntryFormat, byte(e.Kind), byte(e.Flags), byte(e.Verb), e.Protocol, e.Version)
+	lists := [...][]string{e.Groups, e.Users, e.Connections, e.Excluded, e.Named}
+	size := stringSize(e.Owner)
+	for _, list := range lists {
+		size += uvarintSize(uint64(len(list)))
+		for _, s := range list {
+			size += stringSize(s)
+		}
+	}
+	dst = binary.AppendUvarint(dst, uint64(size))
+	for _, list := range lists {
+		dst = binary.AppendUvarint(dst, uint64(len(list)))
+		for _, s := range list {
+			dst = appendString(dst, s)
+		}
+	}
+	dst = appendString(dst, e.Owner)
+	return append(dst, e.Body...)
+}
+
+func uvarintSize(n uint64) int {
+	size := 1
+	for n >= 0x80 {
+		n >>= 7
+		size++
+	}
+	return size
+}
+
+func stringSize(s string) int { return uvarintSize(uint64(len(s))) + len(s) }
+
+func appendString(dst []byte, s string) []byte {
+	dst = binary.AppendUvarint(dst, uint64(len(s)))
+	return append(dst, s...)
+}
+
+// DecodeEntry reads an encoded entry without copying: the strings and the body are
+// parts of data, and the body must not be written to. It returns ErrEntryFormat for
+// a format that this version does not know and ErrEntry for anything malformed.
+func DecodeEntry(data string) (Entry, error) {
+	if len(data) < 7 {
+		return Entry{}, fmt.Errorf("%w: %d bytes", ErrEntry, len(data))
+	}
+	if data[0] != EntryFormat {
+		return Entry{}, fmt.Errorf("%w: %d", ErrEntryFormat, data[0])
+	}
+	e := Entry{Kind: Kind(data[1]), Flags: Flags(data[2]), Verb: Verb(data[3]), Protocol: data[4], Version: data[5]}
+	r := headerReader{rest: data[6:]}
+	size := r.uvarint()
+	if r.failed || size > uint64(len(r.rest)) {
+		return Entry{}, fmt.Errorf("%w: header length", ErrEntry)
+	}
+	body := r.rest[size:]
+	r.rest = r.rest[:size]
+	e.Groups = r.list()
+	e.Users = r.list()
+	e.Connections = r.list()
+	e.Excluded = r.list()
+	e.Named = r.list()
+	e.Owner = r.string()
+	if r.failed || r.rest != "" {
+		return Entry{}, fmt.Errorf("%w: header", ErrEntry)
+	}
+	e.Body = unsafe.Slice(unsafe.StringData(body), len(body))
+	return e, nil
+}
+
+// headerReader reads the header's fields; after a failure every read gives nothing.
+type headerReader struct {
+	rest   string
+	failed bool
+}
+
+func (r *headerReader) uvarint() uint64 {
+	var n uint64
+	for i := 0; i < len(r.rest) && i < binary.MaxVarintLen64; i++ {
+		b := r.rest[i]
+		n |= uint64(b&0x7f) << (7 * i)
+		if b < 0x80 {
+			r.rest = r.rest[i+1:]
+			return n
+		}
+	}
+	r.failed, r.rest = true, ""
+	return 0
+}
+
+func (r *headerReader) string() string {
+	n := r.uvarint()
+	if n > uint64(len(r.rest)) {
+		r.failed, r.rest = true, ""
+		return ""
+	}
+	s := r.rest[:n]
+	r.rest = r.rest[n:]
+	return s
+}
+
+func (r *headerReader) list() []string {
+	n := r.uvarint()
+	if n == 0 {
+		return nil
+	}
+	if n > uint64(len(r.rest)) { // each string takes at least its length
+		r.failed, r.rest = true, ""
+		return nil
+	}
+	list := make([]string, n)
+	for i := range list {
+		list[i] = r.string()
+	}
+	return list
+}

@@ -1,0 +1,86 @@
+package streams
+
+// Transport is the kind of transport that a connection's first GET chose.
+type Transport string
+
+// The transports, as negotiate names them. TransportNone: nothing but a POST came yet.
+const (
+	TransportNone             Transport = ""
+	TransportWebSockets       Transport = "WebSockets"
+	TransportServerSentEvents Transport = "ServerSentEvents"
+	TransportLongPolling      Transport = "LongPolling"
+)
+
+// State is where a connection is in its life.
+type State string
+
+// The states, in their order.
+const (
+	// StateNew: created, no handshake yet.
+	StateNew State = "new"
+	// StateOpen: the handshake is done.
+	StateOpen State = "open"
+	// StateClosing: its close entry is appended; it is still sent what comes before.
+	StateClosing State = "closing"
+	// StateDead: ended; what is left of the record is its tombstone.
+	StateDead State = "dead"
+)
+
+// Interval is a membership: the connection is a member for the positions after Join
+// and before Leave. A zero Leave is an interval that is still open.
+type Interval struct {
+	Join, Leave Position
+}
+
+// contains tells whether an entry at p is sent to a member of this interval.
+func (i Interval) contains(p Position) bool {
+	return p.After(i.Join) && (i.Leave.IsZero() || p.Before(i.Leave))
+}
+
+// Record is what the store keeps of a connection.
+type Record struct {
+	ID   string
+	User string
+	// Transport is fixed by the first GET.
+	Transport Transport
+	State     State
+	// Gen is the generation of the log that the record belongs to.
+	Gen string
+	// Owner is a token of whoever serves the connection: the node's ID and a random
+	// part for each attach, compared for equality only. Empty when nobody does.
+	Owner string
+
+	// Protocol and Version are the hub protocol's, as the handshake chose them; opaque
+	// here but for Version 2, which is stateful.
+	Protocol, Version uint8
+	// Start is the position of the handshake's answer: no message at or before it matches.
+	Start Position
+
+	// Cursor is the position up to which every match is known to have arrived, Acked
+	// the number of matches up to there (stateful connections). They change together.
+	Cursor Position
+	Acked  uint64
+	// Done is the number of the client's messages that have been processed (stateful).
+	Done uint64
+	// Tickets counts the upgrades that were admitted; Ticket is the owner's.
+	Tickets, Ticket uint64
+
+	// Long polling: Sent is where the last answer ended, Mark the "_" of its poll, PollAt
+	// the time that poll came (the store's clock, ms), Answers the number of answers,
+	// AnsweredAt the time of the last, Wrote and Failed the number of the last whose
+	// bytes were written, or not.
+	Sent                   Position
+	Mark                   string
+	PollAt, AnsweredAt     int64
+	Answers, Wrote, Failed uint64
+
+	// Since is the time of creation (the store's clock, ms).
+	Since int64
+	// Membership counts the changes of Groups.
+	Membership uint64
+	// Groups are the memberships; nil when the caller knew them already.
+	Groups map[string][]Interval
+}
+
+// Stateful tells whether the connection can be re-attached (hub protocol version 2).
+func (r *Record) Stateful() bool { return r.Version == 2 }

@@ -1,0 +1,428 @@
+package streams
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// Errors of a Store. Each may be wrapped.
+var (
+	// ErrUnavailable says that the store could not be asked; nothing was changed.
+	ErrUnavailable = errors.New("the store is not reachable")
+	// ErrOutcomeUnknown says that a change was sent and its answer lost: it may have
+	// been made. Only Append returns it; every other change is safe to repeat.
+	ErrOutcomeUnknown = errors.New("the outcome is unknown")
+	// ErrFull says that the store has no room (memory limit reached); nothing was changed.
+	ErrFull = errors.New("the store is full")
+	// ErrGone says that the connection does not exist, has ended, or is closing.
+	ErrGone = errors.New("no such connection")
+	// ErrTransport says that the connection already uses another transport.
+	ErrTransport = errors.New("the connection uses another transport")
+	// ErrConflict says that the connection is being served, and cannot be taken over.
+	ErrConflict = errors.New("the connection is being served already")
+	// ErrOwner says that another attach owns the connection now.
+	ErrOwner = errors.New("the connection is owned by another attach")
+	// ErrGeneration says that the record belongs to another generation of the log.
+	ErrGeneration = errors.New("the connection belongs to another generation of the log")
+	// ErrUnverified says that the store's process changed since the log's generation was
+	// made: Verify first, then repeat.
+	ErrUnverified = errors.New("the log's generation is not verified")
+	// ErrGap says that the log no longer reaches back to the cursor.
+	ErrGap = errors.New("the log no longer reaches back to the cursor")
+	// ErrBeyond says that a position is beyond the log's end: a tail was lost.
+	ErrBeyond = errors.New("the position is beyond the end of the log")
+	// ErrTooManyGroups says that a connection would be in more than MaxGroups groups.
+	ErrTooManyGroups = errors.New("too many groups for one connection")
+	// ErrKeyReused says that an idempotency key came with another body.
+	ErrKeyReused = errors.New("the idempotency key was used with another body")
+)
+
+// MaxGroups limits the groups of one connection.
+const MaxGroups = 1000
+
+// Buckets is the number of buckets that hubs are spread over; all keys of a hub
+// carry its bucket as Valkey's hash tag, and a node tails a bucket with one reader.
+const Buckets = 64
+
+// Store keeps hubs' logs and connections' records. Every method is one atomic step
+// of the hub (or bucket) that it names, safe for concurrent use from any number of
+// nodes; steps of one hub are totally ordered. All times that decide anything are the
+// store's own clock. Every method returns ErrUnavailable when the store cannot be
+// asked or ctx ends first. Hub names are taken as they are: the edge lower-cases them.
+type Store interface {
+	Log
+	Records
+	Cluster
+	// Close releases what the store holds on this node. Blocked reads return.
+	Close() error
+}
+
+// Log is the hubs' logs.
+type Log interface {
+	// Append adds an encoded entry and returns its position, which is after all earlier
+	// positions of the hub. It makes the log with a first KindGen entry if there is none.
+	// Never repeated on its own: ErrOutcomeUnknown when its answer was lost.
+	Append(ctx context.Context, hub string, entry []byte) (Position, error)
+	// AppendOnce appends once per key for as long as keep (at least): the same key with the same sum
+	// again returns the first position and replayed = true; with another sum ErrKeyReused.
+	AppendOnce(ctx context.Context, hub string, r OnceRequest) (p Position, replayed bool, err error)
+	// Range returns at most limit entries after a position, in order.
+	// The reply's Floor tells whether something is missing: it is a gap if, and only if, after < Floor.
+	Range(ctx context.Context, hub string, after Position, limit int) (RangeReply, error)
+	// Trim raises the floor to the last entry at or before upTo and drops the entries at
+	// or before the floor. The floor never falls. An empty log is left as it is.
+	Trim(ctx context.Context, hub string, upTo Position) (TrimReply, error)
+	// Verify proves that the log is still the one that the caller knew; see VerifyRequest.
+	Verify(ctx context.Context, hub string, r VerifyRequest) (VerifyReply, error)
+	// Tail returns a reader of a bucket's hubs.
+	Tail(bucket int) Tail
+}
+
+// OnceRequest is a keyed append.
+type OnceRequest struct {
+	Key   string
+	Sum   string // of what the producer sent
+	Entry []byte
+	Keep  time.Duration // how long the key is remembered
+}
+
+// RawEntry is an entry as it is in the log.
+type RawEntry struct {
+	Position Position
+	Data     string // see DecodeEntry
+}
+
+// RangeReply is a slice of the log.
+type RangeReply struct {
+	Gen     string
+	Floor   Position
+	Last    Position // the log's last position ever given, zero without a log
+	Entries []RawEntry
+}
+
+// TrimReply is the log after a trim.
+type TrimReply struct {
+	Floor Position
+	// Entries is the log's length, Bytes about what it takes in the store.
+	Entries, Bytes int64
+}
+
+// VerifyRequest asks whether the log still holds what this node has seen of it.
+type VerifyRequest struct {
+	// Last is the last position that the node has processed; if the log's last position
+	// is before it, the log is raised so that no position is ever given twice.
+	Last Position
+	// Proof is the newest position whose entry the node knows (max of Last and its own
+	// last acknowledged append), ProofEntry that entry's bytes. A zero Proof proves itself.
+	Proof      Position
+	ProofEntry string
+}
+
+// VerifyReply is the log's identity.
+type VerifyReply struct {
+	// Gen is the generation, random; a new one is made (and a KindGen entry appended)
+	// when there was no log, or when Run has changed since the generation was made.
+	Gen string
+	// Run identifies the store's process.
+	Run         string
+	Floor, Last Position
+	// Proven: the entry at Proof is there with equal bytes, or Proof <= Floor <= the last
+	// position (before raising). Everything before Proof is then there too.
+	Proven bool
+}
+
+// Tail reads the ends of several hubs' logs of one bucket. It is used by one
+// goroutine at a time, except Wake and Close.
+type Tail interface {
+	// Read returns, for each hub that has entries after its cursor, at most limit of
+	// them in order. It blocks until there is one, for at most block, and returns nothing
+	// on time-out or Wake. A hub without a log is waited for. ErrUnavailable after the
+	// connection was lost: the caller verifies its hubs before it reads on.
+	Read(ctx context.Context, after []Cursor, limit int, block time.Duration) ([]Batch, error)
+	// Wake makes the blocked Read, or else the next one, return.
+	Wake()
+	// Close ends the tail; a blocked Read returns ErrUnavailable.
+	Close()
+}
+
+// Cursor is a position in a hub's log.
+type Cursor struct {
+	Hub   string
+	After Position
+}
+
+// Batch is what a tail read of one hub.
+type Batch struct {
+	Hub     string
+	Entries []RawEntry
+}
+
+// Records is the connections' records.
+type Records interface {
+	// Open admits a request of a connection: creation, poll, upgrade, re-attach.
+	// See OpenRequest for what each mode does and returns.
+	Open(ctx context.Context, hub string, r OpenRequest) (OpenReply, error)
+	// Lookup returns a record in state new, open or closing with all its groups, and the
+	// log's last position and floor. Else ErrGone.
+	Lookup(ctx context.Context, hub, id string) (OpenReply, error)
+	// Handshake records the handshake of a connection in state new; see HandshakeRequest.
+	Handshake(ctx context.Context, hub string, r HandshakeRequest) (HandshakeReply, error)
+	// Answer commits a poll's answer before its bytes are written, and gives the owner up.
+	// Returns the answer's number. ErrOwner if another owns the connection, ErrGone if it
+	// has ended, ErrBeyond if Sent is beyond the log's end. Repeating it with
+	// the same owner returns the same number.
+	Answer(ctx context.Context, hub string, r AnswerRequest) (uint64, error)
+	// Wrote tells that answer n's bytes were written, or (ok false) not. It only ever
+	// raises Wrote and Failed, and changes nothing for a connection that has ended.
+	Wrote(ctx context.Context, hub, id string, n uint64, ok bool) error
+	// Touch extends the leases of connections and saves cursors, each only if its owner
+	// is the one named. It returns the IDs of those refused: ended, owned by another, or
+	// with a cursor beyond the log's end.
+	Touch(ctx context.Context, hub string, items []TouchItem) (refused []string, err error)
+	// Finish records that Count more of a stateful connection's messages have been
+	// processed and appends Entries (replies), in one step. Done must be the record's,
+	// and Owner its owner: else ErrOwner (ErrGone if it has ended). Repeating a Finish
+	// that was made (Done+Count is the record's Done, same owner) changes nothing.
+	Finish(ctx context.Context, hub string, r FinishRequest) (Position, error)
+	// Join changes memberships; see JoinRequest.
+	Join(ctx context.Context, hub string, r JoinRequest) (JoinReply, error)
+	// CloseConnection moves a connection to state closing and appends entry, a KindClose.
+	// ErrGone if it does not exist, is closing, or has ended.
+	CloseConnection(ctx context.Context, hub, id string, entry []byte) (Position, error)
+	// End ends a connection exactly once; see EndRequest.
+	End(ctx context.Context, hub string, r EndRequest) (EndReply, error)
+	// Expired returns at most limit IDs of connections whose lease has passed.
+	Expired(ctx context.Context, hub string, limit int) ([]string, error)
+	// Restamp moves records from generation from to generation to; others are left alone.
+	Restamp(ctx context.Context, hub string, ids []string, from, to string) error
+}
+
+// OpenMode says which request opens the connection.
+type OpenMode uint8
+
+const (
+	// OpenWebSocket is an upgrade. Without a record: creates it (OpenCreated). State
+	// new, same transport or none: takes it over, the newest wins (OpenAttached). State open
+	// and stateful: counts a ticket and leaves the owner alone (OpenTicket). State open,
+	// not stateful: ErrConflict. State closing: ErrGone.
+	OpenWebSocket OpenMode = iota + 1
+	// OpenEvents is the GET of an event stream. Without a record: creates. No transport yet (POST came
+	// first), or state new and the same transport: takes over (OpenAttached). Otherwise ErrConflict; closing: ErrGone.
+	OpenEvents
+	// OpenPoll is a poll. Without a record, or with no transport yet: the first
+	// poll (OpenFirstPoll), which is answered with nothing at once: the answer is committed (Answers = 1,
+	// Mark, PollAt, AnsweredAt, Sent = Cursor) and there is no owner. Otherwise it decides whether the answer before
+	// has arrived:
+	//   - Failed = Answers: no;
+	//   - equal non-empty Mark: if the answer is 1 s old or older, no; else if Wrote = Answers, yes; else
+	//     OpenUndecided, with nothing changed, unless Force: then no;
+	//   - the poll before (PollAt) came 95 s ago or more: no;
+	//   - else yes.
+	// Yes: Cursor = Sent. No: Sent = Cursor, and if the answer in question was the first poll's
+	// (Answers = 1) this is OpenFirstPoll again, with AnsweredAt renewed. Then the poll owns the connection
+	// (OpenAttached); if another poll owned it a KindMoved entry is appended. States new, open and closing pass.
+	OpenPoll
+	// OpenPost is a POST. Without a record: creates it with no transport and no owner.
+	// Otherwise changes nothing (OpenFound). ErrTransport for WebSockets.
+	// States closing: ErrGone.
+	OpenPost
+	// OpenReattach is the Sequence of a returning stateful WebSocket: takes the
+	// connection over (OpenAttached) if Ticket is above the owner's, else ErrOwner. Appends KindMoved. Only
+	// state open; else ErrGone.
+	OpenReattach
+)
+
+// OpenRequest asks to serve a connection.
+type OpenRequest struct {
+	Mode OpenMode
+	ID   string
+	User string // fixed at creation; a record of another user is ErrGone
+	// Owner is the new owner's token.
+	Owner string
+	// CreateUntil is the time until which the connection may be created (the store's
+	// clock, ms); later, and without a record, ErrGone.
+	CreateUntil int64
+	// Lease is how long the connection lives from now without a sign of life.
+	// NewLease is the same for a connection in state new, counted from its creation or
+	// take-over.
+	Lease, NewLease time.Duration
+	// Mark and Force are for OpenPoll, Ticket for OpenReattach.
+	Mark   string
+	Force  bool
+	Ticket uint64
+	// Membership is the version of Groups that the caller has; if it is still the
+	// record's (and not 0), the reply's Groups are nil.
+	Membership uint64
+	// Moved is the KindMoved entry that is appended when a live owner is displaced.
+	Moved []byte
+}
+
+// OpenOutcome says what Open did.
+type OpenOutcome uint8
+
+// The outcomes; see OpenMode.
+const (
+	OpenCreated OpenOutcome = iota + 1
+	OpenAttached
+	OpenTicket
+	OpenFirstPoll
+	OpenUndecided
+	OpenFound
+)
+
+// OpenReply is a record as it is after Open, and the log at that moment.
+//
+// Errors of Open besides those named with the modes, in the order they are checked:
+// ErrUnverified (Run changed), ErrGone (tombstone, other user, no record and too late),
+// ErrGeneration (record of another generation), ErrTransport (other transport),
+// ErrGap (for OpenPoll, OpenTicket, OpenReattach: the cursor is below the floor).
+type OpenReply struct {
+	Outcome     OpenOutcome
+	Record      Record
+	Gen         string
+	Floor, Last Position
+	// Now is the store's clock, ms.
+	Now int64
+}
+
+// HandshakeRequest is a handshake. The connection must be in state new (else ErrGone)
+// and, if Owner is not empty, owned by it (else ErrOwner).
+type HandshakeRequest struct {
+	ID, Owner         string
+	Protocol, Version uint8
+	// Reply is the handshake's answer for the log, for transports that carry it there;
+	// Start is then its position. Without it Start is the log's last position.
+	Reply []byte
+	// Refused: the handshake failed. The record goes to state closing, and Reply tells why.
+	Refused bool
+	Lease   time.Duration
+}
+
+// HandshakeReply is where the connection starts. With WebSockets (no Reply) the
+// cursor is set to Start as well.
+type HandshakeReply struct {
+	Start Position
+}
+
+// AnswerRequest commits a poll's answer.
+type AnswerRequest struct {
+	ID, Owner string
+	Sent      Position // where the answer ends
+	Mark      string   // the poll's "_"
+	PollAt    int64    // when the poll came, as Open said
+	Lease     time.Duration
+}
+
+// TouchItem is one connection's sign of life.
+type TouchItem struct {
+	ID, Owner string
+	Lease     time.Duration
+	// Save: Cursor and Acked replace the record's pair.
+	Save   bool
+	Cursor Position
+	Acked  uint64
+}
+
+// FinishRequest counts processed messages of a client.
+type FinishRequest struct {
+	ID, Owner string
+	Done      uint64
+	Count     uint64
+	Entries   [][]byte
+}
+
+// JoinRequest changes the memberships of one connection (states new and open; else
+// ErrGone). A join of groups it is in, and a leave of groups it is not in, change
+// nothing; if nothing changes nothing is appended, and the reply has the position of the newest
+// change that made it so (zero if there is none). Otherwise Entry, a KindControl
+// naming the same groups, is appended, and the changed intervals begin or end there.
+// Intervals that ended at or before the floor are dropped. ErrTooManyGroups beyond MaxGroups open memberships.
+type JoinRequest struct {
+	ID     string
+	Verb   Verb
+	Groups []string // empty for VerbLeaveAll
+	Entry  []byte
+}
+
+// JoinReply is the result of a change of memberships.
+type JoinReply struct {
+	Position Position
+	Changed  bool
+}
+
+// EndRequest ends a connection: in one step the record becomes a tombstone, Entry (a
+// KindClose with FlagEnded) is appended, and the connection leaves all sets.
+type EndRequest struct {
+	ID string
+	// Owner, if not empty, must still own the connection: else EndRefused.
+	Owner string
+	// OnlyExpired ends it only if its lease has passed: else EndAlive.
+	OnlyExpired bool
+	// Token is random: repeating the End that ended the connection returns EndDone again.
+	Token string
+	Entry []byte
+	// Tombstone is how long the record's tombstone refuses a new creation.
+	Tombstone time.Duration
+}
+
+// EndOutcome says what End did.
+type EndOutcome uint8
+
+const (
+	// EndDone: this call ended the connection.
+	EndDone EndOutcome = iota + 1
+	// EndAlready: it had ended, or never was.
+	EndAlready
+	// EndAlive: its lease has not passed.
+	EndAlive
+	// EndRefused: another attach owns it.
+	EndRefused
+)
+
+// EndReply is the result of an End.
+type EndReply struct {
+	Outcome EndOutcome
+	// Position is that of the close entry (EndDone).
+	Position Position
+	// Record is the record as it was, without groups (EndDone).
+	Record Record
+}
+
+// Cluster is what nodes share beside the hubs.
+type Cluster interface {
+	// Beat renews a node's lease in a bucket and tells what the store's process and clock are.
+	Beat(ctx context.Context, bucket int, node string, lease time.Duration) (BeatReply, error)
+	// Hubs returns the hubs of a bucket that have, or had, a log.
+	Hubs(ctx context.Context, bucket int) ([]string, error)
+	// Secret returns the cluster's shared secret; the first caller's proposal becomes it.
+	Secret(ctx context.Context, proposal []byte) ([]byte, error)
+	// Ready returns nil if the store can be used safely: it answers, takes writes, and
+	// does not evict keys. The error tells the operator what to change.
+	Ready(ctx context.Context) error
+}
+
+// BeatReply is the store's identity and clock.
+type BeatReply struct {
+	Run   string
+	Now   int64 // ms
+	Nodes int   // nodes whose lease in the bucket has not passed
+}
+
+// Bucket returns the bucket of a hub: CRC16 (XMODEM, as Valkey's) of its name modulo Buckets.
+func Bucket(hub string) int { return int(crc16(hub)) % Buckets }
+
+func crc16(s string) uint16 {
+	var crc uint16
+	for i := 0; i < len(s); i++ {
+		crc ^= uint16(s[i]) << 8
+		for range 8 {
+			if crc&0x8000 != 0 {
+				crc = crc<<1 ^ 0x1021
+			} else {
+				crc <<= 1
+			}
+		}
+	}
+	return crc
+}
