@@ -1,0 +1,55 @@
+package negotiate
+
+import "encoding/json"
+
+// Response is the body of an answer to negotiate, always with status 200 (TransportProtocols.md, "POST
+// [endpoint-base]/negotiate request"). It is one of three: an error, a redirect, or the answer that lets the client
+// connect. Fields that do not apply are left out, never null: the .NET and Java clients fail on null.
+type Response struct {
+	// The answer.
+	NegotiateVersion     int                  `json:"negotiateVersion"`
+	ConnectionID         string               `json:"connectionId"`                   // public; at version 0 the connection token
+	ConnectionToken      string               `json:"connectionToken,omitempty"`      // the client's secret; empty at version 0
+	UseStatefulReconnect bool                 `json:"useStatefulReconnect,omitempty"` // clients fail if it is there unasked
+	AvailableTransports  []AvailableTransport `json:"availableTransports"`            // in the order in which clients try them; shared, not to be written to
+
+	// A redirect: the client negotiates again at URL, with AccessToken if there is one.
+	URL         string `json:"url,omitempty"`
+	AccessToken string `json:"accessToken,omitempty"`
+
+	// An error: the client's start fails with this text.
+	Error string `json:"error,omitempty"`
+}
+
+// ErrorResponse returns the answer that makes the client's start fail with text, which must not be empty.
+func ErrorResponse(text string) Response {
+	return Response{Error: text}
+}
+
+// RedirectResponse returns the answer that sends the client to the hub at url. If accessToken is not empty, it
+// replaces the client's own from there on.
+func RedirectResponse(url, accessToken string) Response {
+	return Response{URL: url, AccessToken: accessToken}
+}
+
+// MarshalJSON writes the fields of the one form that r has, and no others.
+func (r Response) MarshalJSON() ([]byte, error) {
+	switch {
+	case r.Error != "":
+		return json.Marshal(struct {
+			Error string `json:"error"`
+		}{r.Error})
+	case r.URL != "":
+		return json.Marshal(struct {
+			URL         string `json:"url"`
+			AccessToken string `json:"accessToken,omitempty"`
+		}{r.URL, r.AccessToken})
+	}
+	type fields Response // without this method
+	answer := fields(r)
+	answer.AccessToken = ""
+	if answer.AvailableTransports == nil {
+		answer.AvailableTransports = []AvailableTransport{} // .NET throws if it is missing, or null
+	}
+	return json.Marshal(answer)
+}
