@@ -83,6 +83,18 @@ func (p Position) next() Position {
 	return Position{p.ms, p.seq + 1}
 }
 
+// previous is the largest position before p; the zero Position's is itself.
+func (p Position) previous() Position {
+	switch {
+	case p.seq > 0:
+		return Position{p.ms, p.seq - 1}
+	case p.ms > 0:
+		return Position{p.ms - 1, math.MaxUint64}
+	default:
+		return p
+	}
+}
+
 func later(p, q Position) Position {
 	if p.After(q) {
 		return p

@@ -1,0 +1,269 @@
+package streams
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// CloseError ends an attachment: the connection was closed by an entry of the log.
+type CloseError struct {
+	// Reason is for the client; may be empty.
+	Reason string
+	// AllowReconnect: the client may start a new connection.
+	AllowReconnect bool
+	// Ended: the connection has ended already, its client is sent nothing more.
+	Ended bool
+}
+
+func (e *CloseError) Error() string {
+	if e.Reason == "" {
+		return "the connection was closed"
+	}
+	return fmt.Sprintf("the connection was closed: %s", e.Reason)
+}
+
+// ErrLost ends an attachment: the log was lost or rolled back, and the connection
+// cannot be continued without a loss.
+var ErrLost = errors.New("the hub's log was lost")
+
+// Attachment is a connection in live service on this node: a filter and a cursor over
+// its hub's log. Its methods may be called from several goroutines, but only one
+// of them takes what Next returns to the client.
+type Attachment struct {
+	hub   *hub
+	id    string
+	user  string
+	owner string
+	lease time.Duration
+	wake  func()
+
+	dirty atomic.Bool
+	// groups are those that the hub's index wakes it for; guarded by hub.mu.
+	groups map[string]struct{}
+
+	mu       sync.Mutex
+	filter   filter
+	cursor   Position
+	stateful bool
+	acks     acks
+	err      error
+	saved    savedPair
+}
+
+// savedPair is what the record has.
+type savedPair struct {
+	cursor Position
+	acked  uint64
+	at     time.Time
+}
+
+// ID is the connection's ID.
+func (a *Attachment) ID() string { return a.id }
+
+// Owner is the token of this attach.
+func (a *Attachment) Owner() string { return a.owner }
+
+// Cursor is the position up to which Next has considered everything.
+func (a *Attachment) Cursor() Position {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.cursor
+}
+
+// Start lets messages after p match: the handshake was answered there. It makes the
+// attachment number its matches if the connection is stateful.
+func (a *Attachment) Start(p Position, stateful bool) {
+	a.mu.Lock()
+	a.filter.started, a.filter.start = true, p
+	a.stateful = stateful
+	a.acks.cursor = p
+	a.saved = savedPair{cursor: p, at: time.Now()}
+	a.mu.Unlock()
+	a.notify()
+}
+
+// Next appends to dst the matches after the cursor, in order, and moves the cursor. It
+// stops before the match that would exceed maxBytes of bodies in all, but returns at least one
+// if there is one. It returns dst unchanged when there is nothing
+// now: wake is called when there may be more. A connection that is behind the window
+// reads the store, for as long as ctx allows.
+//
+// The error, once there is one, is final: *CloseError, ErrOwner (another attach serves
+// the connection), ErrGap, ErrLost, ErrBeyond. What came before it was returned before.
+// ErrUnavailable and the context's error are not final.
+func (a *Attachment) Next(ctx context.Context, dst []*Item, maxBytes int) ([]*Item, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.err != nil {
+		return dst, a.err
+	}
+	a.dirty.Store(false)
+	if a.stateful && a.acks.full() {
+		return dst, nil
+	}
+	t := taker{a: a, items: dst, left: maxBytes}
+	err := a.take(ctx, &t)
+	switch {
+	case err == nil:
+	case errors.Is(err, ErrGap):
+		a.err = err
+	case len(t.items) == len(dst):
+		return dst, err // passing: Valkey is away, or ctx ended
+	}
+	if len(t.items) == len(dst) {
+		if a.err == nil && a.stateful && a.acks.acked < a.acks.ahead && !a.cursor.Before(a.filter.known) {
+			a.err = ErrBeyond // it has what the log has not
+		}
+		return dst, a.err
+	}
+	return t.items, nil
+}
+
+// take scans from the cursor: pages of the store until the window is reached, then the window.
+func (a *Attachment) take(ctx context.Context, t *taker) error {
+	for {
+		at, reached := a.hub.visit(&a.filter, a.cursor, t.offer)
+		if reached {
+			a.cursor = at
+			if !a.cursor.Before(a.filter.known) {
+				a.filter.forget(a.cursor)
+			}
+			return nil
+		}
+		pg, err := a.hub.pages.after(ctx, a.cursor)
+		if err != nil {
+			return err
+		}
+		a.cursor = pg.visit(&a.filter, a.cursor, t.offer)
+		if t.done {
+			return nil
+		}
+	}
+}
+
+// taker collects what a visit offers.
+type taker struct {
+	a     *Attachment
+	items []*Item
+	left  int
+	taken bool
+	done  bool
+}
+
+func (t *taker) offer(item *Item, v verdict) want {
+	if v != deliver {
+		t.done = true
+		t.a.err = terminal(item, v)
+		return enough
+	}
+	if t.taken && len(item.Body) > t.left {
+		t.done = true
+		return reject
+	}
+	t.taken = true
+	t.left -= len(item.Body)
+	t.items = append(t.items, item)
+	if t.a.stateful {
+		t.a.acks.add(item.Position, len(item.Body))
+		if t.a.acks.full() {
+			t.done = true
+			return enough
+		}
+	}
+	return more
+}
+
+func terminal(item *Item, v verdict) error {
+	if v == moved {
+		return ErrOwner
+	}
+	return &CloseError{
+		Reason:         string(item.Body),
+		AllowReconnect: item.Flags&FlagReconnect != 0,
+		Ended:          v == ended,
+	}
+}
+
+// Ack takes a stateful client's Ack: every match up to number n has arrived.
+func (a *Attachment) Ack(n uint64) {
+	a.mu.Lock()
+	a.acks.ack(n)
+	a.mu.Unlock()
+	a.notify()
+}
+
+// Acked is the number of matches that are known to have arrived: the Sequence of a
+// re-attach is one more.
+func (a *Attachment) Acked() uint64 {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.acks.acked
+}
+
+// Detach takes the connection out of live service. A stateful one may come back at
+// any node within lease; its cursor is saved.
+func (a *Attachment) Detach(ctx context.Context, lease time.Duration) error {
+	a.hub.leave(a)
+	if !a.isStateful() || lease == 0 {
+		return nil
+	}
+	item, _ := a.touchItem(true)
+	item.Lease = lease
+	_, err := a.hub.node.store.Touch(ctx, a.hub.name, []TouchItem{item})
+	return err
+}
+
+func (a *Attachment) isStateful() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.stateful
+}
+
+// fail ends the attachment from outside.
+func (a *Attachment) fail(err error) {
+	a.mu.Lock()
+	if a.err == nil {
+		a.err = err
+	}
+	a.mu.Unlock()
+	a.notify()
+}
+
+// notify makes the server of the connection call Next.
+func (a *Attachment) notify() {
+	if a.dirty.CompareAndSwap(false, true) {
+		a.wake()
+	}
+}
+
+// Intervals of the leases' renewal: a changed cursor is saved at most every touchChanged.
+const (
+	touchChanged   = 2 * time.Second
+	touchUnchanged = 10 * time.Second
+)
+
+// touchItem returns the sign of life that is due, if one is.
+func (a *Attachment) touchItem(always bool) (item TouchItem, due bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	cursor, acked := a.acks.pair(a.cursor)
+	changed := a.stateful && acked != a.saved.acked
+	now := time.Now()
+	since := now.Sub(a.saved.at)
+	if !always && !(changed && since >= touchChanged) && since < touchUnchanged {
+		return TouchItem{}, false
+	}
+	a.saved = savedPair{cursor, acked, now}
+	return TouchItem{ID: a.id, Owner: a.owner, Lease: a.lease, Save: a.stateful, Cursor: cursor, Acked: acked}, true
+}
+
+// touchFailed makes the touch due again.
+func (a *Attachment) touchFailed() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.saved.at = time.Time{}
+}

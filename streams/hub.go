@@ -1,0 +1,293 @@
+package streams
+
+import (
+	"container/list"
+	"context"
+	"sync"
+	"time"
+)
+
+// hub is a hub as this node sees it: the window over its log, and the connections
+// that it serves, by what an entry may name.
+//
+// The index decides whom an entry wakes, never what a connection is sent: that is its
+// filter's business. It may wake too many, but never too few.
+type hub struct {
+	name  string
+	node  *Node
+	pages pages
+
+	verifying sync.Mutex // one Verify at a time
+
+	mu      sync.RWMutex
+	win     window
+	gen     string
+	tailing bool
+	// proof is the newest entry that is known to be in the log.
+	proof RawEntry
+	// advanced is closed when the window's end moves; nil when nobody waits.
+	advanced chan struct{}
+
+	all    attachments
+	conns  map[string]attachments
+	users  map[string]attachments
+	groups map[string]attachments
+
+	// uses counts attachments and pending operations; idle is when it last became zero.
+	uses int
+	idle time.Time
+
+	memberships map[string]membership // of connections that polled lately
+	trims       trimSamples
+	// pressed: the log is over its limit, and trimmed to the shortest retention. full:
+	// that did not help, and sends are refused.
+	pressed, full bool
+}
+
+type attachments map[*Attachment]struct{}
+
+// membership is what the node knows of a connection's groups, valid as long as the
+// record's Membership is version.
+type membership struct {
+	version uint64
+	groups  map[string][]Interval
+	at      time.Time
+}
+
+func newHub(n *Node, name string) *hub {
+	h := &hub{
+		name: name, node: n,
+		all: attachments{}, conns: map[string]attachments{}, users: map[string]attachments{}, groups: map[string]attachments{},
+		memberships: map[string]membership{},
+		idle:        time.Now(),
+	}
+	h.pages = pages{log: n.store, name: name, byFrom: map[Position]*list.Element{}}
+	return h
+}
+
+// append takes what the tail has read.
+func (h *hub) append(entries []RawEntry) {
+	var wake []*Attachment
+	h.mu.Lock()
+	everybody := false
+	before := h.win.bytes
+	for _, e := range entries {
+		if !e.Position.After(h.win.end) {
+			continue
+		}
+		item, err := newItem(e)
+		if err != nil {
+			h.node.undecodable(h.name, e.Position, err)
+		}
+		h.win.push(item)
+		wake = h.receivers(item, wake)
+		everybody = everybody || item.Flags&FlagAll != 0
+	}
+	if everybody {
+		wake = h.all.wake(wake)
+	}
+	h.evict(before)
+	if last := h.win.last(); last != nil && last.Position.After(h.proof.Position) {
+		h.proof = RawEntry{last.Position, last.raw}
+	}
+	if h.advanced != nil {
+		close(h.advanced)
+		h.advanced = nil
+	}
+	h.mu.Unlock()
+	for _, a := range wake {
+		a.wake()
+	}
+}
+
+// receivers appends the connections that an entry may be for, and follows changes of memberships.
+func (h *hub) receivers(item *Item, wake []*Attachment) []*Attachment {
+	for _, id := range item.Connections {
+		wake = h.conns[id].wake(wake)
+	}
+	for _, user := range item.Users {
+		wake = h.users[user].wake(wake)
+	}
+	for _, group := range item.Groups {
+		wake = h.groups[group].wake(wake)
+	}
+	if item.Kind == KindControl {
+		h.follow(item)
+	}
+	return wake
+}
+
+func (s attachments) wake(wake []*Attachment) []*Attachment {
+	for a := range s {
+		if a.dirty.CompareAndSwap(false, true) {
+			wake = append(wake, a)
+		}
+	}
+	return wake
+}
+
+// follow brings the index up to a control entry.
+func (h *hub) follow(item *Item) {
+	for _, id := range item.Connections {
+		for a := range h.conns[id] {
+			h.followOne(a, item)
+		}
+	}
+	for _, user := range item.Users {
+		for a := range h.users[user] {
+			h.followOne(a, item)
+		}
+	}
+}
+
+func (h *hub) followOne(a *Attachment, item *Item) {
+	switch item.Verb {
+	case VerbJoin:
+		for _, group := range item.Named {
+			a.groups[group] = struct{}{}
+			add(h.groups, group, a)
+		}
+	case VerbLeave:
+		for _, group := range item.Named {
+			delete(a.groups, group)
+			remove(h.groups, group, a)
+		}
+	case VerbLeaveAll:
+		for group := range a.groups {
+			remove(h.groups, group, a)
+		}
+		clear(a.groups)
+	}
+}
+
+func add(index map[string]attachments, key string, a *Attachment) {
+	s := index[key]
+	if s == nil {
+		s = attachments{}
+		index[key] = s
+	}
+	s[a] = struct{}{}
+}
+
+func remove(index map[string]attachments, key string, a *Attachment) {
+	s := index[key]
+	delete(s, a)
+	if len(s) == 0 {
+		delete(index, key)
+	}
+}
+
+// evict keeps the window within its limits; before is what it held before it grew.
+func (h *hub) evict(before int) {
+	n := h.node
+	for h.win.len() > 0 && (h.win.bytes > n.cfg.WindowBytes ||
+		(n.windowBytes.Load()+int64(h.win.bytes-before) > n.cfg.NodeWindowBytes && h.win.bytes > minWindowBytes)) {
+		h.win.pop()
+	}
+	n.windowBytes.Add(int64(h.win.bytes - before))
+}
+
+// minWindowBytes is what a hub's window may hold however many hubs there are.
+const minWindowBytes = 1 << 20 // 1 MiB
+
+// visit steps a filter through the window, if the window reaches back to cursor.
+func (h *hub) visit(f *filter, cursor Position, offer func(*Item, verdict) want) (at Position, reached bool) {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	if cursor.Before(h.win.start) {
+		return cursor, false
+	}
+	if !cursor.Before(h.win.end) {
+		return cursor, true
+	}
+	return h.win.visit(f, h.win.numberAfter(cursor), offer), true
+}
+
+// wait returns when the window has reached p.
+func (h *hub) wait(ctx context.Context, p Position) error {
+	for {
+		h.mu.Lock()
+		if !h.win.end.Before(p) {
+			h.mu.Unlock()
+			return nil
+		}
+		if h.advanced == nil {
+			h.advanced = make(chan struct{})
+		}
+		ch := h.advanced
+		h.mu.Unlock()
+		select {
+		case <-ch:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// enter takes an attachment into live service. Its record was read when the log's end
+// was known; the window must have reached it.
+func (h *hub) enter(a *Attachment, gen string, known Position) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if gen != h.gen {
+		return ErrUnverified
+	}
+	if known.Before(h.win.start) || h.win.end.Before(known) {
+		return errWindowMoved
+	}
+	h.all[a] = struct{}{}
+	add(h.conns, a.id, a)
+	if a.user != "" {
+		add(h.users, a.user, a)
+	}
+	for group := range a.filter.groups {
+		if a.filter.member(group) {
+			a.groups[group] = struct{}{}
+			add(h.groups, group, a)
+		}
+	}
+	for n := h.win.numberAfter(known); n < h.win.first+uint64(h.win.len()); n++ {
+		if item := h.win.item(n); item.Kind == KindControl && a.filter.addressed(&item.Entry) {
+			h.followOne(a, item)
+		}
+	}
+	return nil
+}
+
+// leave takes an attachment out of live service; it may be called twice.
+func (h *hub) leave(a *Attachment) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if _, in := h.all[a]; !in {
+		return
+	}
+	delete(h.all, a)
+	remove(h.conns, a.id, a)
+	remove(h.users, a.user, a)
+	for group := range a.groups {
+		remove(h.groups, group, a)
+	}
+	h.unuse()
+}
+
+func (h *hub) use() {
+	h.uses++
+}
+
+func (h *hub) unuse() {
+	h.uses--
+	if h.uses == 0 {
+		h.idle = time.Now()
+	}
+}
+
+// live returns the attachments.
+func (h *hub) live() []*Attachment {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	list := make([]*Attachment, 0, len(h.all))
+	for a := range h.all {
+		list = append(list, a)
+	}
+	return list
+}

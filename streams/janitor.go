@@ -1,0 +1,295 @@
+package streams
+
+import (
+	"context"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	beatInterval  = 3 * time.Second
+	beatLease     = 10 * time.Second
+	touchInterval = time.Second
+	touchBatch    = 100 // connections that one touch renews
+	trimInterval  = time.Second
+	sweepInterval = 5 * time.Second
+	sweepBatch    = 500
+	// minRetention is kept however large the log is.
+	minRetention = 15 * time.Second
+	// maxClockStep is how far the store's clock and this node's may drift apart between two
+	// beats before leases are not trusted.
+	maxClockStep = 2 * time.Second
+)
+
+// stats counts what operators must see.
+type stats struct {
+	Gaps, Losses, Undecodable atomic.Int64
+}
+
+func (n *Node) undecodable(hub string, p Position, err error) {
+	n.stats.Undecodable.Add(1)
+	n.log.Error("entry not decodable: it matches nobody", "hub", hub, "position", p, "error", err)
+}
+
+// storeClock follows the store's clock.
+type storeClock struct {
+	mu   sync.Mutex
+	at   time.Time // monotonic
+	then int64     // the store's clock at that time, ms
+}
+
+func (c *storeClock) now() int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.then + time.Since(c.at).Milliseconds()
+}
+
+func (c *storeClock) set(now int64) (step time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.then != 0 {
+		step = time.Duration(now-c.then-time.Since(c.at).Milliseconds()) * time.Millisecond
+	}
+	c.at, c.then = time.Now(), now
+	return step
+}
+
+// contact knows since when the store has been in reach without a break: leases that
+// passed while nobody could renew them mean nothing.
+type contact struct {
+	mu    sync.Mutex
+	run   string
+	since time.Time
+}
+
+func (c *contact) made(run string, step time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.since.IsZero() || run != c.run || step.Abs() > maxClockStep {
+		c.run, c.since = run, time.Now()
+	}
+}
+
+func (c *contact) broken() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.since = time.Time{}
+}
+
+func (c *contact) lasts(d time.Duration) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return !c.since.IsZero() && time.Since(c.since) >= d
+}
+
+// beats renews the node's leases in the buckets that it tails.
+func (n *Node) beats(ctx context.Context) {
+	n.mu.Lock()
+	buckets := make([]int, 0, len(n.tailers)+1)
+	for b := range n.tailers {
+		buckets = append(buckets, b)
+	}
+	n.mu.Unlock()
+	if len(buckets) == 0 {
+		buckets = append(buckets, 0) // the clock and the contact
+	}
+	for _, b := range buckets {
+		if err := n.beat(ctx, b); err != nil {
+			n.contact.broken()
+			return
+		}
+	}
+}
+
+func (n *Node) beat(ctx context.Context, bucket int) error {
+	reply, err := n.store.Beat(ctx, bucket, n.cfg.Name, beatLease)
+	if err != nil {
+		return err
+	}
+	n.contact.made(reply.Run, n.clock.set(reply.Now))
+	n.mu.Lock()
+	if t := n.tailers[bucket]; t != nil {
+		t.nodes = max(1, reply.Nodes)
+	}
+	n.mu.Unlock()
+	return nil
+}
+
+// touch renews the leases, and saves the cursors, that are due.
+func (n *Node) touch(ctx context.Context) {
+	for _, h := range n.allHubs() {
+		live := h.live()
+		for len(live) > 0 {
+			live = h.touchSome(ctx, live)
+		}
+	}
+}
+
+func (h *hub) touchSome(ctx context.Context, live []*Attachment) (rest []*Attachment) {
+	var items []TouchItem
+	byID := map[string]*Attachment{}
+	for len(live) > 0 && len(items) < touchBatch {
+		a := live[0]
+		live = live[1:]
+		if a.lease == 0 {
+			continue
+		}
+		if item, due := a.touchItem(false); due {
+			items = append(items, item)
+			byID[a.id] = a
+		}
+	}
+	if len(items) == 0 {
+		return live
+	}
+	refused, err := h.node.store.Touch(ctx, h.name, items)
+	if err != nil {
+		for _, a := range byID {
+			a.touchFailed()
+		}
+		return live
+	}
+	for _, id := range refused {
+		byID[id].fail(ErrOwner)
+	}
+	return live
+}
+
+// trimSamples are positions that were the log's end at a time.
+type trimSamples struct {
+	samples []trimSample
+	trimmed Position
+	next    time.Time
+}
+
+type trimSample struct {
+	at  time.Time
+	end Position
+}
+
+// trim drops from the logs what is older than the retention: what this node saw as
+// the end that long ago, by its own clock. Clocks of different machines are never compared.
+func (n *Node) trim(ctx context.Context) {
+	now := time.Now()
+	for _, h := range n.allHubs() {
+		if upTo, due := h.trimDue(now); due {
+			reply, err := n.store.Trim(ctx, h.name, upTo)
+			if err == nil {
+				h.trimmed(now, upTo, reply)
+			}
+		}
+	}
+}
+
+// trimDue samples the log's end and returns what may go.
+func (h *hub) trimDue(now time.Time) (upTo Position, due bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	s := &h.trims
+	end := later(h.win.end, h.proof.Position)
+	if n := len(s.samples); !end.IsZero() && (n == 0 || s.samples[n-1].end != end) {
+		s.samples = append(s.samples, trimSample{now, end})
+	}
+	if now.Before(s.next) {
+		return Position{}, false
+	}
+	retention := h.node.cfg.Retention
+	if h.pressed {
+		retention = min(retention, minRetention)
+	}
+	upTo = s.older(now.Add(-retention))
+	return upTo, upTo.After(s.trimmed) || h.pressed
+}
+
+// older returns the newest end seen at or before t, and forgets what came before it.
+func (s *trimSamples) older(t time.Time) Position {
+	i := 0
+	for i < len(s.samples) && !s.samples[i].at.After(t) {
+		i++
+	}
+	if i == 0 {
+		return s.trimmed
+	}
+	s.samples = s.samples[i-1:]
+	return s.samples[0].end
+}
+
+// trimmed notes what a trim left.
+func (h *hub) trimmed(now time.Time, upTo Position, reply TrimReply) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.trims.trimmed = upTo
+	// All nodes that use a hub trim it; some disorder keeps them from doing so together.
+	h.trims.next = now.Add(4*time.Second + rand.N(2*time.Second))
+	over := reply.Bytes > h.node.cfg.RetentionBytes
+	full := over && h.pressed // trimming to the shortest retention did not help
+	if over {
+		h.trims.next = now.Add(trimInterval)
+	}
+	if full != h.full {
+		h.node.log.Warn("hub's log at its limit", "hub", h.name, "full", full, "bytes", reply.Bytes)
+	}
+	h.pressed, h.full = over, full
+}
+
+// sweep ends the connections whose lease has passed, in the hubs that are used here
+// and, one bucket at a time, in those that nobody uses any more.
+func (n *Node) sweep(ctx context.Context) {
+	if !n.contact.lasts(n.cfg.Contact) {
+		return
+	}
+	names := map[string]bool{}
+	for _, h := range n.allHubs() {
+		names[h.name] = true
+	}
+	if abandoned, err := n.store.Hubs(ctx, rand.IntN(Buckets)); err == nil {
+		for _, name := range abandoned {
+			names[name] = true
+		}
+	}
+	for name := range names {
+		n.sweepHub(ctx, name)
+	}
+}
+
+func (n *Node) sweepHub(ctx context.Context, name string) {
+	ids, err := n.store.Expired(ctx, name, sweepBatch)
+	if err != nil {
+		return
+	}
+	for _, id := range ids {
+		if _, err := n.end(ctx, name, EndRequest{ID: id, OnlyExpired: true}); err != nil {
+			return
+		}
+	}
+}
+
+// retire stops tailing hubs that have not been used for a while, and forgets them when
+// nothing of theirs is left to trim.
+func (n *Node) retire(ctx context.Context) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	now := time.Now()
+	for name, h := range n.hubs {
+		h.mu.Lock()
+		for id, m := range h.memberships {
+			if now.Sub(m.at) > n.cfg.Linger {
+				delete(h.memberships, id)
+			}
+		}
+		if h.uses == 0 && now.Sub(h.idle) > n.cfg.Linger && h.tailing {
+			h.tailing = false
+			h.restart(Position{})
+			if t := n.tailers[Bucket(name)]; t != nil {
+				delete(t.hubs, name)
+				t.tail.Wake()
+			}
+		}
+		if h.uses == 0 && !h.tailing && now.Sub(h.idle) > 2*n.cfg.Retention+n.cfg.Linger {
+			delete(n.hubs, name)
+		}
+		h.mu.Unlock()
+	}
+}

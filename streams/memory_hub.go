@@ -1,0 +1,92 @@
+package streams
+
+import "sync"
+
+// memoryHub is a hub's log and its connections' records.
+type memoryHub struct {
+	bucket *memoryBucket // static
+
+	mu sync.Mutex
+	// guarded by mu
+	gen, run    string // empty without a log
+	floor, last Position
+	entries     memoryEntries
+	appended    bool // by the step that holds mu
+
+	records map[string]*memoryRecord
+	live    leases // of the records
+	graves  map[string]*memoryGrave
+	buried  leases // of the graves
+	once    map[string]*memoryOnce
+	keys    leases // of the idempotency keys
+}
+
+func newMemoryHub(bucket *memoryBucket) *memoryHub {
+	return &memoryHub{
+		bucket:  bucket,
+		records: make(map[string]*memoryRecord),
+		graves:  make(map[string]*memoryGrave),
+		once:    make(map[string]*memoryOnce),
+	}
+}
+
+// step begins an atomic step of the hub; what it returns ends the step, and wakes
+// the tails if something was appended.
+func (h *memoryHub) step() (end func()) {
+	h.mu.Lock()
+	return h.endStep
+}
+
+func (h *memoryHub) endStep() {
+	appended := h.appended
+	h.appended = false
+	h.mu.Unlock()
+	if appended {
+		h.bucket.signal()
+	}
+}
+
+// found makes the log if there is none. Positions begin after last, which Verify
+// may have raised.
+func (h *memoryHub) found(run string, now int64) {
+	if h.gen == "" {
+		h.newGeneration(run, now)
+	}
+}
+
+func (h *memoryHub) newGeneration(run string, now int64) {
+	h.gen, h.run = randomName(), run
+	h.append(string(AppendEntry(nil, &Entry{Kind: KindGen, Owner: h.gen})), now)
+}
+
+// append adds an entry and returns its position: the clock's, or the one after the
+// last if the clock is not beyond it.
+func (h *memoryHub) append(data string, now int64) Position {
+	p := h.last.next()
+	if now > 0 && uint64(now) > h.last.ms {
+		p = Position{ms: uint64(now)}
+	}
+	h.last = p
+	h.entries.add(RawEntry{Position: p, Data: data})
+	h.appended = true
+	return p
+}
+
+// raise makes sure that no position at or before p is given from now on.
+func (h *memoryHub) raise(p Position) { h.last = later(h.last, p) }
+
+// swept limits how many expired keys and tombstones one step removes.
+const swept = 64
+
+// sweep forgets what has expired, a little at a time: each step that may add one
+// key or tombstone removes up to swept of them, so that they cannot pile up.
+func (h *memoryHub) sweep(now int64) {
+	for _, l := range h.keys.due(now, swept) {
+		h.keys.remove(l)
+		delete(h.once, l.name)
+	}
+	for _, l := range h.buried.due(now, swept) {
+		h.buried.remove(l)
+		delete(h.graves, l.name)
+	}
+}

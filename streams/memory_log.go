@@ -1,0 +1,131 @@
+package streams
+
+import (
+	"context"
+)
+
+// Append implements Log. It never returns ErrOutcomeUnknown: no answer is lost here.
+func (m *Memory) Append(ctx context.Context, hub string, entry []byte) (Position, error) {
+	if err := m.enter(ctx); err != nil {
+		return Position{}, err
+	}
+	data := string(entry)
+	h := m.hub(hub)
+	h.mu.Lock()
+	now := m.now()
+	h.found(*m.run.Load(), now)
+	p := h.append(data, now)
+	h.endStep()
+	return p, nil
+}
+
+// memoryOnce is what became of an idempotency key.
+type memoryOnce struct {
+	lease    lease
+	sum      string
+	position Position
+}
+
+// AppendOnce implements Log.
+func (m *Memory) AppendOnce(ctx context.Context, hub string, r OnceRequest) (p Position, replayed bool, err error) {
+	if err := m.enter(ctx); err != nil {
+		return Position{}, false, err
+	}
+	h := m.hub(hub)
+	defer h.step()()
+	now := m.now()
+	h.sweep(now)
+	if k := h.once[r.Key]; k != nil {
+		if !k.lease.passed(now) {
+			return k.replay(r.Sum)
+		}
+		h.keys.remove(&k.lease)
+	}
+	h.found(*m.run.Load(), now)
+	p = h.append(string(r.Entry), now)
+	k := &memoryOnce{sum: r.Sum, position: p}
+	k.lease = lease{name: r.Key, until: now + r.Keep.Milliseconds()}
+	h.once[r.Key] = k
+	h.keys.set(&k.lease)
+	return p, false, nil
+}
+
+func (k *memoryOnce) replay(sum string) (Position, bool, error) {
+	if k.sum != sum {
+		return Position{}, false, ErrKeyReused
+	}
+	return k.position, true, nil
+}
+
+// Range implements Log.
+func (m *Memory) Range(ctx context.Context, hub string, after Position, limit int) (RangeReply, error) {
+	if err := m.enter(ctx); err != nil {
+		return RangeReply{}, err
+	}
+	h := m.find(hub)
+	if h == nil {
+		return RangeReply{}, nil
+	}
+	defer h.step()()
+	return RangeReply{Gen: h.gen, Floor: h.floor, Last: h.last, Entries: h.read(after, limit)}, nil
+}
+
+// read returns at most limit entries after a position.
+func (h *memoryHub) read(after Position, limit int) []RawEntry {
+	if !h.last.After(after) {
+		return nil // the common case of a tail; no search
+	}
+	return h.entries.slice(h.entries.after(after), limit)
+}
+
+// Trim implements Log.
+func (m *Memory) Trim(ctx context.Context, hub string, upTo Position) (TrimReply, error) {
+	if err := m.enter(ctx); err != nil {
+		return TrimReply{}, err
+	}
+	h := m.find(hub)
+	if h == nil {
+		return TrimReply{}, nil
+	}
+	defer h.step()()
+	h.sweep(m.now())
+	if n := h.entries.after(upTo); n > 0 {
+		h.floor = h.entries.at(n - 1).Position
+		h.entries.drop(n)
+	}
+	return TrimReply{Floor: h.floor, Entries: int64(h.entries.count), Bytes: h.entries.size()}, nil
+}
+
+// entryOverhead is what an entry takes beside its data: its place in a segment, and
+// the rounding of its allocation.
+const entryOverhead = 48
+
+func (m *memoryEntries) size() int64 { return m.bytes + int64(m.count)*entryOverhead }
+
+// Verify implements Log.
+func (m *Memory) Verify(ctx context.Context, hub string, r VerifyRequest) (VerifyReply, error) {
+	if err := m.enter(ctx); err != nil {
+		return VerifyReply{}, err
+	}
+	h := m.hub(hub)
+	defer h.step()()
+	proven := h.proves(r)
+	h.raise(r.Last)
+	if run := *m.run.Load(); h.gen == "" || h.run != run {
+		h.newGeneration(run, m.now())
+	}
+	return VerifyReply{Gen: h.gen, Run: h.run, Floor: h.floor, Last: h.last, Proven: proven}, nil
+}
+
+// proves tells whether the log holds the entry that the caller knows, or held it
+// before it was trimmed. Asked before the log is raised: a raised log proves nothing.
+func (h *memoryHub) proves(r VerifyRequest) bool {
+	if r.Proof.IsZero() {
+		return true
+	}
+	if !r.Proof.After(h.floor) && !h.floor.After(h.last) {
+		return true
+	}
+	data, ok := h.entries.find(r.Proof)
+	return ok && data == r.ProofEntry
+}

@@ -1,0 +1,451 @@
+package streams
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Config is a node's share of the settings. Zero values mean the defaults.
+type Config struct {
+	// Name identifies the node among all nodes that share the store. Required.
+	Name string
+	// Retention is how long entries stay in the log. Default 2 minutes.
+	Retention time.Duration
+	// RetentionBytes limits a hub's log in the store: beyond it entries go earlier, but
+	// not before 15 s, and beyond that sends are refused. Default 256 MiB.
+	RetentionBytes int64
+	// WindowBytes limits a hub's window on this node (default 64 MiB), NodeWindowBytes
+	// all windows together (default 512 MiB).
+	WindowBytes     int
+	NodeWindowBytes int64
+	// Linger is how long a hub is still tailed after its last local use. Default 60 s.
+	Linger time.Duration
+	// Pace is the pause after each read of a tail, for each node that tails the bucket:
+	// it bounds the reads that all nodes together make. Zero means none.
+	Pace time.Duration
+	// Contact is how long the store must have been reachable without a break, its clock and this
+	// node's agreeing, before this node ends connections whose lease has passed. Default 60 s.
+	Contact time.Duration
+	// Tombstone is how long an ended connection's token is refused: longer than
+	// a token may create a connection. Default 2 minutes.
+	Tombstone time.Duration
+	// Logger gets what operators should know; nil means none.
+	Logger *slog.Logger
+}
+
+func (c Config) withDefaults() Config {
+	setDefault(&c.Retention, 2*time.Minute)
+	setDefault(&c.RetentionBytes, 256<<20)
+	setDefault(&c.WindowBytes, 64<<20)
+	setDefault(&c.NodeWindowBytes, 512<<20)
+	setDefault(&c.Linger, time.Minute)
+	setDefault(&c.Contact, time.Minute)
+	setDefault(&c.Tombstone, 2*time.Minute)
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return c
+}
+
+func setDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+// maxOpens bounds the Opens under way on a node: after a crash thousands of clients
+// return at once, and sends must not starve behind them.
+const maxOpens = 256
+
+// Node is one node's view of the store: it tails the hubs that are used here and
+// serves the connections that are attached here. It keeps nothing that another node
+// would miss. Safe for concurrent use.
+type Node struct {
+	cfg   Config
+	store Store
+	log   *slog.Logger
+	opens chan struct{}
+	stats stats
+
+	windowBytes atomic.Int64
+	clock       storeClock
+	contact     contact
+
+	mu      sync.Mutex
+	hubs    map[string]*hub
+	tailers map[int]*tailer
+	ctx     context.Context // of Run; nil before
+	running sync.WaitGroup
+}
+
+// NewNode returns a node over a store. Run makes it work.
+func NewNode(store Store, cfg Config) *Node {
+	cfg = cfg.withDefaults()
+	return &Node{
+		cfg: cfg, store: store, log: cfg.Logger,
+		opens: make(chan struct{}, maxOpens),
+		hubs:  map[string]*hub{}, tailers: map[int]*tailer{},
+	}
+}
+
+// Start makes first contact with the store. It returns when the node can serve, and the
+// node works until ctx ends; then Wait returns when everything has stopped.
+func (n *Node) Start(ctx context.Context) error {
+	if err := n.store.Ready(ctx); err != nil {
+		return err
+	}
+	if err := n.beat(ctx, 0); err != nil {
+		return err
+	}
+	n.mu.Lock()
+	n.ctx = ctx
+	n.mu.Unlock()
+	n.every(ctx, beatInterval, n.beats)
+	n.every(ctx, touchInterval, n.touch)
+	n.every(ctx, trimInterval, n.trim)
+	n.every(ctx, sweepInterval, n.sweep)
+	n.every(ctx, time.Second, n.retire)
+	return nil
+}
+
+// Wait returns when everything that Start started has stopped.
+func (n *Node) Wait() { n.running.Wait() }
+
+// every calls f again and again until ctx ends.
+func (n *Node) every(ctx context.Context, interval time.Duration, f func(context.Context)) {
+	n.running.Go(func() {
+		ticker := time.NewTicker(interval)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ticker.C:
+				f(ctx)
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
+}
+
+// Now is the store's clock in milliseconds, as far as this node knows it.
+func (n *Node) Now() int64 { return n.clock.now() }
+
+// Ready returns nil if the store can be used; see Cluster.Ready.
+func (n *Node) Ready(ctx context.Context) error { return n.store.Ready(ctx) }
+
+// Secret returns the secret that all nodes share.
+func (n *Node) Secret(ctx context.Context) ([]byte, error) {
+	proposal := make([]byte, 32)
+	rand.Read(proposal)
+	return n.store.Secret(ctx, proposal)
+}
+
+// NewOwner returns a token for one attach by this node.
+func (n *Node) NewOwner() string { return n.cfg.Name + "." + random64() }
+
+func random64() string {
+	var b [8]byte
+	rand.Read(b[:])
+	return hex.EncodeToString(b[:])
+}
+
+// acquire returns a hub, which stays in use until release.
+func (n *Node) acquire(name string) *hub {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	h := n.hubs[name]
+	if h == nil {
+		h = newHub(n, name)
+		n.hubs[name] = h
+	}
+	h.mu.Lock()
+	h.use()
+	h.mu.Unlock()
+	return h
+}
+
+func (h *hub) release() {
+	h.mu.Lock()
+	h.unuse()
+	h.mu.Unlock()
+}
+
+func (n *Node) allHubs() []*hub {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	list := make([]*hub, 0, len(n.hubs))
+	for _, h := range n.hubs {
+		list = append(list, h)
+	}
+	return list
+}
+
+// generationWait is how long a record of another generation is given to be carried
+// over by the node that last served it.
+const generationWait = 2 * time.Second
+
+// Open admits a request of a connection; see OpenRequest. It fills in Moved and
+// Membership. ErrUnverified and ErrGeneration never leave it: a log of unknown state
+// is verified, and a record that nobody carries over is ErrGone.
+func (n *Node) Open(ctx context.Context, hubName string, r OpenRequest) (OpenReply, error) {
+	select {
+	case n.opens <- struct{}{}:
+		defer func() { <-n.opens }()
+	case <-ctx.Done():
+		return OpenReply{}, fmt.Errorf("%w: %w", ErrUnavailable, ctx.Err())
+	}
+	h := n.acquire(hubName)
+	defer h.release()
+	r.Moved = AppendEntry(nil, &Entry{Kind: KindMoved, Connections: []string{r.ID}, Owner: r.Owner})
+	began := time.Now()
+	for {
+		known := h.membership(r.ID)
+		r.Membership = known.version
+		reply, err := n.store.Open(ctx, hubName, r)
+		switch {
+		case err == nil:
+			if reply.Record.Groups == nil && known.version != 0 && reply.Record.Membership == known.version {
+				reply.Record.Groups = known.groups
+			}
+			h.remember(&reply.Record)
+			return reply, nil
+		case errors.Is(err, ErrUnverified):
+			if err := h.verify(ctx); err != nil {
+				return OpenReply{}, err
+			}
+		case errors.Is(err, ErrGeneration):
+			if time.Since(began) > generationWait {
+				return OpenReply{}, fmt.Errorf("%w: %w", ErrGone, err)
+			}
+			if err := sleep(ctx, 50*time.Millisecond); err != nil {
+				return OpenReply{}, fmt.Errorf("%w: %w", ErrUnavailable, err)
+			}
+		default:
+			return OpenReply{}, err
+		}
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (h *hub) membership(id string) membership {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	return h.memberships[id]
+}
+
+// remember keeps a poller's groups, so that its next poll need not read them.
+func (h *hub) remember(r *Record) {
+	if r.Transport != TransportLongPolling || r.Membership == 0 {
+		return
+	}
+	h.mu.Lock()
+	h.memberships[r.ID] = membership{r.Membership, r.Groups, time.Now()}
+	h.mu.Unlock()
+}
+
+// errWindowMoved says that the window has moved on between the record's reading and
+// the attach; reading the record again cures it.
+var errWindowMoved = fmt.Errorf("%w: the window moved on", ErrUnavailable)
+
+// Attach takes a connection into live service, as Open returned it. wake is called, from any
+// goroutine and without blocking, when Next may have more; Next may be called at once.
+// The lease is what the node renews for the connection until Detach; zero renews none (long polling).
+func (n *Node) Attach(ctx context.Context, hubName string, reply OpenReply, owner string, lease time.Duration, wake func()) (*Attachment, error) {
+	h := n.acquire(hubName)
+	a := &Attachment{
+		hub: h, id: reply.Record.ID, user: reply.Record.User, owner: owner, lease: lease, wake: wake,
+		groups:   map[string]struct{}{},
+		filter:   newFilter(&reply.Record, owner, reply.Last),
+		cursor:   reply.Record.Cursor,
+		stateful: reply.Record.Stateful(),
+		acks:     acks{cursor: reply.Record.Cursor, acked: reply.Record.Acked},
+		saved:    savedPair{reply.Record.Cursor, reply.Record.Acked, time.Now()},
+	}
+	if err := h.attach(ctx, a, reply); err != nil {
+		h.release()
+		return nil, err
+	}
+	return a, nil // the attachment holds the use of h until it leaves
+}
+
+func (h *hub) attach(ctx context.Context, a *Attachment, reply OpenReply) error {
+	if err := h.tail(ctx, reply.Gen, reply.Last); err != nil {
+		return err
+	}
+	if err := h.wait(ctx, reply.Last); err != nil {
+		return fmt.Errorf("%w: the tail is behind: %w", ErrUnavailable, err)
+	}
+	err := h.enter(a, reply.Gen, reply.Last)
+	if errors.Is(err, ErrUnverified) {
+		if err := h.verify(ctx); err != nil {
+			return err
+		}
+		err = h.enter(a, reply.Gen, reply.Last)
+	}
+	return err
+}
+
+// Receipt is where an accepted entry is.
+type Receipt struct {
+	Gen      string
+	Position Position
+}
+
+// String is the position as it is shown outside: opaque, "<generation>.<ms>-<seq>".
+func (r Receipt) String() string { return r.Gen + "." + r.Position.String() }
+
+// ErrTooLarge says that an entry is beyond MaxEntryBytes.
+var ErrTooLarge = errors.New("the message and its audience are too large")
+
+// Publish appends an entry. Errors: ErrTooLarge, ErrFull, and those of Log.Append.
+func (n *Node) Publish(ctx context.Context, hubName string, e *Entry) (Receipt, error) {
+	data := AppendEntry(nil, e)
+	if len(data) > MaxEntryBytes {
+		return Receipt{}, ErrTooLarge
+	}
+	h := n.acquire(hubName)
+	defer h.release()
+	if h.isFull() {
+		return Receipt{}, fmt.Errorf("%w: the hub's log is at its limit", ErrFull)
+	}
+	p, err := n.store.Append(ctx, hubName, data)
+	if err != nil {
+		return Receipt{}, err
+	}
+	gen, err := h.appended(ctx, p, data)
+	return Receipt{gen, p}, err
+}
+
+func (h *hub) isFull() bool {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	return h.full
+}
+
+// appended notes an acknowledged append, and returns the log's generation.
+func (h *hub) appended(ctx context.Context, p Position, data []byte) (string, error) {
+	h.mu.Lock()
+	if p.After(h.proof.Position) {
+		h.proof = RawEntry{p, string(data)}
+	}
+	gen := h.gen
+	h.mu.Unlock()
+	if gen != "" {
+		return gen, nil
+	}
+	if err := h.verify(ctx); err != nil {
+		return "", nil // accepted; only its name is incomplete
+	}
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	return h.gen, nil
+}
+
+// Join changes memberships of one connection; see JoinRequest.
+func (n *Node) Join(ctx context.Context, hubName, id string, verb Verb, groups ...string) (JoinReply, error) {
+	return n.store.Join(ctx, hubName, JoinRequest{
+		ID: id, Verb: verb, Groups: groups,
+		Entry: AppendEntry(nil, &Entry{Kind: KindControl, Verb: verb, Connections: []string{id}, Named: groups}),
+	})
+}
+
+// CloseConnection closes one connection in order: it is sent everything before, then
+// the reason. ErrGone if there is none.
+func (n *Node) CloseConnection(ctx context.Context, hubName, id, reason string, allowReconnect bool) (Position, error) {
+	e := Entry{Kind: KindClose, Connections: []string{id}, Body: []byte(reason)}
+	if allowReconnect {
+		e.Flags |= FlagReconnect
+	}
+	return n.store.CloseConnection(ctx, hubName, id, AppendEntry(nil, &e))
+}
+
+// End ends a connection now, if owner still owns it (any owner, if empty).
+func (n *Node) End(ctx context.Context, hubName, id, owner string) (EndReply, error) {
+	return n.end(ctx, hubName, EndRequest{ID: id, Owner: owner})
+}
+
+func (n *Node) end(ctx context.Context, hubName string, r EndRequest) (EndReply, error) {
+	r.Token = random64()
+	r.Tombstone = n.cfg.Tombstone
+	r.Entry = AppendEntry(nil, &Entry{Kind: KindClose, Flags: FlagEnded, Connections: []string{r.ID}})
+	return n.store.End(ctx, hubName, r)
+}
+
+// Handshake, Answer, Wrote, Finish and Lookup are the store's; see Records.
+func (n *Node) Handshake(ctx context.Context, hubName string, r HandshakeRequest) (HandshakeReply, error) {
+	return n.store.Handshake(ctx, hubName, r)
+}
+
+// Answer commits a poll's answer.
+func (n *Node) Answer(ctx context.Context, hubName string, r AnswerRequest) (uint64, error) {
+	return n.store.Answer(ctx, hubName, r)
+}
+
+// Wrote tells whether answer number's bytes were written.
+func (n *Node) Wrote(ctx context.Context, hubName, id string, number uint64, ok bool) error {
+	return n.store.Wrote(ctx, hubName, id, number, ok)
+}
+
+// Finish counts processed messages of a stateful client and appends the replies.
+func (n *Node) Finish(ctx context.Context, hubName string, r FinishRequest) (Position, error) {
+	return n.store.Finish(ctx, hubName, r)
+}
+
+// Lookup reads a record.
+func (n *Node) Lookup(ctx context.Context, hubName, id string) (OpenReply, error) {
+	return n.store.Lookup(ctx, hubName, id)
+}
+
+// Pending returns at most limit matches of a connection after its saved cursor: what
+// is buffered for it. Only stateful and long polling connections have a saved cursor.
+func (n *Node) Pending(ctx context.Context, hubName, id string, limit int) (Record, []*Item, error) {
+	reply, err := n.store.Lookup(ctx, hubName, id)
+	if err != nil {
+		return Record{}, nil, err
+	}
+	r := reply.Record
+	if r.Transport != TransportLongPolling && !r.Stateful() {
+		return r, nil, nil
+	}
+	filter := newFilter(&r, r.Owner, reply.Last)
+	var items []*Item
+	at := r.Cursor
+	for at.Before(reply.Last) && len(items) < limit {
+		slice, err := n.store.Range(ctx, hubName, at, pageEntries)
+		if err != nil {
+			return r, nil, err
+		}
+		if at.Before(slice.Floor) {
+			return r, nil, ErrGap
+		}
+		if len(slice.Entries) == 0 {
+			break
+		}
+		for _, raw := range slice.Entries {
+			item, _ := newItem(raw)
+			at = raw.Position
+			if filter.step(at, &item.Entry) == deliver && len(items) < limit {
+				items = append(items, item)
+			}
+		}
+	}
+	return r, items, nil
+}

@@ -1,0 +1,135 @@
+package streams
+
+import (
+	"container/list"
+	"context"
+	"sort"
+	"sync"
+)
+
+const (
+	pageEntries = 1000 // entries of a page
+	pagesKept   = 32   // pages of a hub that stay in memory
+)
+
+// pages is a hub's cache of the log behind the window: receivers that have fallen
+// behind together read the store once, not each for itself.
+type pages struct {
+	log  Log
+	name string
+
+	mu     sync.Mutex
+	byFrom map[Position]*list.Element // of *page
+	recent list.List                  // most recently used first
+}
+
+// page is the entries after from, up to end.
+type page struct {
+	from  Position
+	ready chan struct{}
+	// Set when ready is closed.
+	items []*Item
+	end   Position
+	err   error
+}
+
+// after returns a page that reaches beyond p. It returns ErrGap if the log no longer
+// reaches back to p.
+func (c *pages) after(ctx context.Context, p Position) (*page, error) {
+	pg, mine := c.find(p)
+	if mine {
+		c.load(ctx, pg)
+	}
+	select {
+	case <-pg.ready:
+		return pg, pg.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// find returns the page that covers p, or a new one from p on that the caller must load.
+func (c *pages) find(p Position) (pg *page, mine bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for e := c.recent.Front(); e != nil; e = e.Next() {
+		pg := e.Value.(*page)
+		select {
+		case <-pg.ready:
+			if p.Before(pg.from) || !p.Before(pg.end) {
+				continue
+			}
+		default:
+			if p != pg.from {
+				continue
+			}
+		}
+		c.recent.MoveToFront(e)
+		return pg, false
+	}
+	pg = &page{from: p, ready: make(chan struct{})}
+	c.byFrom[p] = c.recent.PushFront(pg)
+	if c.recent.Len() > pagesKept {
+		oldest := c.recent.Back()
+		c.recent.Remove(oldest)
+		delete(c.byFrom, oldest.Value.(*page).from)
+	}
+	return pg, true
+}
+
+func (c *pages) load(ctx context.Context, pg *page) {
+	defer close(pg.ready)
+	reply, err := c.log.Range(ctx, c.name, pg.from, pageEntries)
+	switch {
+	case err != nil:
+		pg.err = err
+	case pg.from.Before(reply.Floor):
+		pg.err = ErrGap
+	case len(reply.Entries) == 0:
+		pg.end = later(pg.from, reply.Last)
+	default:
+		pg.items = make([]*Item, len(reply.Entries))
+		for i, e := range reply.Entries {
+			pg.items[i], _ = newItem(e) // the tail has counted and logged what it could not decode
+		}
+		pg.end = reply.Entries[len(reply.Entries)-1].Position
+	}
+	if pg.err != nil || len(pg.items) < pageEntries {
+		c.forget(pg) // errors pass, and a page that ends at the log's end grows
+	}
+}
+
+func (c *pages) forget(pg *page) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if e := c.byFrom[pg.from]; e != nil && e.Value == pg {
+		c.recent.Remove(e)
+		delete(c.byFrom, pg.from)
+	}
+}
+
+// clear drops every page: the log's tail was lost.
+func (c *pages) clear() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.recent.Init()
+	clear(c.byFrom)
+}
+
+// visit is window.visit for a page.
+func (pg *page) visit(f *filter, after Position, offer func(*Item, verdict) want) Position {
+	items := pg.items[sort.Search(len(pg.items), func(i int) bool { return pg.items[i].Position.After(after) }):]
+	at := after
+	for _, item := range items {
+		if v := f.step(item.Position, &item.Entry); v != skip {
+			switch offer(item, v) {
+			case enough:
+				return item.Position
+			case reject:
+				return at
+			}
+		}
+		at = item.Position
+	}
+	return pg.end
+}

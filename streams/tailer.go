@@ -1,0 +1,271 @@
+package streams
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+const (
+	tailEntries = 512             // entries that one read of a hub returns
+	tailBlock   = 5 * time.Second // how long a read waits
+	tailRetry   = time.Second     // the longest pause between attempts to reach the store
+)
+
+// tailer reads the ends of a bucket's hubs into their windows. Guarded by Node.mu but
+// for what run alone uses.
+type tailer struct {
+	node   *Node
+	bucket int
+	tail   Tail
+	hubs   map[string]*hub
+	nodes  int // that tail the bucket, as the last beat said
+
+	cursors []Cursor // run's
+	reading []*hub   // run's
+}
+
+// tail makes sure that the hub is tailed, from position last on at the latest.
+func (h *hub) tail(ctx context.Context, gen string, last Position) error {
+	h.mu.RLock()
+	tailing := h.tailing
+	h.mu.RUnlock()
+	if tailing {
+		return nil
+	}
+	// The entry at last is the proof that the log is still the same after a fault.
+	reply, err := h.node.store.Range(ctx, h.name, last.previous(), 1)
+	if err != nil {
+		return err
+	}
+	h.node.mu.Lock()
+	defer h.node.mu.Unlock()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.tailing {
+		return nil
+	}
+	ctx = h.node.ctx
+	if ctx == nil || ctx.Err() != nil {
+		return fmt.Errorf("%w: the node has stopped", ErrUnavailable)
+	}
+	h.gen, h.tailing, h.proof = gen, true, RawEntry{Position: last}
+	h.win.reset(last)
+	if len(reply.Entries) == 1 && reply.Entries[0].Position == last {
+		h.proof = reply.Entries[0]
+	}
+	h.node.tailHub(ctx, h)
+	return nil
+}
+
+// tailHub adds a hub to its bucket's tailer. Node.mu is held.
+func (n *Node) tailHub(ctx context.Context, h *hub) {
+	bucket := Bucket(h.name)
+	t := n.tailers[bucket]
+	if t == nil {
+		t = &tailer{node: n, bucket: bucket, tail: n.store.Tail(bucket), hubs: map[string]*hub{}, nodes: 1}
+		n.tailers[bucket] = t
+		n.running.Go(func() { t.run(ctx) })
+	}
+	t.hubs[h.name] = h
+	t.tail.Wake()
+}
+
+func (t *tailer) run(ctx context.Context) {
+	defer t.tail.Close()
+	stop := context.AfterFunc(ctx, t.tail.Wake)
+	defer stop()
+	silent := time.Now() // since when nothing came
+	for t.collect() {
+		batches, err := t.tail.Read(ctx, t.cursors, tailEntries, tailBlock)
+		if ctx.Err() != nil {
+			t.stopped()
+			return
+		}
+		if err != nil {
+			t.node.contact.broken()
+			t.recover(ctx, err)
+			silent = time.Now()
+			continue
+		}
+		now := time.Now()
+		check := now.Sub(silent) >= tailBlock
+		if len(batches) > 0 || check {
+			silent = now
+		}
+		for _, b := range batches {
+			t.deliver(b)
+			check = check || len(b.Entries) == tailEntries
+		}
+		if check {
+			t.verify(ctx)
+		}
+		if len(batches) > 0 {
+			t.pace(ctx)
+		}
+	}
+}
+
+// collect lists the hubs to read. It returns false when there are none any more: the
+// tailer has then left the node.
+func (t *tailer) collect() bool {
+	t.node.mu.Lock()
+	defer t.node.mu.Unlock()
+	t.cursors, t.reading = t.cursors[:0], t.reading[:0]
+	for name, h := range t.hubs {
+		h.mu.RLock()
+		after := h.win.end
+		h.mu.RUnlock()
+		t.cursors = append(t.cursors, Cursor{name, after})
+		t.reading = append(t.reading, h)
+	}
+	if len(t.hubs) == 0 {
+		delete(t.node.tailers, t.bucket)
+	}
+	return len(t.hubs) > 0
+}
+
+func (t *tailer) stopped() {
+	t.node.mu.Lock()
+	defer t.node.mu.Unlock()
+	delete(t.node.tailers, t.bucket)
+}
+
+func (t *tailer) deliver(b Batch) {
+	for _, h := range t.reading {
+		if h.name == b.Hub {
+			h.append(b.Entries)
+			return
+		}
+	}
+}
+
+// pace waits after a read, the longer the more nodes read the bucket: together they
+// make a bounded number of reads, and entries that come meanwhile are read together.
+func (t *tailer) pace(ctx context.Context) {
+	t.node.mu.Lock()
+	pause := t.node.cfg.Pace * time.Duration(t.nodes)
+	t.node.mu.Unlock()
+	if pause > 0 {
+		time.Sleep(pause)
+	}
+}
+
+// recover waits until the store answers again and every hub is verified.
+func (t *tailer) recover(ctx context.Context, err error) {
+	t.node.log.Warn("tail interrupted", "bucket", t.bucket, "error", err)
+	pause := 20 * time.Millisecond
+	for {
+		err := t.verify(ctx)
+		if err == nil || !errors.Is(err, ErrUnavailable) {
+			return
+		}
+		if sleep(ctx, pause) != nil {
+			return
+		}
+		pause = min(2*pause, tailRetry)
+	}
+}
+
+// verify proves for each hub that its log is still the one that was read.
+func (t *tailer) verify(ctx context.Context) error {
+	for _, h := range t.reading {
+		if err := h.verify(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// verify proves that the hub's log is still the one that this node knows, and learns
+// its generation. With proof a new generation is taken over, with the records of the connections served here.
+// Without, what the connections were sent may no longer be
+// in the log, and none of them can be continued.
+func (h *hub) verify(ctx context.Context) error {
+	h.verifying.Lock()
+	defer h.verifying.Unlock()
+	h.mu.RLock()
+	r := VerifyRequest{Last: h.win.end, Proof: h.proof.Position, ProofEntry: h.proof.Data}
+	gen := h.gen
+	h.mu.RUnlock()
+	reply, err := h.node.store.Verify(ctx, h.name, r)
+	if err != nil {
+		return err
+	}
+	if gen != "" && !reply.Proven {
+		h.lose(reply)
+		return nil
+	}
+	if gen != "" && gen != reply.Gen {
+		if err := h.carryOver(ctx, gen, reply.Gen); err != nil {
+			return err
+		}
+	}
+	h.mu.Lock()
+	h.gen = reply.Gen
+	gap := h.tailing && h.win.end.Before(reply.Floor)
+	if gap {
+		h.restart(reply.Last)
+	}
+	h.mu.Unlock()
+	if gap {
+		h.node.stats.Gaps.Add(1)
+		h.node.log.Warn("tail behind the log's floor", "hub", h.name)
+		for _, a := range h.live() {
+			a.notify() // it finds out by itself whether it is behind the floor
+		}
+	}
+	return nil
+}
+
+// carryOver moves the records of the connections that this node serves, or whose poll
+// it answered last, to a new generation.
+func (h *hub) carryOver(ctx context.Context, from, to string) error {
+	h.mu.RLock()
+	ids := make([]string, 0, len(h.all)+len(h.memberships))
+	for a := range h.all {
+		ids = append(ids, a.id)
+	}
+	h.mu.RUnlock()
+	for len(ids) > 0 {
+		n := min(len(ids), touchBatch)
+		if err := h.node.store.Restamp(ctx, h.name, ids[:n], from, to); err != nil {
+			return err
+		}
+		ids = ids[n:]
+	}
+	h.node.log.Info("generation carried over", "hub", h.name, "generation", to)
+	return nil
+}
+
+// lose ends every connection of the hub here: the log was lost or rolled back.
+func (h *hub) lose(reply VerifyReply) {
+	h.node.stats.Losses.Add(1)
+	h.node.log.Error("the hub's log was lost or rolled back; closing its connections", "hub", h.name)
+	h.mu.Lock()
+	h.gen = reply.Gen
+	h.proof = RawEntry{}
+	clear(h.memberships)
+	h.restart(reply.Last)
+	lost := make([]*Attachment, 0, len(h.all))
+	for a := range h.all {
+		lost = append(lost, a)
+	}
+	h.mu.Unlock()
+	h.pages.clear()
+	for _, a := range lost {
+		a.fail(ErrLost)
+	}
+}
+
+// restart empties the window, which then begins after p. h.mu is held.
+func (h *hub) restart(p Position) {
+	h.node.windowBytes.Add(-int64(h.win.bytes))
+	h.win.reset(p)
+	h.proof = RawEntry{}
+	if h.advanced != nil {
+		close(h.advanced)
+		h.advanced = nil
+	}
+}
