@@ -96,7 +96,7 @@ func TestStatefulAnswer(t *testing.T) {
 	})
 }
 
-// Answers as written by ASP.NET Core, without what a random ID or key changes.
+// The three forms, without what a random ID or key changes.
 func TestGoldenAnswers(t *testing.T) {
 	t.Parallel()
 	transports := []negotiate.AvailableTransport{

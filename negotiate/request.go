@@ -57,7 +57,7 @@ func parseVersion(values []string) (int, error) {
 }
 
 // parameter returns the different values of the query parameters with that name in any case. A client may append a
-// parameter that the application's URL already has, so a repeated value counts once.
+// parameter that the application's URL already has, so a repeated value counts once (ASP.NET Core refuses it).
 func parameter(query url.Values, name string) []string {
 	var values []string
 	for key, all := range query {

@@ -13,7 +13,8 @@ type Response struct {
 	UseStatefulReconnect bool                 `json:"useStatefulReconnect,omitempty"` // clients fail if it is there unasked
 	AvailableTransports  []AvailableTransport `json:"availableTransports"`            // in the order in which clients try them; shared, not to be written to
 
-	// A redirect: the client negotiates again at URL, with AccessToken if there is one.
+	// A redirect: the client negotiates again at URL, with AccessToken if there is one. ASP.NET Core adds a version and an
+	// empty list of transports, which clients ignore here; the specification has neither.
 	URL         string `json:"url,omitempty"`
 	AccessToken string `json:"accessToken,omitempty"`
 
