@@ -1,0 +1,33 @@
+# Two commands matter: `make run` and `make test`.
+.PHONY: run test build vet lint setup clean
+
+GO ?= go
+# Whole-suite limit of go test, per package.
+TEST_TIMEOUT ?= 8m
+STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+# Runs one node on the log in memory: no Valkey, no file, no key.
+run:
+	$(GO) run ./cmd/api
+
+# Installs what the tests need (once), then runs every test under the race detector. The tests start the servers they
+# use and stop them; the trap takes what a killed test binary may have left in a Docker engine.
+test: setup
+	@trap 'scripts/clean-containers' EXIT; PATH="$$PATH:/usr/sbin:/sbin" $(GO) test -race -timeout $(TEST_TIMEOUT) ./...
+
+build:
+	$(GO) build -o bin/hubstream ./cmd/api
+
+vet:
+	$(GO) vet ./...
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$unformatted" ]; then echo "gofmt needed: $$unformatted"; exit 1; fi
+
+# The chosen checks are in staticcheck.conf.
+lint: vet
+	$(GO) run $(STATICCHECK) ./...
+
+setup:
+	@scripts/setup
+
+clean:
+	rm -rf bin integration/clients/node_modules
