@@ -46,9 +46,9 @@ func (h *memoryHub) endStep() {
 	}
 }
 
-// found makes the log if there is none. Positions begin after last, which Verify
+// makeLog makes the log if there is none. Positions begin after last, which Verify
 // may have raised.
-func (h *memoryHub) found(run string, now int64) {
+func (h *memoryHub) makeLog(run string, now int64) {
 	if h.gen == "" {
 		h.newGeneration(run, now)
 	}

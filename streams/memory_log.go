@@ -13,7 +13,7 @@ func (m *Memory) Append(ctx context.Context, hub string, entry []byte) (Position
 	h := m.hub(hub)
 	h.mu.Lock()
 	now := m.now()
-	h.found(*m.run.Load(), now)
+	h.makeLog(*m.run.Load(), now)
 	p := h.append(data, now)
 	h.endStep()
 	return p, nil
@@ -41,7 +41,7 @@ func (m *Memory) AppendOnce(ctx context.Context, hub string, r OnceRequest) (p P
 		}
 		h.keys.remove(&k.lease)
 	}
-	h.found(*m.run.Load(), now)
+	h.makeLog(*m.run.Load(), now)
 	p = h.append(string(r.Entry), now)
 	k := &memoryOnce{sum: r.Sum, position: p}
 	k.lease = lease{name: r.Key, until: now + r.Keep.Milliseconds()}

@@ -1,0 +1,182 @@
+package streams
+
+import "context"
+
+// Times of the rules about polls, ms.
+const (
+	// repeatedPoll is the age of an answer from which an equal mark means that its
+	// poll was sent again: a client that had the answer would have polled before.
+	repeatedPoll = 1000
+	// abandonedPoll is the age of a poll at which its client may have given it up, and
+	// polled again without having read the answer: the first clients do at 100 s.
+	abandonedPoll = 95_000
+)
+
+// memoryOpen is an Open within its step.
+type memoryOpen struct {
+	*memoryHub
+	OpenRequest
+	now int64
+	run string
+}
+
+// Open implements Records.
+func (m *Memory) Open(ctx context.Context, hub string, r OpenRequest) (OpenReply, error) {
+	if err := m.enter(ctx); err != nil {
+		return OpenReply{}, err
+	}
+	h := m.hub(hub)
+	defer h.step()()
+	o := &memoryOpen{memoryHub: h, OpenRequest: r, now: m.now(), run: *m.run.Load()}
+	outcome, rec, err := o.open()
+	if err != nil {
+		return OpenReply{}, err
+	}
+	return h.reply(outcome, rec, r.Membership, o.now), nil
+}
+
+func (o *memoryOpen) open() (OpenOutcome, *memoryRecord, error) {
+	if o.gen != "" && o.memoryHub.run != o.run {
+		return 0, nil, ErrUnverified
+	}
+	rec := o.records[o.ID]
+	if rec == nil {
+		return o.create()
+	}
+	if rec.User != o.User {
+		return 0, nil, ErrGone
+	}
+	if rec.Gen != o.gen {
+		return 0, nil, ErrGeneration
+	}
+	var outcome OpenOutcome
+	var err error
+	switch o.Mode {
+	case OpenWebSocket:
+		outcome, err = o.webSocket(rec)
+	case OpenEvents:
+		outcome, err = o.events(rec)
+	case OpenPoll:
+		outcome, err = o.poll(rec)
+	case OpenPost:
+		outcome, err = o.post(rec)
+	case OpenReattach:
+		outcome, err = o.reattach(rec)
+	default:
+		err = ErrGone
+	}
+	return outcome, rec, err
+}
+
+func (o *memoryOpen) create() (OpenOutcome, *memoryRecord, error) {
+	if o.buriedStill(o.ID, o.now) || o.now > o.CreateUntil || o.Mode == OpenReattach {
+		return 0, nil, ErrGone
+	}
+	o.makeLog(o.run, o.now)
+	rec := &memoryRecord{Record: Record{
+		ID:     o.ID,
+		User:   o.User,
+		State:  StateNew,
+		Gen:    o.gen,
+		Cursor: o.last,
+		Since:  o.now,
+	}}
+	o.add(rec, o.now+o.NewLease.Milliseconds())
+	switch o.Mode {
+	case OpenWebSocket:
+		rec.Transport, rec.Owner = TransportWebSockets, o.Owner
+	case OpenEvents:
+		rec.Transport, rec.Owner = TransportServerSentEvents, o.Owner
+	case OpenPoll:
+		rec.Transport = TransportLongPolling
+		o.answerFirst(rec)
+		return OpenFirstPoll, rec, nil
+	}
+	return OpenCreated, rec, nil
+}
+
+func (o *memoryOpen) webSocket(rec *memoryRecord) (OpenOutcome, error) {
+	if otherTransport(rec, TransportWebSockets) {
+		return 0, ErrTransport
+	}
+	switch {
+	case rec.State == StateClosing:
+		return 0, ErrGone
+	case rec.State == StateNew:
+		rec.Transport = TransportWebSockets
+		o.own(rec)
+		return OpenAttached, nil
+	case !rec.Stateful():
+		return 0, ErrConflict
+	case rec.Cursor.Before(o.floor):
+		return 0, ErrGap
+	}
+	rec.Tickets++
+	return OpenTicket, nil
+}
+
+func (o *memoryOpen) events(rec *memoryRecord) (OpenOutcome, error) {
+	if otherTransport(rec, TransportServerSentEvents) {
+		return 0, ErrTransport
+	}
+	if rec.State == StateClosing {
+		return 0, ErrGone
+	}
+	if rec.State == StateOpen && rec.Transport != TransportNone {
+		return 0, ErrConflict
+	}
+	rec.Transport = TransportServerSentEvents
+	o.own(rec)
+	return OpenAttached, nil
+}
+
+func (o *memoryOpen) post(rec *memoryRecord) (OpenOutcome, error) {
+	if rec.Transport == TransportWebSockets {
+		return 0, ErrTransport
+	}
+	if rec.State == StateClosing {
+		return 0, ErrGone
+	}
+	return OpenFound, nil
+}
+
+func (o *memoryOpen) reattach(rec *memoryRecord) (OpenOutcome, error) {
+	if otherTransport(rec, TransportWebSockets) {
+		return 0, ErrTransport
+	}
+	if rec.State != StateOpen || !rec.Stateful() {
+		return 0, ErrGone
+	}
+	repeated := rec.Owner == o.Owner && rec.Ticket == o.Ticket
+	if o.Ticket <= rec.Ticket && !repeated {
+		return 0, ErrOwner
+	}
+	if rec.Cursor.Before(o.floor) {
+		return 0, ErrGap
+	}
+	rec.Ticket = o.Ticket
+	o.own(rec)
+	return OpenAttached, nil
+}
+
+func otherTransport(rec *memoryRecord, t Transport) bool {
+	return rec.Transport != TransportNone && rec.Transport != t
+}
+
+// own makes the caller the record's owner. Whoever it was before learns of it by an entry.
+func (o *memoryOpen) own(rec *memoryRecord) {
+	if rec.Owner != "" && rec.Owner != o.Owner && o.Moved != nil {
+		o.append(string(o.Moved), o.now)
+	}
+	rec.Owner = o.Owner
+	o.extend(rec)
+}
+
+// extend renews the lease as the state has it.
+func (o *memoryOpen) extend(rec *memoryRecord) {
+	if rec.State == StateNew {
+		o.renew(rec, o.now, o.NewLease)
+	} else {
+		o.renew(rec, o.now, o.Lease)
+	}
+}

@@ -1,0 +1,314 @@
+package streams
+
+import (
+	"context"
+	"slices"
+	"time"
+)
+
+// memoryRecord is a connection's record and what the steps need beside it.
+type memoryRecord struct {
+	Record
+	lease lease
+	// answeredBy is the owner that committed the last answer, so that repeating the
+	// Answer is known as such after the owner has been given up.
+	answeredBy string
+	finished   Position // of the last Finish's last entry
+}
+
+// memoryGrave is a tombstone.
+type memoryGrave struct {
+	lease lease
+	token string
+	reply EndReply // for whoever repeats the End that dug it
+}
+
+// add adds a new record.
+func (h *memoryHub) add(rec *memoryRecord, until int64) {
+	rec.lease = lease{name: rec.ID, until: until}
+	h.records[rec.ID] = rec
+	h.live.set(&rec.lease)
+}
+
+// renew lets the record's lease end some time from now.
+func (h *memoryHub) renew(rec *memoryRecord, now int64, d time.Duration) {
+	h.live.extend(&rec.lease, now+d.Milliseconds())
+}
+
+// snapshot copies a record. The groups are left out if the caller knows them:
+// membership is the version that it has.
+func (r *memoryRecord) snapshot(membership uint64) Record {
+	rec := r.Record
+	rec.Groups = nil
+	if membership == 0 || membership != r.Membership {
+		rec.Groups = cloneGroups(r.Groups)
+	}
+	return rec
+}
+
+func cloneGroups(groups map[string][]Interval) map[string][]Interval {
+	clone := make(map[string][]Interval, len(groups))
+	for name, list := range groups {
+		clone[name] = slices.Clone(list)
+	}
+	return clone
+}
+
+// Lookup implements Records.
+func (m *Memory) Lookup(ctx context.Context, hub, id string) (OpenReply, error) {
+	if err := m.enter(ctx); err != nil {
+		return OpenReply{}, err
+	}
+	h := m.find(hub)
+	if h == nil {
+		return OpenReply{}, ErrGone
+	}
+	defer h.step()()
+	rec := h.records[id]
+	if rec == nil {
+		return OpenReply{}, ErrGone
+	}
+	return h.reply(OpenFound, rec, 0, m.now()), nil
+}
+
+// reply is the record and the log as they are now.
+func (h *memoryHub) reply(outcome OpenOutcome, rec *memoryRecord, membership uint64, now int64) OpenReply {
+	return OpenReply{
+		Outcome: outcome,
+		Record:  rec.snapshot(membership),
+		Gen:     h.gen,
+		Floor:   h.floor,
+		Last:    h.last,
+		Now:     now,
+	}
+}
+
+// update is a step on one living record: f is called with it, or ErrGone returned.
+func (m *Memory) update(ctx context.Context, hub, id string, f func(h *memoryHub, rec *memoryRecord, now int64) error) error {
+	if err := m.enter(ctx); err != nil {
+		return err
+	}
+	h := m.find(hub)
+	if h == nil {
+		return ErrGone
+	}
+	defer h.step()()
+	rec := h.records[id]
+	if rec == nil {
+		return ErrGone
+	}
+	return f(h, rec, m.now())
+}
+
+// Handshake implements Records.
+func (m *Memory) Handshake(ctx context.Context, hub string, r HandshakeRequest) (reply HandshakeReply, err error) {
+	err = m.update(ctx, hub, r.ID, func(h *memoryHub, rec *memoryRecord, now int64) error {
+		if rec.State != StateNew {
+			return ErrGone
+		}
+		if r.Owner != "" && r.Owner != rec.Owner {
+			return ErrOwner
+		}
+		rec.Protocol, rec.Version = r.Protocol, r.Version
+		rec.State = StateOpen
+		if r.Refused {
+			rec.State = StateClosing
+		}
+		if r.Reply != nil {
+			rec.Start = h.append(string(r.Reply), now)
+		} else {
+			rec.Start = h.last
+			rec.Cursor = h.last
+		}
+		h.renew(rec, now, r.Lease)
+		reply.Start = rec.Start
+		return nil
+	})
+	return reply, err
+}
+
+// Answer implements Records.
+func (m *Memory) Answer(ctx context.Context, hub string, r AnswerRequest) (n uint64, err error) {
+	err = m.update(ctx, hub, r.ID, func(h *memoryHub, rec *memoryRecord, now int64) error {
+		if rec.Owner != r.Owner {
+			if rec.answeredBy != r.Owner {
+				return ErrOwner
+			}
+			n = rec.Answers // a repeat of the answer that gave the owner up
+			return nil
+		}
+		if r.Sent.After(h.last) {
+			return ErrBeyond
+		}
+		rec.Sent, rec.Mark, rec.PollAt = r.Sent, r.Mark, r.PollAt
+		rec.AnsweredAt = now
+		rec.Answers++
+		rec.Owner, rec.answeredBy = "", r.Owner
+		h.renew(rec, now, r.Lease)
+		n = rec.Answers
+		return nil
+	})
+	return n, err
+}
+
+// Wrote implements Records.
+func (m *Memory) Wrote(ctx context.Context, hub, id string, n uint64, ok bool) error {
+	err := m.update(ctx, hub, id, func(_ *memoryHub, rec *memoryRecord, _ int64) error {
+		if ok {
+			rec.Wrote = max(rec.Wrote, n)
+		} else {
+			rec.Failed = max(rec.Failed, n)
+		}
+		return nil
+	})
+	if err == ErrGone {
+		return nil
+	}
+	return err
+}
+
+// Touch implements Records.
+func (m *Memory) Touch(ctx context.Context, hub string, items []TouchItem) (refused []string, err error) {
+	if err := m.enter(ctx); err != nil {
+		return nil, err
+	}
+	h := m.hub(hub)
+	defer h.step()()
+	now := m.now()
+	for i := range items {
+		if !h.touch(&items[i], now) {
+			refused = append(refused, items[i].ID)
+		}
+	}
+	return refused, nil
+}
+
+func (h *memoryHub) touch(item *TouchItem, now int64) bool {
+	rec := h.records[item.ID]
+	if rec == nil || rec.Owner != item.Owner || (item.Save && item.Cursor.After(h.last)) {
+		return false
+	}
+	if item.Save {
+		rec.Cursor, rec.Acked = item.Cursor, item.Acked
+	}
+	h.renew(rec, now, item.Lease)
+	return true
+}
+
+// Finish implements Records.
+func (m *Memory) Finish(ctx context.Context, hub string, r FinishRequest) (p Position, err error) {
+	err = m.update(ctx, hub, r.ID, func(h *memoryHub, rec *memoryRecord, now int64) error {
+		if rec.Owner != r.Owner {
+			return ErrOwner
+		}
+		if rec.Done != r.Done {
+			if rec.Done != r.Done+r.Count {
+				return ErrOwner
+			}
+			p = rec.finished // a repeat of what was made
+			return nil
+		}
+		rec.Done += r.Count
+		rec.finished = Position{}
+		for _, entry := range r.Entries {
+			rec.finished = h.append(string(entry), now)
+		}
+		p = rec.finished
+		return nil
+	})
+	return p, err
+}
+
+// CloseConnection implements Records.
+func (m *Memory) CloseConnection(ctx context.Context, hub, id string, entry []byte) (p Position, err error) {
+	err = m.update(ctx, hub, id, func(h *memoryHub, rec *memoryRecord, now int64) error {
+		if rec.State == StateClosing {
+			return ErrGone
+		}
+		rec.State = StateClosing
+		p = h.append(string(entry), now)
+		return nil
+	})
+	return p, err
+}
+
+// End implements Records.
+func (m *Memory) End(ctx context.Context, hub string, r EndRequest) (EndReply, error) {
+	if err := m.enter(ctx); err != nil {
+		return EndReply{}, err
+	}
+	h := m.hub(hub)
+	defer h.step()()
+	now := m.now()
+	h.sweep(now)
+	rec := h.records[r.ID]
+	if rec == nil {
+		if g := h.graves[r.ID]; g != nil && r.Token != "" && g.token == r.Token {
+			return g.reply, nil
+		}
+		return EndReply{Outcome: EndAlready}, nil
+	}
+	if r.Owner != "" && r.Owner != rec.Owner {
+		return EndReply{Outcome: EndRefused}, nil
+	}
+	if r.OnlyExpired && !rec.lease.passed(now) {
+		return EndReply{Outcome: EndAlive}, nil
+	}
+	return h.end(rec, &r, now), nil
+}
+
+// end buries a record.
+func (h *memoryHub) end(rec *memoryRecord, r *EndRequest, now int64) EndReply {
+	delete(h.records, rec.ID)
+	h.live.remove(&rec.lease)
+	reply := EndReply{Outcome: EndDone, Position: h.append(string(r.Entry), now), Record: rec.Record}
+	reply.Record.Groups = nil
+	g := &memoryGrave{token: r.Token, reply: reply}
+	g.lease = lease{name: rec.ID, until: now + r.Tombstone.Milliseconds()}
+	if old := h.graves[rec.ID]; old != nil { // of an earlier life, passed but not swept yet
+		h.buried.remove(&old.lease)
+	}
+	h.graves[rec.ID] = g
+	h.buried.set(&g.lease)
+	return reply
+}
+
+// buriedStill tells whether a tombstone refuses the ID.
+func (h *memoryHub) buriedStill(id string, now int64) bool {
+	g := h.graves[id]
+	return g != nil && !g.lease.passed(now)
+}
+
+// Expired implements Records.
+func (m *Memory) Expired(ctx context.Context, hub string, limit int) ([]string, error) {
+	if err := m.enter(ctx); err != nil {
+		return nil, err
+	}
+	h := m.find(hub)
+	if h == nil {
+		return nil, nil
+	}
+	defer h.step()()
+	now := m.now()
+	h.sweep(now)
+	var ids []string
+	for _, l := range h.live.due(now, limit) {
+		ids = append(ids, l.name)
+	}
+	return ids, nil
+}
+
+// Restamp implements Records.
+func (m *Memory) Restamp(ctx context.Context, hub string, ids []string, from, to string) error {
+	if err := m.enter(ctx); err != nil {
+		return err
+	}
+	h := m.hub(hub)
+	defer h.step()()
+	for _, id := range ids {
+		if rec := h.records[id]; rec != nil && rec.Gen == from {
+			rec.Gen = to
+		}
+	}
+	return nil
+}
