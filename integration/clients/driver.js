@@ -35,25 +35,39 @@ function emit(event) {
 
 const text = (error) => (error ? String(error.message || error) : "");
 
-// Every request that any of the clients' libraries makes, upgrades included, without touching the clients.
-diagnostics.subscribe("http.client.request.start", ({ request }) => {
-  const url = new URL(request.path, "http://x");
+// Every request that any of the clients' libraries makes, upgrades included, without touching the clients: newer ones
+// use Node's own fetch (undici) beside the http module, older ones the http module alone.
+function classify(method, path, accept, upgrade) {
+  const url = new URL(path, "http://x");
   const id = url.searchParams.get(tag);
-  if (id === null) return;
+  if (id === null) return null;
   const token = url.searchParams.get("id");
   if (token && connections.has(id)) connections.get(id).token = token;
-  const accept = String(request.getHeader("accept") || "");
   let kind = "poll";
   if (url.pathname.endsWith("/negotiate")) kind = "negotiate";
-  else if (request.method === "POST") kind = "send";
-  else if (request.method === "DELETE") kind = "delete";
-  else if (/websocket/i.test(String(request.getHeader("upgrade") || ""))) kind = "websocket";
+  else if (method === "POST") kind = "send";
+  else if (method === "DELETE") kind = "delete";
+  else if (/websocket/i.test(upgrade)) kind = "websocket";
   else if (accept.includes("text/event-stream")) kind = "events";
-  const seen = (response) => emit({
-    ev: "http", id, method: request.method, kind, status: response.statusCode, node: response.headers["x-hubstream-node"] || "",
-  });
+  return (status, node) => emit({ ev: "http", id, method, kind, status, node: node || "" });
+}
+
+diagnostics.subscribe("http.client.request.start", ({ request }) => {
+  const report = classify(request.method, request.path, String(request.getHeader("accept") || ""), String(request.getHeader("upgrade") || ""));
+  if (!report) return;
+  const seen = (response) => report(response.statusCode, response.headers["x-hubstream-node"]);
   request.prependOnceListener("response", seen);
   request.prependOnceListener("upgrade", seen);
+});
+
+const reports = new WeakMap();
+diagnostics.subscribe("undici:request:create", ({ request }) => reports.set(request, classify(request.method, request.path, "", "")));
+diagnostics.subscribe("undici:request:headers", ({ request, response }) => {
+  const report = reports.get(request);
+  if (!report) return;
+  const headers = response.headers.map(String);
+  const at = headers.findIndex((name, i) => i % 2 === 0 && name.toLowerCase() === "x-hubstream-node");
+  report(response.statusCode, at < 0 ? "" : headers[at + 1]);
 });
 
 function transportName(hub) {

@@ -16,7 +16,7 @@ func haproxyConfig(c *config) string {
 	line("  mode http")
 	line("  log global")
 	line("  option dontlognull") // nor one for the connection that finds out whether it is up
-	line("  option logasap") // a line when the answer begins, not when it ends
+	line("  option logasap")     // a line when the answer begins, not when it ends
 	line("  log-format \"%s %%ST %%HM %%HU %%si:%%sp\"", logMark)
 	line("  timeout connect 2s")
 	line("  timeout client %s", milliseconds(c.idle))
