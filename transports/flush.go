@@ -1,0 +1,150 @@
+package transports
+
+import (
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/gobwas/ws"
+
+	"hubstream/streams"
+	"hubstream/transports/hubprotocol"
+)
+
+// States of webSocket.flushing.
+const (
+	idle int32 = iota
+	flushing
+	flushAgain
+)
+
+// maxFlushBytes is about how much is joined into one write.
+const maxFlushBytes = 64 << 10 // 64 KiB
+
+// flushBuffers are held only while a socket writes.
+var flushBuffers = sync.Pool{New: func() any { return new(flushBuffer) }}
+
+type flushBuffer struct {
+	bytes []byte
+	items []*streams.Item
+}
+
+// schedule makes sure that what is there now gets written. It does not block.
+func (c *webSocket) schedule() {
+	for {
+		switch c.flushing.Load() {
+		case idle:
+			if c.flushing.CompareAndSwap(idle, flushing) {
+				go c.flush()
+				return
+			}
+		case flushing:
+			if c.flushing.CompareAndSwap(flushing, flushAgain) {
+				return
+			}
+		default:
+			return
+		}
+	}
+}
+
+// flush writes until there is nothing left.
+func (c *webSocket) flush() {
+	b := flushBuffers.Get().(*flushBuffer)
+	defer func() {
+		clear(b.items)
+		flushBuffers.Put(b)
+	}()
+	for {
+		c.flushing.Store(flushing)
+		for c.flushSome(b) {
+		}
+		if c.flushing.CompareAndSwap(flushing, idle) {
+			return
+		}
+	}
+}
+
+// flushSome joins what there is into one write. more says that there may be more.
+func (c *webSocket) flushSome(b *flushBuffer) (more bool) {
+	b.bytes, b.items = c.appendControl(b.bytes[:0]), b.items[:0]
+	att := c.att.Load()
+	if att == nil || c.over.Load() {
+		return false
+	}
+	proto := c.protocol()
+	var end error
+	if !c.held.Load() {
+		b.items, end = att.Next(c.ctx, b.items, maxFlushBytes)
+	}
+	for _, item := range b.items {
+		b.bytes = append(b.bytes, frame(item, proto)...)
+	}
+	if len(b.bytes) > 0 && c.write(b.bytes) != nil {
+		return false
+	}
+	if errors.Is(end, streams.ErrUnavailable) {
+		return sleep(c.ctx, storeRetry) == nil
+	}
+	if end != nil && c.ctx.Err() == nil {
+		c.closeFor(end)
+		return false
+	}
+	return len(b.items) > 0
+}
+
+// appendControl appends the ping and the Ack that are due.
+func (c *webSocket) appendControl(dst []byte) []byte {
+	if c.ping.CompareAndSwap(true, false) {
+		dst = append(dst, pingFrame(c.protocol())...)
+	}
+	if n := c.ackDue.Load(); n > 0 && c.s.wheel.now()-c.acked.Load() >= ackInterval.Milliseconds() && c.ackDue.CompareAndSwap(n, 0) {
+		c.acked.Store(c.s.wheel.now())
+		dst = append(dst, protocolFrame(hubprotocol.AppendAck(nil, c.protocol(), n), c.protocol())...)
+	}
+	return dst
+}
+
+var (
+	jsonPing        = textFrame(hubprotocol.AppendPing(nil, hubprotocol.JSON))
+	messagePackPing = binaryFrame(hubprotocol.AppendPing(nil, hubprotocol.MessagePack))
+)
+
+func pingFrame(p hubprotocol.Protocol) []byte {
+	if p == hubprotocol.MessagePack {
+		return messagePackPing
+	}
+	return jsonPing
+}
+
+// closeFor ends the socket as the attachment's final error says.
+func (c *webSocket) closeFor(err error) {
+	how := closingFor(err)
+	if !how.silent {
+		c.close(how)
+		return
+	}
+	c.over.Store(true)
+	if c.stateful.Load() {
+		c.drop() // another node serves it, or its client knows that it has ended
+		return
+	}
+	_ = c.write(ws.CompiledCloseNormalClosure)
+	_ = c.conn.SetReadDeadline(time.Now().Add(closeTimeout))
+}
+
+// close ends the connection with a Close message. It is marked ended first: a stateful
+// JavaScript client at once tries to re-attach, and must be refused.
+func (c *webSocket) close(how closing) {
+	if !c.over.CompareAndSwap(false, true) {
+		return
+	}
+	c.s.end(c.hub, c.id, c.owner)
+	c.s.log.Debug("connection closed", "hub", c.hub, "connection_id", c.id, "reason", how.reason)
+	var b []byte
+	if p := c.protocol(); p != 0 {
+		b = protocolFrame(hubprotocol.AppendClose(nil, p, how.text, how.reconnect), p)
+	}
+	_ = c.write(append(b, ws.CompiledCloseNormalClosure...))
+	_ = c.conn.SetReadDeadline(time.Now().Add(closeTimeout))
+}

@@ -1,0 +1,309 @@
+package transports
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strconv"
+	"time"
+
+	"hubstream/streams"
+	"hubstream/transports/hubprotocol"
+)
+
+const (
+	// maxPollBytes limits a poll's answer; one larger message alone is allowed.
+	maxPollBytes = 256 << 10 // 256 KiB
+	// undecidedWait is how long a poll with the mark of the one before waits to learn
+	// whether that one's answer was written.
+	undecidedWait = 200 * time.Millisecond
+	// unmarkedWait is how long a poll without a mark waits before the handshake: it may be
+	// the first poll again, whose answer was lost.
+	unmarkedWait = time.Second
+)
+
+// poll is one GET of a long polling connection.
+type poll struct {
+	*request
+	s        *Server
+	owner    string
+	mark     string // the "_" of JavaScript and Java clients
+	deadline time.Time
+	opened   streams.OpenReply
+	att      *streams.Attachment
+	wake     chan struct{}
+	proto    hubprotocol.Protocol // 0 before the handshake
+}
+
+// servePoll answers a poll: with what there is for the client, once there is something,
+// or with nothing in time for the proxies in between (TransportProtocols.md, "Long Polling").
+func (s *Server) servePoll(c *request) {
+	if !s.begin() {
+		c.refuse(http.StatusServiceUnavailable, "the node is stopping")
+		return
+	}
+	defer s.active.Done()
+	p := &poll{
+		request: c, s: s, owner: s.node.NewOwner(), mark: c.URL.Query().Get("_"),
+		deadline: time.Now().Add(jittered(s.cfg.PollTimeout, s.cfg.PollJitter)),
+		wake:     make(chan struct{}, 1),
+	}
+	ctx, cancel := context.WithDeadline(c.Context(), p.deadline)
+	defer cancel()
+	err := p.open(ctx)
+	switch {
+	case errors.Is(err, streams.ErrUnavailable):
+		p.write(http.StatusOK, nil) // touching nothing is always safe
+		return
+	case err != nil:
+		s.refuseError(c, err)
+		return
+	case p.opened.Outcome == streams.OpenFirstPoll:
+		p.wrote(p.opened.Record.Answers, p.write(http.StatusOK, nil))
+		return
+	}
+	p.proto = hubprotocol.Protocol(p.opened.Record.Protocol)
+	if err := p.attach(ctx); err != nil {
+		if errors.Is(err, streams.ErrGone) {
+			s.refuseError(c, err)
+		} else {
+			p.write(http.StatusOK, nil)
+		}
+		return
+	}
+	defer p.att.Detach(context.Background(), 0)
+	p.serve(ctx)
+}
+
+// open opens the poll. While the store is away the poll is held: any answer but 200
+// would end the client's connection.
+func (p *poll) open(ctx context.Context) error {
+	r := p.s.openRequest(p.request, streams.OpenPoll, p.owner)
+	r.Lease = time.Until(p.deadline) + pollLease
+	r.Mark = p.mark
+	undecided := time.Now().Add(undecidedWait)
+	for {
+		reply, err := p.s.node.Open(ctx, p.hub, r)
+		pause := storeRetry
+		switch {
+		case err == nil && reply.Outcome != streams.OpenUndecided:
+			p.opened = reply
+			return nil
+		case err == nil:
+			r.Force = time.Now().After(undecided)
+			pause = 20 * time.Millisecond
+		case !errors.Is(err, streams.ErrUnavailable):
+			return err
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return streams.ErrUnavailable
+		case <-p.s.draining:
+			return streams.ErrUnavailable
+		}
+	}
+}
+
+func (p *poll) attach(ctx context.Context) error {
+	for {
+		att, err := p.s.node.Attach(ctx, p.hub, p.opened, p.owner, 0, func() {
+			select {
+			case p.wake <- struct{}{}:
+			default:
+			}
+		})
+		if err == nil {
+			p.att = att
+			return nil
+		}
+		if !errors.Is(err, streams.ErrUnavailable) {
+			return err
+		}
+		select {
+		case <-time.After(storeRetry):
+		case <-ctx.Done():
+			return err
+		case <-p.s.draining:
+			return err
+		}
+		if err := p.open(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// serve waits for something to answer.
+func (p *poll) serve(ctx context.Context) {
+	timeout := time.NewTimer(p.patience())
+	defer timeout.Stop()
+	draining := p.s.draining
+	for {
+		items, err := p.att.Next(ctx, nil, maxPollBytes)
+		if len(items) > 0 {
+			p.answer(ctx, items)
+			return
+		}
+		if err != nil && ctx.Err() == nil && !errors.Is(err, streams.ErrUnavailable) {
+			p.over(ctx, err)
+			return
+		}
+		select {
+		case <-p.wake:
+		case <-p.retry(err):
+		case <-timeout.C:
+			if p.proto == 0 && p.mark != "" && !p.expired() {
+				// A JavaScript client with MessagePack dies of an empty answer before that
+				// of the handshake, and which protocol it will ask for is not known.
+				timeout.Reset(max(p.untilHandshake(), 10*time.Millisecond))
+				p.s.cancelHandshake(ctx, p.hub, &p.opened)
+				continue
+			}
+			p.answer(ctx, nil)
+			return
+		case <-draining:
+			if p.proto != 0 {
+				p.answer(ctx, nil)
+				return
+			}
+			draining = nil // as above: it waits for its handshake, or for the end of the drain
+		case <-p.Context().Done():
+			return // the client is gone; another poll of it may come
+		}
+	}
+}
+
+// retry ticks if the store was away.
+func (p *poll) retry(err error) <-chan time.Time {
+	if err == nil {
+		return nil
+	}
+	return time.After(storeRetry)
+}
+
+// patience is how long the poll waits at first.
+func (p *poll) patience() time.Duration {
+	d := time.Until(p.deadline)
+	if p.proto == 0 {
+		d = min(d, max(p.untilHandshake(), 0))
+		if p.mark == "" {
+			d = min(d, unmarkedWait)
+		}
+	}
+	return d
+}
+
+func (p *poll) expired() bool { return !time.Now().Before(p.deadline) }
+
+func (p *poll) untilHandshake() time.Duration {
+	return p.s.untilHandshake(&p.opened)
+}
+
+// answer commits and writes an answer. It is committed before its bytes are written:
+// what a client may have received is known to whichever node gets its next poll.
+func (p *poll) answer(ctx context.Context, items []*streams.Item) {
+	body, final := p.body(items)
+	n, err := p.commit(ctx)
+	if err != nil {
+		p.refused(err)
+		return
+	}
+	if final { // a refused handshake: nothing follows
+		p.s.end(p.hub, p.token.ConnectionID, "")
+	}
+	p.wrote(n, p.write(http.StatusOK, body))
+}
+
+// body joins the items' messages. final says that the last of them ends the connection.
+func (p *poll) body(items []*streams.Item) (body []byte, final bool) {
+	for _, item := range items {
+		if item.Flags&streams.FlagHandshake != 0 {
+			p.proto = hubprotocol.Protocol(item.Protocol)
+		}
+		body = append(body, message(item, p.proto)...)
+		if item.Flags&streams.FlagFinal != 0 {
+			return body, true
+		}
+	}
+	return body, false
+}
+
+// commit commits the answer, for as long as the poll may wait: a store that is away
+// may come back.
+func (p *poll) commit(ctx context.Context) (uint64, error) {
+	r := streams.AnswerRequest{
+		ID: p.token.ConnectionID, Owner: p.owner, Sent: p.att.Cursor(),
+		Mark: p.mark, PollAt: p.opened.Now, Lease: pollLease,
+	}
+	for {
+		// The answer must be tried even when the poll's time is up.
+		try, cancel := context.WithTimeout(context.WithoutCancel(ctx), p.s.cfg.StoreTimeout)
+		n, err := p.s.node.Answer(try, p.hub, r)
+		cancel()
+		if !errors.Is(err, streams.ErrUnavailable) || ctx.Err() != nil {
+			return n, err
+		}
+		select {
+		case <-time.After(storeRetry):
+		case <-ctx.Done():
+			return n, err
+		}
+	}
+}
+
+// refused answers a poll whose answer could not be committed.
+func (p *poll) refused(err error) {
+	switch {
+	case errors.Is(err, streams.ErrUnavailable):
+		p.write(http.StatusOK, nil)
+	default: // another poll has taken over, or the connection has ended
+		p.write(http.StatusNoContent, nil)
+	}
+}
+
+// over ends the poll of a connection that is over, or that another poll has taken over.
+func (p *poll) over(ctx context.Context, err error) {
+	c := closingFor(err)
+	if c.silent {
+		p.write(http.StatusNoContent, nil)
+		return
+	}
+	p.s.end(p.hub, p.token.ConnectionID, "")
+	p.s.log.Debug("connection closed", "hub", p.hub, "connection_id", p.token.ConnectionID, "reason", c.reason)
+	if p.proto == 0 {
+		p.write(http.StatusNoContent, nil)
+		return
+	}
+	p.write(http.StatusOK, hubprotocol.AppendClose(nil, p.proto, c.text, c.reconnect))
+}
+
+// write writes an answer and tells whether all of it went out.
+func (p *poll) write(status int, body []byte) bool {
+	h := p.w.Header()
+	h.Set("Cache-Control", "no-cache, no-store")
+	h.Set("Pragma", "no-cache")
+	h.Set("Expires", "Thu, 01 Jan 1970 00:00:00 GMT")
+	h.Set("X-Accel-Buffering", "no")
+	if status == http.StatusOK {
+		h.Set("Content-Type", "application/octet-stream")
+		h.Set("Content-Length", strconv.Itoa(len(body)))
+	}
+	_ = p.rc.SetWriteDeadline(time.Now().Add(p.s.cfg.SendTimeout))
+	p.w.WriteHeader(status)
+	if _, err := p.w.Write(body); err != nil {
+		return false
+	}
+	return p.rc.Flush() == nil && p.Context().Err() == nil
+}
+
+// wrote tells the next poll, wherever it goes, whether this answer went out.
+func (p *poll) wrote(n uint64, ok bool) {
+	s, hub, id := p.s, p.hub, p.token.ConnectionID
+	s.active.Add(1)
+	go func() {
+		defer s.active.Done()
+		ctx, cancel := context.WithTimeout(context.Background(), s.cfg.StoreTimeout)
+		defer cancel()
+		_ = s.node.Wrote(ctx, hub, id, n, ok)
+	}()
+}

@@ -1,0 +1,168 @@
+package transports
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+
+	"hubstream/streams"
+	"hubstream/transports/hubprotocol"
+)
+
+// servePost takes what a client of an event stream or of long polling sends
+// (TransportProtocols.md, "HTTP Post"). It is answered when all of it has its effect or its place in
+// the log: the client's next POST may reach another node at once.
+func (s *Server) servePost(c *request) {
+	if !s.begin() {
+		c.refuse(http.StatusServiceUnavailable, "the node is stopping")
+		return
+	}
+	defer s.active.Done()
+	body, err := io.ReadAll(http.MaxBytesReader(c.w, c.Body, s.cfg.MaxPostBytes))
+	var tooLarge *http.MaxBytesError
+	if errors.As(err, &tooLarge) {
+		c.refuse(http.StatusRequestEntityTooLarge, fmt.Sprintf("the body is over the limit of %d bytes", tooLarge.Limit))
+		return
+	}
+	if err != nil {
+		c.refuse(http.StatusBadRequest, "the body could not be read")
+		return
+	}
+	opened, err := s.openWaiting(c, s.openRequest(c, streams.OpenPost, ""))
+	if errors.Is(err, streams.ErrTransport) {
+		c.refuse(http.StatusMethodNotAllowed, "POST requests are not allowed for WebSocket connections.")
+		return
+	}
+	if err != nil {
+		s.refuseError(c, err)
+		return
+	}
+	p := &post{request: c, s: s, opened: &opened}
+	if status, err := p.take(c.Context(), body); err != nil {
+		c.refuse(status, err.Error())
+		return
+	}
+	h := c.w.Header()
+	h.Set("Content-Type", "text/plain")
+	h.Set("Content-Length", "0")
+	c.w.WriteHeader(http.StatusOK)
+}
+
+// post is one POST of a client.
+type post struct {
+	*request
+	s      *Server
+	opened *streams.OpenReply
+}
+
+func (p *post) take(ctx context.Context, body []byte) (status int, err error) {
+	proto := hubprotocol.Protocol(p.opened.Record.Protocol)
+	if p.opened.Record.State == streams.StateNew {
+		var done bool
+		proto, body, done, err = p.handshake(ctx, body)
+		if err != nil {
+			return statusOf(err), err
+		}
+		if done {
+			return http.StatusOK, nil
+		}
+	}
+	parser := hubprotocol.NewParser(proto, p.s.cfg.MaxMessageBytes)
+	parser.Feed(body)
+	for {
+		m, ok, err := parser.Next()
+		if err != nil {
+			return p.malformed(ctx, err)
+		}
+		if !ok {
+			break
+		}
+		if over, err := p.message(ctx, proto, &m); err != nil || over {
+			return statusOf(err), err
+		}
+	}
+	if parser.Buffered() > 0 { // the next POST may go to another node: nothing is carried over
+		return p.malformed(ctx, errors.New("the body ends inside a message"))
+	}
+	return http.StatusOK, nil
+}
+
+func statusOf(err error) int {
+	if errors.Is(err, streams.ErrGone) {
+		return http.StatusNotFound
+	}
+	return http.StatusServiceUnavailable
+}
+
+// handshake takes the first bytes of a connection. done: there is nothing more to do.
+func (p *post) handshake(ctx context.Context, body []byte) (proto hubprotocol.Protocol, rest []byte, done bool, err error) {
+	if len(body) == 0 {
+		return 0, nil, true, nil
+	}
+	request, rest, err := hubprotocol.ParseHandshake(body)
+	if errors.Is(err, hubprotocol.ErrIncomplete) || len(body)-len(rest) > p.s.cfg.MaxMessageBytes {
+		err = errors.New(hubprotocol.HandshakeCanceled)
+	}
+	if err == nil {
+		binaryAllowed := p.opened.Record.Transport != streams.TransportServerSentEvents
+		proto, err = request.Check(binaryAllowed)
+	}
+	refusal := ""
+	if err != nil {
+		refusal = handshakeText(err)
+	}
+	err = p.s.answerHandshake(ctx, p.hub, p.token.ConnectionID, proto, request.Version, refusal)
+	return proto, rest, refusal != "", err
+}
+
+// malformed ends a connection whose client sent what cannot be read.
+func (p *post) malformed(ctx context.Context, cause error) (int, error) {
+	_, err := p.s.node.CloseConnection(ctx, p.hub, p.token.ConnectionID, "Connection closed with an error. "+cause.Error(), true)
+	if err != nil && !errors.Is(err, streams.ErrGone) {
+		return statusOf(err), err
+	}
+	return http.StatusBadRequest, cause
+}
+
+// message takes one hub message. over: the client has ended the connection.
+func (p *post) message(ctx context.Context, proto hubprotocol.Protocol, m *hubprotocol.Message) (over bool, err error) {
+	if m.Type == hubprotocol.Close {
+		p.s.end(p.hub, p.token.ConnectionID, "")
+		return true, nil
+	}
+	if reply := p.s.completion(m, hubprotocol.JSON); reply != nil {
+		_, err := p.s.node.Publish(ctx, p.hub, &streams.Entry{
+			Kind: streams.KindReply, Connections: []string{p.token.ConnectionID}, Body: reply,
+		})
+		return false, err
+	}
+	return false, nil
+}
+
+// serveDelete ends a long polling connection. A poll that waits, on whichever node, is
+// answered when that node reads the end in the log.
+func (s *Server) serveDelete(c *request) {
+	reply, err := s.node.Lookup(c.Context(), c.hub, c.token.ConnectionID)
+	if err != nil {
+		s.refuseError(c, err)
+		return
+	}
+	if reply.Record.Transport != streams.TransportLongPolling {
+		c.refuse(http.StatusBadRequest, "Cannot terminate this connection using the DELETE endpoint.")
+		return
+	}
+	end, err := s.node.End(c.Context(), c.hub, c.token.ConnectionID, "")
+	switch {
+	case err != nil:
+		s.refuseError(c, err)
+	case end.Outcome == streams.EndAlready:
+		c.refuse(http.StatusNotFound, "No Connection with that ID")
+	default:
+		h := c.w.Header()
+		h.Set("Content-Type", "text/plain")
+		h.Set("Content-Length", "0")
+		c.w.WriteHeader(http.StatusAccepted)
+	}
+}

@@ -1,0 +1,312 @@
+package transports
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"hubstream/negotiate"
+	"hubstream/streams"
+)
+
+// Config holds the transports' settings. Zero values mean the defaults.
+type Config struct {
+	// Transports that are served; empty means all. All nodes must serve the same.
+	Transports []negotiate.Transport
+	// StatefulReconnect allows clients that negotiated it to re-attach.
+	StatefulReconnect bool
+	// PollTimeout is how long a poll waits. Default 25 s: proxies often cut at 60 s, and
+	// some at 30 s. PollJitter spreads it to both sides. Default 2 s.
+	PollTimeout, PollJitter time.Duration
+	// HandshakeTimeout is how long a connection may take to send its handshake. Default 15 s.
+	HandshakeTimeout time.Duration
+	// KeepAlive is the interval of pings to clients. Default 15 s.
+	KeepAlive time.Duration
+	// ClientTimeout is how long a WebSocket client that pings may be silent. Default 30 s.
+	ClientTimeout time.Duration
+	// SendTimeout is how long one write to a client may take. Default 30 s.
+	SendTimeout time.Duration
+	// DetachedTimeout is how long a stateful connection may be without a socket. Default 60 s.
+	DetachedTimeout time.Duration
+	// StoreTimeout is how long an upgrade or event stream waits for a store that is away. Default 10 s.
+	StoreTimeout time.Duration
+	// MaxMessageBytes limits one hub message of a client. Default 32 KiB.
+	MaxMessageBytes int
+	// MaxPostBytes limits the body of one POST, which may hold several. Default 1 MiB.
+	MaxPostBytes int64
+	// AllowOrigin decides on the Origin of a WebSocket upgrade; nil allows all. Browsers
+	// always send one, and do not apply CORS to upgrades.
+	AllowOrigin func(origin string) bool
+	// Logger is for operators; nil means none.
+	Logger *slog.Logger
+}
+
+func (c Config) withDefaults() Config {
+	for field, value := range map[*time.Duration]time.Duration{
+		&c.PollTimeout: 25 * time.Second, &c.PollJitter: 2 * time.Second,
+		&c.HandshakeTimeout: 15 * time.Second, &c.KeepAlive: 15 * time.Second,
+		&c.ClientTimeout: 30 * time.Second, &c.SendTimeout: 30 * time.Second,
+		&c.DetachedTimeout: 60 * time.Second, &c.StoreTimeout: 10 * time.Second,
+	} {
+		if *field == 0 {
+			*field = value
+		}
+	}
+	c.PollJitter = min(c.PollJitter, c.PollTimeout/4)
+	if c.MaxMessageBytes == 0 {
+		c.MaxMessageBytes = 32 << 10
+	}
+	if c.MaxPostBytes == 0 {
+		c.MaxPostBytes = 1 << 20
+	}
+	if len(c.Transports) == 0 {
+		c.Transports = negotiate.DefaultTransports()
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return c
+}
+
+// Leases of a connection's record, beyond what the request itself takes.
+const (
+	// liveLease is renewed every 10 s while a socket or stream is open.
+	liveLease = 30 * time.Second
+	// pollLease is how long a polling client may take between two polls.
+	pollLease = 30 * time.Second
+)
+
+// Server serves the connections of all hubs on one node. Safe for concurrent use.
+type Server struct {
+	cfg    Config
+	node   *streams.Node
+	tokens *negotiate.Keyring
+	log    *slog.Logger
+
+	// draining is closed when the node begins to stop.
+	mu       sync.Mutex // begin against Drain
+	draining chan struct{}
+	drain    sync.Once
+	active   sync.WaitGroup // requests and sockets under way
+
+	wheel wheel
+}
+
+// NewServer returns a server for the connections of a node. Drain ends it.
+func NewServer(node *streams.Node, tokens *negotiate.Keyring, cfg Config) *Server {
+	s := &Server{
+		cfg: cfg.withDefaults(), node: node, tokens: tokens,
+		draining: make(chan struct{}),
+	}
+	s.log = s.cfg.Logger
+	s.wheel.start(s.cfg)
+	return s
+}
+
+// request is a request of a connection.
+type request struct {
+	w http.ResponseWriter
+	*http.Request
+	hub   string
+	user  string
+	token negotiate.Token
+	rc    *http.ResponseController
+}
+
+// ServeHub answers a request to a hub: GET (upgrade, event stream or poll), POST and
+// DELETE. hub is a name as negotiate.HubName makes it; user is that of a connection that was not negotiated.
+func (s *Server) ServeHub(w http.ResponseWriter, r *http.Request, hub, user string) {
+	c := &request{w: w, Request: r, hub: hub, user: user, rc: http.NewResponseController(w)}
+	switch r.Method {
+	case http.MethodGet:
+		s.serveGet(c)
+	case http.MethodPost:
+		if s.identify(c) {
+			s.servePost(c)
+		}
+	case http.MethodDelete:
+		if s.identify(c) {
+			s.serveDelete(c)
+		}
+	default:
+		w.Header().Set("Allow", "GET, POST, DELETE")
+		c.refuse(http.StatusMethodNotAllowed, "")
+	}
+}
+
+// serveGet finds out which transport a GET means (TransportProtocols.md).
+func (s *Server) serveGet(c *request) {
+	switch {
+	case isUpgrade(c.Request):
+		if !s.serves(c, negotiate.WebSockets) {
+			return
+		}
+		if s.cfg.AllowOrigin != nil && c.Header.Get("Origin") != "" && !s.cfg.AllowOrigin(c.Header.Get("Origin")) {
+			c.refuse(http.StatusForbidden, "the origin is not allowed")
+			return
+		}
+		if c.URL.Query().Get("id") == "" { // the client skipped negotiation
+			c.token = negotiate.Token{
+				ConnectionID: negotiate.NewConnectionID(), Hub: c.hub, User: c.user,
+				Deadline: s.node.Now() + time.Minute.Milliseconds(),
+			}
+			s.serveWebSocket(c)
+		} else if s.identify(c) {
+			s.serveWebSocket(c)
+		}
+	case strings.Contains(c.Header.Get("Accept"), "text/event-stream"):
+		if s.serves(c, negotiate.ServerSentEvents) && s.identify(c) {
+			s.serveEvents(c)
+		}
+	default:
+		if s.serves(c, negotiate.LongPolling) && s.identify(c) {
+			s.servePoll(c)
+		}
+	}
+}
+
+func isUpgrade(r *http.Request) bool {
+	return headerHas(r.Header, "Connection", "upgrade") && headerHas(r.Header, "Upgrade", "websocket")
+}
+
+func headerHas(h http.Header, name, token string) bool {
+	for _, value := range h.Values(name) {
+		for part := range strings.SplitSeq(value, ",") {
+			if strings.EqualFold(strings.TrimSpace(part), token) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func (s *Server) serves(c *request, t negotiate.Transport) bool {
+	if slices.Contains(s.cfg.Transports, t) {
+		return true
+	}
+	c.refuse(http.StatusNotFound, string(t)+" transport not supported by this end point type")
+	return false
+}
+
+// identify opens the connection token.
+func (s *Server) identify(c *request) bool {
+	id := c.URL.Query().Get("id")
+	if id == "" {
+		c.refuse(http.StatusBadRequest, "Connection ID required")
+		return false
+	}
+	token, err := s.tokens.Open(id)
+	if err != nil || token.Hub != c.hub {
+		s.log.Debug("connection token refused", "hub", c.hub, "error", err)
+		c.refuse(http.StatusNotFound, "No Connection with that ID")
+		return false
+	}
+	c.token = token
+	return true
+}
+
+// refuse answers with a status and a text, as every refusal of the transports does.
+func (c *request) refuse(status int, text string) {
+	h := c.w.Header()
+	h.Set("Content-Type", "text/plain")
+	h.Set("Cache-Control", "no-store")
+	if status == http.StatusServiceUnavailable {
+		h.Set("Retry-After", "1")
+	}
+	c.w.WriteHeader(status)
+	_, _ = c.w.Write([]byte(text))
+}
+
+// refuseError answers what Open has returned.
+func (s *Server) refuseError(c *request, err error) {
+	switch {
+	case errors.Is(err, streams.ErrTransport):
+		c.refuse(http.StatusBadRequest, "Cannot change transports mid-connection")
+	case errors.Is(err, streams.ErrConflict):
+		c.refuse(http.StatusConflict, "")
+	case errors.Is(err, streams.ErrGap):
+		s.end(c.hub, c.token.ConnectionID, "")
+		c.refuse(http.StatusNotFound, "No Connection with that ID")
+	case errors.Is(err, streams.ErrUnavailable), errors.Is(err, streams.ErrFull):
+		c.refuse(http.StatusServiceUnavailable, "the connection's store is not reachable")
+	default:
+		c.refuse(http.StatusNotFound, "No Connection with that ID")
+	}
+}
+
+// openRequest is what every Open of a connection has in common.
+func (s *Server) openRequest(c *request, mode streams.OpenMode, owner string) streams.OpenRequest {
+	return streams.OpenRequest{
+		Mode: mode, ID: c.token.ConnectionID, User: c.token.User, Owner: owner,
+		CreateUntil: c.token.Deadline, Lease: liveLease, NewLease: s.cfg.HandshakeTimeout + 5*time.Second,
+	}
+}
+
+// openWaiting opens, waiting for a store that is away.
+func (s *Server) openWaiting(c *request, r streams.OpenRequest) (streams.OpenReply, error) {
+	ctx, cancel := context.WithTimeout(c.Context(), s.cfg.StoreTimeout)
+	defer cancel()
+	for {
+		reply, err := s.node.Open(ctx, c.hub, r)
+		if !errors.Is(err, streams.ErrUnavailable) {
+			return reply, err
+		}
+		select {
+		case <-time.After(storeRetry):
+		case <-ctx.Done():
+			return reply, err
+		case <-s.draining:
+			return reply, err
+		}
+	}
+}
+
+// storeRetry is the pause between attempts to reach a store that is away.
+const storeRetry = 100 * time.Millisecond
+
+// end ends a connection. It is tried for a while only: the lease does it otherwise.
+func (s *Server) end(hub, id, owner string) {
+	ctx, cancel := context.WithTimeout(context.Background(), s.cfg.StoreTimeout)
+	defer cancel()
+	if _, err := s.node.End(ctx, hub, id, owner); err != nil {
+		s.log.Debug("connection not ended", "hub", hub, "connection_id", id, "error", err)
+	}
+}
+
+// jittered spreads d by jitter to both sides.
+func jittered(d, jitter time.Duration) time.Duration {
+	if jitter <= 0 {
+		return d
+	}
+	return d - jitter + rand.N(2*jitter)
+}
+
+// closing says what an attachment's final error means for its client.
+type closing struct {
+	silent    bool   // the client is sent nothing: another attach serves it, or it has ended
+	text      string // of the Close message
+	reconnect bool
+	reason    string // for logs and metrics
+}
+
+func closingFor(err error) closing {
+	var closed *streams.CloseError
+	switch {
+	case errors.As(err, &closed):
+		return closing{silent: closed.Ended, text: closed.Reason, reconnect: closed.AllowReconnect, reason: "closed"}
+	case errors.Is(err, streams.ErrOwner):
+		return closing{silent: true, reason: "taken_over"}
+	case errors.Is(err, streams.ErrGap):
+		return closing{text: "The connection fell too far behind: messages that it had not received are no longer kept.", reconnect: true, reason: "gap"}
+	case errors.Is(err, streams.ErrLost), errors.Is(err, streams.ErrBeyond):
+		return closing{text: "Messages were lost on the server; the connection cannot be continued.", reconnect: true, reason: "lost"}
+	default:
+		return closing{text: "Connection closed with an error.", reconnect: true, reason: "error"}
+	}
+}

@@ -1,0 +1,162 @@
+package transports
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"hubstream/streams"
+	"hubstream/transports/hubprotocol"
+)
+
+// ackInterval is the pause between two Acks to a client. Right after a re-attach an
+// Ack would disturb the JavaScript client's replay.
+const ackInterval = time.Second
+
+// inbound numbers a stateful client's messages (TransportProtocols.md and HubProtocol.md,
+// "Stateful Reconnect"). Owned by the reading goroutine.
+type inbound struct {
+	expect  uint64 // number of the next message
+	done    uint64 // messages that have had their effect, durably
+	count   uint64 // messages after done, not finished yet
+	replies [][]byte
+}
+
+var errSequence = errors.New("Sequence ID greater than amount of messages we've received.")
+
+// numbered takes a message of a stateful client.
+func (c *webSocket) numbered(m *hubprotocol.Message) error {
+	switch {
+	case m.Type == hubprotocol.Ack:
+		c.att.Load().Ack(m.SequenceID)
+		return nil
+	case m.Type == hubprotocol.Sequence:
+		return c.sequence(m.SequenceID)
+	case !m.Type.Trackable():
+		return nil
+	}
+	number := c.inbound.expect
+	c.inbound.expect++
+	if number <= c.inbound.done+c.inbound.count {
+		c.ackDue.Store(c.inbound.done) // sent again: it has not had our Ack
+		return nil
+	}
+	c.inbound.count++
+	if reply := c.s.completion(m, hubprotocol.JSON); reply != nil {
+		c.inbound.replies = append(c.inbound.replies, streams.AppendEntry(nil, &streams.Entry{
+			Kind: streams.KindReply, Connections: []string{c.id}, Body: reply,
+		}))
+	}
+	return nil
+}
+
+func (c *webSocket) sequence(n uint64) error {
+	if n > c.inbound.expect || n == 0 {
+		return errSequence
+	}
+	c.inbound.expect = n
+	return nil
+}
+
+// finish makes the effect of the messages taken durable, before any Ack covers them.
+func (c *webSocket) finish() error {
+	in := &c.inbound
+	if in.count == 0 {
+		return nil
+	}
+	r := streams.FinishRequest{ID: c.id, Owner: c.owner, Done: in.done, Count: in.count, Entries: in.replies}
+	in.replies = nil
+	for {
+		ctx, cancel := context.WithTimeout(c.ctx, c.s.cfg.StoreTimeout)
+		_, err := c.s.node.Finish(ctx, c.hub, r)
+		cancel()
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, streams.ErrUnavailable) {
+			c.over.Store(true)
+			c.drop()
+			return errDropped
+		}
+		if sleep(c.ctx, storeRetry) != nil {
+			return errDropped
+		}
+	}
+	in.done += in.count
+	in.count = 0
+	c.ackDue.Store(in.done)
+	return nil
+}
+
+// awaitSequence prepares for the first message of a returning client. Until it has
+// come nothing is sent and nobody is displaced: JavaScript clients also open sockets that they abandon.
+func (c *webSocket) awaitSequence(opened streams.OpenReply) {
+	c.ticket = opened.Record.Tickets
+	c.stateful.Store(true)
+	c.proto.Store(uint32(opened.Record.Protocol))
+	c.parser = hubprotocol.NewParser(c.protocol(), c.s.cfg.MaxMessageBytes)
+}
+
+// takeOver makes this socket the connection's, from whichever node had it.
+func (c *webSocket) takeOver(sequence uint64) error {
+	opened, err := c.reattach()
+	switch {
+	case errors.Is(err, streams.ErrOwner), errors.Is(err, streams.ErrUnavailable):
+		c.drop() // a newer socket has it; or the client may try again
+		return errDropped
+	case err != nil:
+		c.sayGone(err)
+		return errDropped
+	}
+	ctx, cancel := context.WithTimeout(c.ctx, c.s.cfg.StoreTimeout)
+	defer cancel()
+	att, err := c.s.node.Attach(ctx, c.hub, opened, c.owner, liveLease, c.schedule)
+	if err != nil {
+		c.drop()
+		return errDropped
+	}
+	c.inbound = inbound{expect: opened.Record.Done + 1, done: opened.Record.Done}
+	now := c.s.wheel.now()
+	c.acked.Store(now)
+	c.pinged.Store(now)
+	// The client drops everything before our Sequence.
+	if err := c.writeMessage(hubprotocol.AppendSequence(nil, c.protocol(), att.Acked()+1)); err != nil {
+		c.att.Store(att)
+		return err
+	}
+	c.att.Store(att)
+	if err := c.sequence(sequence); err != nil {
+		return err
+	}
+	c.ready.Store(true)
+	c.schedule()
+	return nil
+}
+
+func (c *webSocket) reattach() (streams.OpenReply, error) {
+	ctx, cancel := context.WithTimeout(c.ctx, c.s.cfg.StoreTimeout)
+	defer cancel()
+	for {
+		opened, err := c.s.node.Open(ctx, c.hub, streams.OpenRequest{
+			Mode: streams.OpenReattach, ID: c.id, User: c.user, Owner: c.owner, Lease: liveLease, Ticket: c.ticket,
+		})
+		if !errors.Is(err, streams.ErrUnavailable) || sleep(ctx, storeRetry) != nil {
+			return opened, err
+		}
+	}
+}
+
+// sayGone tells a client, whose upgrade was accepted already, that its connection is over.
+func (c *webSocket) sayGone(err error) {
+	how := closing{text: fmt.Sprintf("The connection cannot be continued: %v.", err), reconnect: true}
+	if errors.Is(err, streams.ErrGap) {
+		how = closingFor(err)
+		c.s.end(c.hub, c.id, "")
+	}
+	b := hubprotocol.AppendSequence(nil, c.protocol(), 1)
+	b = hubprotocol.AppendClose(b, c.protocol(), how.text, how.reconnect)
+	c.over.Store(true)
+	_ = c.writeMessage(b)
+	_ = c.conn.SetReadDeadline(time.Now().Add(closeTimeout))
+}

@@ -1,0 +1,110 @@
+package transports
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// wheel looks after all WebSockets of the node with one ticker: pings, Acks, and
+// clients that have fallen silent.
+type wheel struct {
+	began time.Time
+	clock atomic.Int64 // ms since began, as of the last tick
+
+	keepAlive, clientTimeout int64 // ms
+
+	mu      sync.Mutex
+	sockets map[*webSocket]struct{}
+	stop    chan struct{}
+	done    chan struct{}
+}
+
+func (w *wheel) start(cfg Config) {
+	w.began = time.Now()
+	w.keepAlive = cfg.KeepAlive.Milliseconds()
+	w.clientTimeout = cfg.ClientTimeout.Milliseconds()
+	w.sockets = map[*webSocket]struct{}{}
+	w.stop, w.done = make(chan struct{}), make(chan struct{})
+	go w.run(min(time.Second, max(cfg.KeepAlive/8, time.Millisecond)))
+}
+
+func (w *wheel) run(interval time.Duration) {
+	defer close(w.done)
+	ticker := time.NewTicker(interval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+			w.clock.Store(time.Since(w.began).Milliseconds())
+			for _, c := range w.due() {
+				c.schedule()
+			}
+		case <-w.stop:
+			return
+		}
+	}
+}
+
+// now is coarse: it advances with the ticks.
+func (w *wheel) now() int64 { return w.clock.Load() }
+
+func (w *wheel) add(c *webSocket) {
+	w.mu.Lock()
+	w.sockets[c] = struct{}{}
+	w.mu.Unlock()
+}
+
+func (w *wheel) remove(c *webSocket) {
+	w.mu.Lock()
+	delete(w.sockets, c)
+	w.mu.Unlock()
+}
+
+// all returns the sockets.
+func (w *wheel) all() []*webSocket {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	list := make([]*webSocket, 0, len(w.sockets))
+	for c := range w.sockets {
+		list = append(list, c)
+	}
+	return list
+}
+
+// due returns the sockets that have something to write.
+func (w *wheel) due() (due []*webSocket) {
+	now := w.now()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for c := range w.sockets {
+		if c.tick(now) {
+			due = append(due, c)
+		}
+	}
+	return due
+}
+
+// tick tells whether the socket has something to write at a time.
+func (c *webSocket) tick(now int64) (due bool) {
+	if !c.ready.Load() || c.over.Load() {
+		return false
+	}
+	if now-c.pinged.Load() >= c.s.wheel.keepAlive {
+		c.pinged.Store(now)
+		c.ping.Store(true)
+		due = true
+	}
+	if c.held.Load() && now-c.opened.Load() >= ackInterval.Milliseconds() && c.held.CompareAndSwap(true, false) {
+		due = true
+	}
+	if c.ackDue.Load() > 0 && now-c.acked.Load() >= ackInterval.Milliseconds() {
+		due = true
+	}
+	// Only a client that has pinged is timed out: JavaScript clients that once polled never ping.
+	if c.clientPings.Load() && now-c.received.Load() > c.s.wheel.clientTimeout {
+		c.clientPings.Store(false)
+		go c.close(closing{text: "Connection closed with an error. The client did not send anything in time.", reconnect: true, reason: "client_timeout"})
+	}
+	return due
+}
