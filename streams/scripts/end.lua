@@ -1,0 +1,56 @@
+-- Ends a connection, exactly once. What is left of the record is its tombstone: the
+-- fixed fields, for whoever repeats the call that made it. Runs when memory is full,
+-- too: it makes room.
+--
+-- KEYS log, live, record
+-- ARGV id, owner, 1 if only expired, token, entry, ms of the tombstone, prefix of the hub's keys
+-- returns outcome, position, record
+
+local DONE, ALREADY, ALIVE, REFUSED = 1, 2, 3, 4
+
+local log, live, key = KEYS[1], KEYS[2], KEYS[3]
+local id, owner, token = ARGV[1], ARGV[2], ARGV[4]
+local r = load(key)
+if not r then
+  redis.call('ZREM', live, id)
+  return {'ok', ALREADY}
+end
+if r.s == 'd' then
+  local grave = redis.call('HMGET', key, 'x', 'xs', 'xp')
+  if token == '' or grave[1] ~= token then
+    return {'ok', ALREADY}
+  end
+  r.s = grave[2]
+  return {'ok', DONE, grave[3], fixed(r)} -- a repetition
+end
+if owner ~= '' and r.o ~= owner then
+  return {'ok', REFUSED}
+end
+if ARGV[3] == '1' then
+  local deadline = redis.call('ZSCORE', live, id)
+  if deadline and tonumber(deadline) > now() then
+    return {'ok', ALIVE}
+  end
+end
+local position = append(log, ARGV[5])
+if not position then
+  return {'nolog'}
+end
+redis.call('ZREM', live, id)
+if r.u ~= '' then
+  redis.call('SREM', ARGV[7] .. 'u:' .. escape(r.u), id)
+end
+if r.ms then
+  local flat = redis.call('HGETALL', key)
+  for i = 1, #flat, 2 do
+    if string.sub(flat[i], 1, 2) == 'g:' then
+      if string.sub(flat[i + 1], -1) == ',' then
+        redis.call('SREM', ARGV[7] .. 'g:' .. escape(string.sub(flat[i], 3)), id)
+      end
+      redis.call('HDEL', key, flat[i])
+    end
+  end
+end
+redis.call('HSET', key, 's', 'd', 'x', token, 'xs', r.s, 'xp', position)
+redis.call('PEXPIRE', key, ARGV[6])
+return {'ok', DONE, position, fixed(r)}

@@ -1,0 +1,123 @@
+-- Changes the memberships of a connection.
+--
+-- A group's field is the list of its intervals: "join,leave;join,", an empty leave
+-- being one that has not come. 'go' counts the groups the connection is in, 'ci' the
+-- intervals that have ended: while there are none, nothing has to be tidied.
+--
+-- KEYS meta, log, record, the named groups' connections
+-- ARGV id, verb, prefix of the hub's keys, entry, most groups, names
+-- returns position, 1 if something changed
+
+local JOIN, LEAVE_ALL = '1', '3'
+
+local meta, log, key = KEYS[1], KEYS[2], KEYS[3]
+local id, verb = ARGV[1], ARGV[2]
+local r = redis.call('HMGET', key, 's', 'go', 'ci', 'ms')
+if r[1] ~= 'n' and r[1] ~= 'o' then
+  return {'gone'}
+end
+local open, ended = tonumber(r[2] or 0), tonumber(r[3] or 0)
+
+-- All the record's groups: name -> intervals.
+local function all()
+  local lists, flat = {}, redis.call('HGETALL', key)
+  for i = 1, #flat, 2 do
+    if string.sub(flat[i], 1, 2) == 'g:' then
+      lists[string.sub(flat[i], 3)] = flat[i + 1]
+    end
+  end
+  return lists
+end
+
+-- The groups named: name -> intervals (false if there are none), and name -> key.
+local function named()
+  local lists, sets, fields = {}, {}, {}
+  if #ARGV == 5 then
+    return lists, sets
+  end
+  for i = 6, #ARGV do
+    fields[i - 5] = 'g:' .. ARGV[i]
+  end
+  local values = redis.call('HMGET', key, unpack(fields))
+  for i = 6, #ARGV do
+    lists[ARGV[i]], sets[ARGV[i]] = values[i - 5], KEYS[i - 2]
+  end
+  return lists, sets
+end
+
+local lists, sets
+if verb == LEAVE_ALL then
+  lists, sets = all(), {}
+else
+  lists, sets = named()
+end
+
+local changed, newest = {}, ZERO
+for name, list in pairs(lists) do
+  local member = list and string.sub(list, -1) == ','
+  if member ~= (verb == JOIN) then
+    changed[#changed + 1] = name
+  elseif list then
+    local join, leave = string.match(list, '([^,;]+),([^,;]*)$')
+    local p = leave ~= '' and leave or join
+    if before(newest, p) then
+      newest = p
+    end
+  end
+end
+if #changed == 0 then
+  return {'ok', newest, 0}
+end
+if verb == JOIN and open + #changed > tonumber(ARGV[5]) then
+  return {'toomany'}
+end
+local position = append(log, ARGV[4])
+if not position then
+  return {'nolog'}
+end
+
+local writes = {}
+for _, name in ipairs(changed) do
+  local list = lists[name]
+  local set = sets[name] or ARGV[3] .. 'g:' .. escape(name)
+  if verb == JOIN then
+    writes[name] = (list and list .. ';' or '') .. position .. ','
+    redis.call('SADD', set, id)
+  else
+    writes[name] = list .. position
+    redis.call('SREM', set, id)
+  end
+end
+
+-- Drops the intervals that ended at or before the floor: no cursor can be there.
+if ended > 0 then
+  local floor = redis.call('HGET', meta, 'floor') or ZERO
+  for name, list in pairs(all()) do
+    local kept, before_floor = {}, false
+    for join, leave in string.gmatch(writes[name] or list, '([^,;]+),([^,;]*)') do
+      if leave ~= '' and not before(floor, leave) then
+        before_floor, ended = true, ended - 1
+      else
+        kept[#kept + 1] = join .. ',' .. leave
+      end
+    end
+    if before_floor then
+      writes[name] = table.concat(kept, ';')
+    end
+  end
+end
+if verb == JOIN then
+  open = open + #changed
+else
+  open, ended = open - #changed, ended + #changed
+end
+
+for name, list in pairs(writes) do
+  if list == '' then
+    redis.call('HDEL', key, 'g:' .. name)
+  else
+    redis.call('HSET', key, 'g:' .. name, list)
+  end
+end
+redis.call('HSET', key, 'go', open, 'ci', ended, 'ms', (r[4] or 0) + 1)
+return {'ok', position, 1}

@@ -1,0 +1,63 @@
+-- What the scripts share; it is put in front of each of them.
+--
+-- A position is the text of a stream ID, and numbers of Lua are doubles: positions
+-- are compared as text, milliseconds and sequence apart, the longer being the larger.
+
+local ZERO = '0-0'
+
+local function less(a, b)
+  if #a ~= #b then
+    return #a < #b
+  end
+  return a < b
+end
+
+local function before(a, b)
+  if a == b then
+    return false
+  end
+  local i, j = string.find(a, '-', 1, true), string.find(b, '-', 1, true)
+  local am, bm = string.sub(a, 1, i - 1), string.sub(b, 1, j - 1)
+  if am ~= bm then
+    return less(am, bm)
+  end
+  return less(string.sub(a, i + 1), string.sub(b, j + 1))
+end
+
+-- The store's clock, ms.
+local function now()
+  local t = redis.call('TIME')
+  return t[1] * 1000 + math.floor(t[2] / 1000)
+end
+
+-- The run ID of this process.
+local function process()
+  return string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+end
+
+-- The log: generation and the process that made it (false without a log), floor, and
+-- the last position ever given. That is the last entry's; the floor, when everything
+-- is trimmed; or where the log was raised to.
+local function state(meta, log)
+  local m = redis.call('HMGET', meta, 'gen', 'run', 'floor', 'top')
+  local floor = m[3] or ZERO
+  local newest = redis.call('XREVRANGE', log, '+', '-', 'COUNT', 1)[1]
+  local last = newest and newest[1] or floor
+  if m[4] and before(last, m[4]) then
+    last = m[4]
+  end
+  return m[1], m[2], floor, last
+end
+
+-- Appends an entry. False without a log: a lost log must not be made anew in silence.
+-- Scripts append before they write anything else, so that nothing is half done then.
+local function append(log, entry)
+  return redis.call('XADD', log, 'NOMKSTREAM', '*', 'e', entry)
+end
+
+-- A name as part of a key.
+local function escape(name)
+  return (string.gsub(name, '[^%w_.-]', function(c)
+    return string.format('%%%02X', string.byte(c))
+  end))
+end

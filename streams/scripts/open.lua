@@ -1,0 +1,216 @@
+-- Admits a request of a connection. The modes and their rules are those of OpenMode
+-- and OpenRequest in store.go.
+--
+-- KEYS meta, log, live, record, the user's connections (if there is a user)
+-- ARGV mode, id, user, owner, create until, lease, lease while new, mark, force,
+--      ticket, membership, moved entry, 1 if a connection may be created
+-- returns outcome, now, generation, floor, last position, record, groups
+
+local WEBSOCKET, EVENTS, POLL, POST, REATTACH = '1', '2', '3', '4', '5'
+local CREATED, ATTACHED, TICKET, FIRST_POLL, UNDECIDED, FOUND = 1, 2, 3, 4, 5, 6
+local TRANSPORT = {[WEBSOCKET] = 'w', [EVENTS] = 's', [POLL] = 'l', [POST] = '', [REATTACH] = 'w'}
+local REPEATED_POLL, ABANDONED_POLL = 1000, 95000 -- ms; see memory_open.go
+
+local meta, log, live, key = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local mode, id, user, owner, moved = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[12]
+local gen, run, floor, last = state(meta, log)
+if gen and run ~= process() then
+  return {'unverified'}
+end
+local time = now()
+local r = load(key)
+
+local changes = {}
+local function set(field, value)
+  r[field] = value
+  changes[#changes + 1] = field
+  changes[#changes + 1] = value
+end
+
+local function lease()
+  redis.call('ZADD', live, time + (r.s == 'n' and ARGV[7] or ARGV[6]), id)
+end
+
+local function reply(outcome)
+  if #changes > 0 then
+    redis.call('HSET', key, unpack(changes))
+  end
+  return {'ok', outcome, time, gen, floor, last, fixed(r), groups(key, r, ARGV[11])}
+end
+
+-- Commits the first poll's answer, which is empty. The owner is kept only to know a
+-- repetition of this very call.
+local function first_poll()
+  set('n', '1')
+  set('w', '0')
+  set('f', '0')
+  set('m', ARGV[8])
+  set('pa', time)
+  set('aa', time)
+  set('sn', r.c)
+  set('o', '')
+  set('ao', owner)
+  lease()
+  return reply(FIRST_POLL)
+end
+
+-- Makes the caller the owner. Whoever it was before learns of it by an entry.
+local function attach()
+  if r.o ~= '' and r.o ~= owner and moved ~= '' then
+    local p = append(log, moved)
+    if not p then
+      return {'nolog'}
+    end
+    last = p
+  end
+  set('o', owner)
+  lease()
+  return reply(ATTACHED)
+end
+
+local function create()
+  if mode == REATTACH or time > tonumber(ARGV[5]) then
+    return {'gone'}
+  end
+  if ARGV[13] ~= '1' then
+    return {'full'}
+  end
+  if not gen then
+    return {'nolog'}
+  end
+  r = {}
+  set('u', user)
+  set('t', TRANSPORT[mode])
+  set('s', 'n')
+  set('g', gen)
+  set('c', last)
+  set('si', time)
+  if user ~= '' then
+    redis.call('SADD', KEYS[5], id)
+  end
+  if mode == POLL then
+    return first_poll()
+  end
+  set('o', mode ~= POST and owner or '')
+  lease()
+  return reply(CREATED)
+end
+
+-- Whether the answer before this poll has arrived; nil if that cannot be told yet.
+-- It was decided already when another poll owns the connection.
+local function arrived()
+  if r.o ~= '' then
+    return true
+  end
+  if r.f == r.n then
+    return false
+  end
+  if r.m ~= '' and r.m == ARGV[8] then
+    if time - r.aa >= REPEATED_POLL then
+      return false
+    end
+    if r.w == r.n then
+      return true
+    end
+    if ARGV[9] == '1' then
+      return false
+    end
+    return nil
+  end
+  return time - r.pa < ABANDONED_POLL
+end
+
+local function poll()
+  if r.t == '' then
+    if before(r.c, floor) then
+      return {'gap'}
+    end
+    set('t', 'l')
+    return first_poll()
+  end
+  if owner ~= '' and r.o == owner then
+    return reply(ATTACHED) -- a repetition
+  end
+  if owner ~= '' and r.o == '' and r.n == '1' and r.ao == owner then
+    return reply(FIRST_POLL) -- a repetition
+  end
+  local yes = arrived()
+  if yes == nil then
+    return reply(UNDECIDED)
+  end
+  local cursor = yes and r.sn or r.c
+  if before(cursor, floor) then
+    return {'gap'}
+  end
+  set('c', cursor)
+  set('sn', cursor)
+  if not yes and r.n == '1' then
+    return first_poll()
+  end
+  return attach()
+end
+
+local function websocket()
+  if r.s == 'n' then
+    set('t', 'w')
+    return attach()
+  end
+  if r.v ~= '2' then
+    return {'conflict'}
+  end
+  if before(r.c, floor) then
+    return {'gap'}
+  end
+  set('k', (r.k or 0) + 1)
+  return reply(TICKET)
+end
+
+local function reattach()
+  if r.s ~= 'o' or r.v ~= '2' then
+    return {'gone'}
+  end
+  local ticket, owners = tonumber(ARGV[10]), tonumber(r.tk or 0)
+  if ticket <= owners and not (ticket == owners and r.o == owner) then
+    return {'owner'}
+  end
+  if before(r.c, floor) then
+    return {'gap'}
+  end
+  set('tk', ARGV[10])
+  return attach()
+end
+
+if not r then
+  return create()
+end
+if r.s == 'd' or r.u ~= user then
+  return {'gone'}
+end
+if r.g ~= gen then
+  return {'generation'}
+end
+if mode == POST then
+  if r.t == 'w' then
+    return {'transport'}
+  end
+elseif r.t ~= '' and r.t ~= TRANSPORT[mode] then
+  return {'transport'}
+end
+if mode == POLL then
+  return poll()
+end
+if r.s == 'c' then
+  return {'gone'}
+end
+if mode == WEBSOCKET then
+  return websocket()
+elseif mode == REATTACH then
+  return reattach()
+elseif mode == EVENTS then
+  if r.s == 'o' and r.t ~= '' then
+    return {'conflict'}
+  end
+  set('t', 's')
+  return attach()
+end
+return reply(FOUND)

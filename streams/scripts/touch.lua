@@ -1,0 +1,23 @@
+-- Extends the leases of connections and saves their cursors.
+--
+-- KEYS meta, log, live, the records
+-- ARGV for each record: id, owner, lease, 1 to save, cursor, acked
+-- returns the IDs of those refused
+
+local _, _, _, last = state(KEYS[1], KEYS[2])
+local time = now()
+local refused = {}
+for i = 4, #KEYS do
+  local a = (i - 4) * 6
+  local id, save = ARGV[a + 1], ARGV[a + 4] == '1'
+  local r = redis.call('HMGET', KEYS[i], 's', 'o')
+  if not r[1] or r[1] == 'd' or (r[2] or '') ~= ARGV[a + 2] or (save and before(last, ARGV[a + 5])) then
+    refused[#refused + 1] = id
+  else
+    if save then
+      redis.call('HSET', KEYS[i], 'c', ARGV[a + 5], 'a', ARGV[a + 6])
+    end
+    redis.call('ZADD', KEYS[3], time + ARGV[a + 3], id)
+  end
+end
+return {'ok', refused}

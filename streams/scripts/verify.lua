@@ -1,0 +1,51 @@
+-- Makes the log if there is none, gives it a new generation if the store's process
+-- has changed, and tells whether it still holds what the caller knows of it.
+--
+-- KEYS meta, log, the bucket's hubs
+-- ARGV last, proof, the entry at proof, a new generation, its entry, hub
+-- returns generation, process, floor, last position, 1 if proven
+
+local meta, log = KEYS[1], KEYS[2]
+local gen, run, floor, last = state(meta, log)
+local current = process()
+local exists = redis.call('EXISTS', log) == 1
+
+local function proven()
+  local proof = ARGV[2]
+  if proof == ZERO then
+    return 1
+  end
+  if not exists then
+    return 0
+  end
+  if not before(floor, proof) and not before(last, floor) then
+    return 1
+  end
+  local e = redis.call('XRANGE', log, proof, proof)[1]
+  return e and e[2][2] == ARGV[3] and 1 or 0
+end
+local proof = proven() -- before the log is raised: a raised log proves nothing
+
+local made = last
+if not exists then
+  -- Made empty, so that it can be raised before its first entry.
+  made = redis.call('XADD', log, 'MAXLEN', '=', 0, '*', 'e', '')
+end
+if before(last, ARGV[1]) then
+  last = ARGV[1]
+end
+if before(made, last) then
+  redis.call('XSETID', log, last)
+  redis.call('HSET', meta, 'top', last)
+end
+
+if not (exists and gen and run == current) then
+  if exists and not gen then
+    floor = last -- nothing is known of what was trimmed
+  end
+  gen = ARGV[4]
+  last = redis.call('XADD', log, '*', 'e', ARGV[5])
+  redis.call('HSET', meta, 'gen', gen, 'run', current, 'floor', floor)
+  redis.call('SADD', KEYS[3], ARGV[6])
+end
+return {'ok', gen, current, floor, last, proof}

@@ -1,0 +1,10 @@
+-- Raises the number of the last answer that was written ('w'), or was not ('f').
+--
+-- KEYS record
+-- ARGV field, number
+
+local r = redis.call('HMGET', KEYS[1], 's', ARGV[1])
+if r[1] and r[1] ~= 'd' and tonumber(ARGV[2]) > tonumber(r[2] or 0) then
+  redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+end
+return {'ok'}

@@ -1,0 +1,70 @@
+package streams
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/valkey-io/valkey-go"
+)
+
+// passing are the error replies that trying again may mend. Nothing was changed by
+// a command that was answered with one of them.
+var passing = []string{
+	"LOADING ", "READONLY ", "MASTERDOWN ", "CLUSTERDOWN ", "TRYAGAIN ", "MOVED ", "ASK ",
+	"NOREPLICAS ", "MISCONF ", "BUSY ", "UNBLOCKED ", "EXECABORT ",
+}
+
+// classify maps an error of the library to one of a Store's, and tells whether trying
+// again may mend it.
+func classify(err error) (mapped error, repeatable bool) {
+	if err == nil {
+		return nil, false
+	}
+	reply, ok := valkey.IsValkeyErr(err)
+	if !ok {
+		return fmt.Errorf("%w: %w", ErrUnavailable, err), true
+	}
+	text := reply.Error()
+	if strings.HasPrefix(text, "OOM ") {
+		return fmt.Errorf("%w: %s", ErrFull, text), false
+	}
+	for _, prefix := range passing {
+		repeatable = repeatable || strings.HasPrefix(text, prefix)
+	}
+	return fmt.Errorf("%w: %s", ErrUnavailable, text), repeatable
+}
+
+// classifyAppend is classify for a command that must not be made twice: unless it is
+// certain that the server did not execute it, the outcome is unknown.
+func classifyAppend(err error) error {
+	var notSent *notSentError
+	if _, replied := valkey.IsValkeyErr(err); err == nil || replied || errors.As(err, &notSent) {
+		err, _ = classify(err)
+		return err
+	}
+	return fmt.Errorf("%w: %w", ErrOutcomeUnknown, err)
+}
+
+func isReadOnly(err error) bool  { return hasReply(err, "READONLY ") }
+func isForbidden(err error) bool { return hasReply(err, "NOPERM ") }
+
+func hasReply(err error, prefix string) bool {
+	reply, ok := valkey.IsValkeyErr(err)
+	return ok && strings.HasPrefix(reply.Error(), prefix)
+}
+
+// statusErrors are what scripts answer instead of "ok".
+var statusErrors = map[string]error{
+	"unverified": ErrUnverified,
+	"gone":       ErrGone,
+	"generation": ErrGeneration,
+	"transport":  ErrTransport,
+	"conflict":   ErrConflict,
+	"owner":      ErrOwner,
+	"gap":        ErrGap,
+	"beyond":     ErrBeyond,
+	"toomany":    ErrTooManyGroups,
+	"reused":     ErrKeyReused,
+	"full":       ErrFull,
+}

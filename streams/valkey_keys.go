@@ -1,0 +1,81 @@
+package streams
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// keyNames names the keys. All keys of a hub carry its bucket as their hash tag:
+//
+//	{hs:<bucket>}:<hub>:log         stream  the entries, each in one field "e"
+//	{hs:<bucket>}:<hub>:meta        hash    gen, run (the process that made it), floor, top (where it was raised to)
+//	{hs:<bucket>}:<hub>:live        zset    connection ID -> end of its lease
+//	{hs:<bucket>}:<hub>:c:<id>      hash    a connection's record, or its tombstone
+//	{hs:<bucket>}:<hub>:u:<user>    set     IDs of a user's connections
+//	{hs:<bucket>}:<hub>:g:<group>   set     IDs of a group's connections
+//	{hs:<bucket>}:<hub>:once:<key>  string  position and sum of a keyed append
+//	{hs:<bucket>}:nodes             zset    node -> end of its lease
+//	{hs:<bucket>}:hubs              set     hubs that have, or had, a log
+//	hs:secret                       string
+//
+// Names are escaped outside [A-Za-z0-9_.-], which lib.lua does in the same way.
+type keyNames struct{ prefix string }
+
+// check refuses a prefix that would break the hash tag.
+func (k keyNames) check() error {
+	if strings.ContainsAny(k.prefix, "{}") {
+		return fmt.Errorf("the prefix %q of Valkey's keys may not contain braces", k.prefix)
+	}
+	return nil
+}
+
+func (k keyNames) bucket(bucket int) string {
+	return "{" + k.prefix + ":" + strconv.Itoa(bucket) + "}:"
+}
+
+func (k keyNames) nodes(bucket int) string { return k.bucket(bucket) + "nodes" }
+func (k keyNames) hubs(bucket int) string  { return k.bucket(bucket) + "hubs" }
+func (k keyNames) secret() string          { return k.prefix + ":secret" }
+func (k keyNames) probe() string           { return k.prefix + ":probe" }
+
+// hub returns what all keys of a hub begin with.
+func (k keyNames) hub(hub string) hubKeys {
+	return hubKeys(k.bucket(Bucket(hub)) + escapeName(hub) + ":")
+}
+
+type hubKeys string
+
+func (h hubKeys) log() string               { return string(h) + "log" }
+func (h hubKeys) meta() string              { return string(h) + "meta" }
+func (h hubKeys) live() string              { return string(h) + "live" }
+func (h hubKeys) record(id string) string   { return string(h) + "c:" + escapeName(id) }
+func (h hubKeys) user(user string) string   { return string(h) + "u:" + escapeName(user) }
+func (h hubKeys) group(group string) string { return string(h) + "g:" + escapeName(group) }
+func (h hubKeys) once(key string) string    { return string(h) + "once:" + escapeName(key) }
+
+func escapeName(s string) string {
+	n := 0
+	for i := 0; i < len(s); i++ {
+		if !plain(s[i]) {
+			n++
+		}
+	}
+	if n == 0 {
+		return s
+	}
+	const hex = "0123456789ABCDEF"
+	b := make([]byte, 0, len(s)+2*n)
+	for i := 0; i < len(s); i++ {
+		if c := s[i]; plain(c) {
+			b = append(b, c)
+		} else {
+			b = append(b, '%', hex[c>>4], hex[c&15])
+		}
+	}
+	return string(b)
+}
+
+func plain(c byte) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '_' || c == '.' || c == '-'
+}

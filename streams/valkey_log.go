@@ -1,0 +1,305 @@
+package streams
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/valkey-io/valkey-go"
+)
+
+// Append implements Log: one command, pipelined with those of other callers.
+func (v *Valkey) Append(ctx context.Context, hub string, entry []byte) (Position, error) {
+	ctx, end, err := v.begin(ctx)
+	if err != nil {
+		return Position{}, err
+	}
+	defer end()
+	key, data := v.keys.hub(hub).log(), string(entry)
+	p, err := v.add(ctx, key, data)
+	if err != errNoLog {
+		return p, err
+	}
+	if _, err := v.verify(ctx, hub, VerifyRequest{}); err != nil {
+		return Position{}, err
+	}
+	p, err = v.add(ctx, key, data)
+	if err == errNoLog {
+		err = fmt.Errorf("%w: the log was lost again", ErrUnavailable)
+	}
+	return p, err
+}
+
+// add appends to a log that is there: a lost log must not be made anew in silence.
+func (v *Valkey) add(ctx context.Context, key, data string) (Position, error) {
+	command := v.main.B().Xadd().Key(key).Nomkstream().Id("*").FieldValue().FieldValue("e", data).Build()
+	if v.cfg.Durable > 0 {
+		return v.addDurably(ctx, command)
+	}
+	return v.added(v.main.Do(ctx, command))
+}
+
+func (v *Valkey) added(result valkey.ValkeyResult) (Position, error) {
+	id, err := result.ToString()
+	if valkey.IsValkeyNil(err) {
+		return Position{}, errNoLog
+	}
+	if err != nil {
+		v.observe(err)
+		return Position{}, classifyAppend(err)
+	}
+	return ParsePosition(id)
+}
+
+// addDurably appends and waits for replicas, on a connection of its own, which is
+// blocked meanwhile. An entry that too few of them have may be lost with the primary.
+func (v *Valkey) addDurably(ctx context.Context, command valkey.Completed) (Position, error) {
+	results := v.main.DoMulti(ctx, command, v.wait())
+	p, err := v.added(results[0])
+	if err != nil {
+		return p, err
+	}
+	if err := v.waited(results[1]); err != nil {
+		return Position{}, fmt.Errorf("%w: %w", ErrOutcomeUnknown, err)
+	}
+	return p, nil
+}
+
+func (v *Valkey) wait() valkey.Completed {
+	return v.main.B().Wait().Numreplicas(int64(v.cfg.Durable)).Timeout(v.cfg.DurableTimeout.Milliseconds()).Build()
+}
+
+func (v *Valkey) waited(result valkey.ValkeyResult) error {
+	n, err := result.AsInt64()
+	if err == nil && n < int64(v.cfg.Durable) {
+		err = fmt.Errorf("%d of %d replicas have it", n, v.cfg.Durable)
+	}
+	return err
+}
+
+// AppendOnce implements Log.
+func (v *Valkey) AppendOnce(ctx context.Context, hub string, r OnceRequest) (p Position, replayed bool, err error) {
+	k := v.keys.hub(hub)
+	keep := max(r.Keep.Milliseconds(), 1)
+	reply, err := v.run(ctx, hub, onceScript,
+		[]string{k.once(r.Key), k.log()},
+		[]string{r.Sum, strconv.FormatInt(keep, 10), string(r.Entry)})
+	if err != nil {
+		return Position{}, false, err
+	}
+	a := answer{rest: reply}
+	p, replayed = a.position(), a.int() == 1
+	return p, replayed, a.err
+}
+
+// Range implements Log. A transaction instead of a script: a script would make a
+// Lua value of every entry on the way.
+func (v *Valkey) Range(ctx context.Context, hub string, after Position, limit int) (RangeReply, error) {
+	ctx, end, err := v.begin(ctx)
+	if err != nil {
+		return RangeReply{}, err
+	}
+	defer end()
+	for pause := repeatPause; ; pause *= 2 {
+		reply, err := v.readRange(ctx, v.keys.hub(hub), after, limit)
+		if err == nil {
+			return reply, nil
+		}
+		mapped, repeatable := classify(err)
+		if errors.Is(err, ErrUnavailable) {
+			mapped = err
+		}
+		if !repeatable || ctx.Err() != nil || sleep(ctx, pause) != nil {
+			return RangeReply{}, mapped
+		}
+	}
+}
+
+func (v *Valkey) readRange(ctx context.Context, k hubKeys, after Position, limit int) (RangeReply, error) {
+	b := v.main.B()
+	results := v.main.DoMulti(ctx,
+		b.Multi().Build(),
+		b.Hmget().Key(k.meta()).Field("gen", "floor", "top").Build(),
+		b.Xrevrange().Key(k.log()).End("+").Start("-").Count(1).Build(),
+		b.Xrange().Key(k.log()).Start("("+after.String()).End("+").Count(int64(limit)).Build(),
+		b.Exec().Build())
+	parts, err := results[len(results)-1].ToArray()
+	if err != nil {
+		return RangeReply{}, err
+	}
+	if len(parts) != 3 {
+		return RangeReply{}, errAnswer
+	}
+	meta, err := parts[0].AsStrSlice()
+	if err != nil || len(meta) != 3 {
+		return RangeReply{}, errAnswer
+	}
+	newest, err := parseEntries(&parts[1])
+	if err != nil {
+		return RangeReply{}, err
+	}
+	a := answer{}
+	reply := RangeReply{Gen: meta[0], Floor: a.parse(meta[1])}
+	reply.Last = later(reply.Floor, a.parse(meta[2]))
+	if len(newest) == 1 {
+		reply.Last = later(reply.Last, newest[0].Position)
+	}
+	if reply.Entries, err = parseEntries(&parts[2]); err != nil {
+		return RangeReply{}, err
+	}
+	return reply, a.err
+}
+
+// parseEntries reads an array of stream entries. The data is not copied.
+func parseEntries(m *valkey.ValkeyMessage) ([]RawEntry, error) {
+	list, err := m.ToArray()
+	if err != nil || len(list) == 0 {
+		return nil, err
+	}
+	entries := make([]RawEntry, len(list))
+	for i := range list {
+		entry, err := list[i].ToArray()
+		if err != nil || len(entry) != 2 {
+			return nil, errAnswer
+		}
+		id, err := entry[0].ToString()
+		if err != nil {
+			return nil, errAnswer
+		}
+		fields, err := entry[1].ToArray()
+		if err != nil || len(fields) < 2 {
+			return nil, errAnswer
+		}
+		if entries[i].Position, err = ParsePosition(id); err != nil {
+			return nil, errAnswer
+		}
+		if entries[i].Data, err = fields[1].ToString(); err != nil {
+			return nil, errAnswer
+		}
+	}
+	return entries, nil
+}
+
+// Trim implements Log.
+func (v *Valkey) Trim(ctx context.Context, hub string, upTo Position) (TrimReply, error) {
+	k := v.keys.hub(hub)
+	reply, err := v.run(ctx, hub, trimScript, []string{k.meta(), k.log()}, []string{upTo.String()})
+	if err != nil {
+		return TrimReply{}, err
+	}
+	a := answer{rest: reply}
+	return TrimReply{Floor: a.position(), Entries: a.int(), Bytes: a.int()}, a.err
+}
+
+// Verify implements Log.
+func (v *Valkey) Verify(ctx context.Context, hub string, r VerifyRequest) (VerifyReply, error) {
+	ctx, end, err := v.begin(ctx)
+	if err != nil {
+		return VerifyReply{}, err
+	}
+	defer end()
+	return v.verify(ctx, hub, r)
+}
+
+func (v *Valkey) verify(ctx context.Context, hub string, r VerifyRequest) (VerifyReply, error) {
+	k := v.keys.hub(hub)
+	gen := randomName()
+	entry := AppendEntry(nil, &Entry{Kind: KindGen, Owner: gen})
+	reply, err := v.repeat(ctx, verifyScript,
+		[]string{k.meta(), k.log(), v.keys.hubs(Bucket(hub))},
+		[]string{r.Last.String(), r.Proof.String(), r.ProofEntry, gen, string(entry), hub})
+	if err != nil {
+		return VerifyReply{}, err
+	}
+	a := answer{rest: reply}
+	return VerifyReply{
+		Gen:    a.text(),
+		Run:    a.text(),
+		Floor:  a.position(),
+		Last:   a.position(),
+		Proven: a.int() == 1,
+	}, a.err
+}
+
+// answer reads what a script answered, in order; after a failure everything is zero.
+type answer struct {
+	rest []valkey.ValkeyMessage
+	err  error
+}
+
+func (a *answer) next() *valkey.ValkeyMessage {
+	if len(a.rest) == 0 {
+		a.err = errAnswer
+		return &valkey.ValkeyMessage{}
+	}
+	m := &a.rest[0]
+	a.rest = a.rest[1:]
+	return m
+}
+
+// text reads a string; empty if it is nil.
+func (a *answer) text() string {
+	m := a.next()
+	if m.IsNil() || a.err != nil {
+		return ""
+	}
+	s, err := m.ToString()
+	if err != nil {
+		a.err = errAnswer
+	}
+	return s
+}
+
+func (a *answer) position() Position { return a.parse(a.text()) }
+
+func (a *answer) parse(s string) Position {
+	if s == "" {
+		return Position{}
+	}
+	p, err := ParsePosition(s)
+	if err != nil {
+		a.err = errAnswer
+	}
+	return p
+}
+
+// int reads an integer, or a text of one; zero if it is nil.
+func (a *answer) int() int64 {
+	m := a.next()
+	if m.IsNil() || a.err != nil {
+		return 0
+	}
+	n, err := m.AsInt64()
+	if err != nil {
+		a.err = errAnswer
+	}
+	return n
+}
+
+func (a *answer) uint() uint64 { return uint64(a.int()) }
+
+func (a *answer) list() []valkey.ValkeyMessage {
+	m := a.next()
+	if m.IsNil() || a.err != nil {
+		return nil
+	}
+	list, err := m.ToArray()
+	if err != nil {
+		a.err = errAnswer
+	}
+	return list
+}
+
+// ms is a duration as scripts take it.
+func ms(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }
+
+func boolArg(b bool) string {
+	if b {
+		return "1"
+	}
+	return "0"
+}
+
+func uintArg(n uint64) string { return strconv.FormatUint(n, 10) }

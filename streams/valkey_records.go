@@ -1,0 +1,216 @@
+package streams
+
+import (
+	"context"
+	"errors"
+	"strconv"
+
+	"github.com/valkey-io/valkey-go"
+)
+
+// touchedAtOnce limits the records of one script, which holds up everybody else.
+const touchedAtOnce = 200
+
+// Open implements Records.
+func (v *Valkey) Open(ctx context.Context, hub string, r OpenRequest) (OpenReply, error) {
+	k := v.keys.hub(hub)
+	keys := []string{k.meta(), k.log(), k.live(), k.record(r.ID)}
+	if r.User != "" {
+		keys = append(keys, k.user(r.User))
+	}
+	args := []string{
+		strconv.Itoa(int(r.Mode)), r.ID, r.User, r.Owner, strconv.FormatInt(r.CreateUntil, 10), ms(r.Lease), ms(r.NewLease),
+		r.Mark, boolArg(r.Force), uintArg(r.Ticket), uintArg(r.Membership), string(r.Moved), "1",
+	}
+	reply, err := v.run(ctx, hub, openScript, keys, args)
+	if errors.Is(err, ErrFull) {
+		// What is there goes on; nothing new begins.
+		args[len(args)-1] = "0"
+		reply, err = v.run(ctx, hub, openFullScript, keys, args)
+	}
+	if err != nil {
+		return OpenReply{}, err
+	}
+	return parseOpen(r.ID, reply)
+}
+
+// Lookup implements Records.
+func (v *Valkey) Lookup(ctx context.Context, hub, id string) (OpenReply, error) {
+	k := v.keys.hub(hub)
+	reply, err := v.run(ctx, hub, lookupScript, []string{k.meta(), k.log(), k.record(id)}, nil)
+	if err != nil {
+		return OpenReply{}, err
+	}
+	return parseOpen(id, reply)
+}
+
+// Handshake implements Records.
+func (v *Valkey) Handshake(ctx context.Context, hub string, r HandshakeRequest) (HandshakeReply, error) {
+	k := v.keys.hub(hub)
+	reply, err := v.run(ctx, hub, handshakeScript,
+		[]string{k.meta(), k.log(), k.live(), k.record(r.ID)},
+		[]string{
+			r.ID, r.Owner, strconv.Itoa(int(r.Protocol)), strconv.Itoa(int(r.Version)), string(r.Reply),
+			boolArg(r.Refused), ms(r.Lease), randomName(),
+		})
+	if err != nil {
+		return HandshakeReply{}, err
+	}
+	a := answer{rest: reply}
+	return HandshakeReply{Start: a.position()}, a.err
+}
+
+// Answer implements Records.
+func (v *Valkey) Answer(ctx context.Context, hub string, r AnswerRequest) (uint64, error) {
+	k := v.keys.hub(hub)
+	reply, err := v.run(ctx, hub, answerScript,
+		[]string{k.meta(), k.log(), k.live(), k.record(r.ID)},
+		[]string{r.ID, r.Owner, r.Sent.String(), r.Mark, strconv.FormatInt(r.PollAt, 10), ms(r.Lease)})
+	if err != nil {
+		return 0, err
+	}
+	a := answer{rest: reply}
+	return a.uint(), a.err
+}
+
+// Wrote implements Records.
+func (v *Valkey) Wrote(ctx context.Context, hub, id string, n uint64, ok bool) error {
+	field := "f"
+	if ok {
+		field = "w"
+	}
+	_, err := v.run(ctx, hub, wroteScript, []string{v.keys.hub(hub).record(id)}, []string{field, uintArg(n)})
+	return err
+}
+
+// Touch implements Records. Many items are several steps.
+func (v *Valkey) Touch(ctx context.Context, hub string, items []TouchItem) (refused []string, err error) {
+	for len(items) > 0 {
+		n := min(len(items), touchedAtOnce)
+		list, err := v.touch(ctx, hub, items[:n])
+		if err != nil {
+			return nil, err
+		}
+		refused = append(refused, list...)
+		items = items[n:]
+	}
+	return refused, nil
+}
+
+func (v *Valkey) touch(ctx context.Context, hub string, items []TouchItem) (refused []string, err error) {
+	k := v.keys.hub(hub)
+	keys := make([]string, 0, 3+len(items))
+	keys = append(keys, k.meta(), k.log(), k.live())
+	args := make([]string, 0, 6*len(items))
+	for i := range items {
+		item := &items[i]
+		keys = append(keys, k.record(item.ID))
+		args = append(args, item.ID, item.Owner, ms(item.Lease), boolArg(item.Save), item.Cursor.String(), uintArg(item.Acked))
+	}
+	reply, err := v.run(ctx, hub, touchScript, keys, args)
+	if err != nil {
+		return nil, err
+	}
+	return parseNames(reply)
+}
+
+// parseNames reads an answer that is one list of names.
+func parseNames(reply []valkey.ValkeyMessage) ([]string, error) {
+	a := answer{rest: reply}
+	names := answer{rest: a.list(), err: a.err}
+	var list []string
+	for len(names.rest) > 0 {
+		list = append(list, names.text())
+	}
+	return list, names.err
+}
+
+// Finish implements Records.
+func (v *Valkey) Finish(ctx context.Context, hub string, r FinishRequest) (Position, error) {
+	k := v.keys.hub(hub)
+	args := make([]string, 0, 3+len(r.Entries))
+	args = append(args, r.Owner, uintArg(r.Done), uintArg(r.Done+r.Count))
+	for _, entry := range r.Entries {
+		args = append(args, string(entry))
+	}
+	reply, err := v.run(ctx, hub, finishScript, []string{k.log(), k.record(r.ID)}, args)
+	if err != nil {
+		return Position{}, err
+	}
+	a := answer{rest: reply}
+	return a.position(), a.err
+}
+
+// Join implements Records.
+func (v *Valkey) Join(ctx context.Context, hub string, r JoinRequest) (JoinReply, error) {
+	k := v.keys.hub(hub)
+	keys := []string{k.meta(), k.log(), k.record(r.ID)}
+	args := []string{r.ID, strconv.Itoa(int(r.Verb)), string(k), string(r.Entry), strconv.Itoa(MaxGroups)}
+	if r.Verb != VerbLeaveAll {
+		for _, group := range r.Groups {
+			keys = append(keys, k.group(group))
+		}
+		args = append(args, r.Groups...)
+	}
+	reply, err := v.run(ctx, hub, joinScript, keys, args)
+	if err != nil {
+		return JoinReply{}, err
+	}
+	a := answer{rest: reply}
+	return JoinReply{Position: a.position(), Changed: a.int() == 1}, a.err
+}
+
+// CloseConnection implements Records.
+func (v *Valkey) CloseConnection(ctx context.Context, hub, id string, entry []byte) (Position, error) {
+	k := v.keys.hub(hub)
+	reply, err := v.run(ctx, hub, closeScript, []string{k.log(), k.record(id)}, []string{string(entry), randomName()})
+	if err != nil {
+		return Position{}, err
+	}
+	a := answer{rest: reply}
+	return a.position(), a.err
+}
+
+// End implements Records.
+func (v *Valkey) End(ctx context.Context, hub string, r EndRequest) (EndReply, error) {
+	k := v.keys.hub(hub)
+	reply, err := v.run(ctx, hub, endScript,
+		[]string{k.log(), k.live(), k.record(r.ID)},
+		[]string{r.ID, r.Owner, boolArg(r.OnlyExpired), r.Token, string(r.Entry), ms(r.Tombstone), string(k)})
+	if err != nil {
+		return EndReply{}, err
+	}
+	a := answer{rest: reply}
+	end := EndReply{Outcome: EndOutcome(a.int())}
+	if end.Outcome == EndDone {
+		end.Position = a.position()
+		end.Record = parseRecord(r.ID, &a)
+	}
+	return end, a.err
+}
+
+// Expired implements Records.
+func (v *Valkey) Expired(ctx context.Context, hub string, limit int) ([]string, error) {
+	reply, err := v.run(ctx, hub, expiredScript, []string{v.keys.hub(hub).live()}, []string{strconv.Itoa(limit)})
+	if err != nil {
+		return nil, err
+	}
+	return parseNames(reply)
+}
+
+// Restamp implements Records. Many records are several steps.
+func (v *Valkey) Restamp(ctx context.Context, hub string, ids []string, from, to string) error {
+	k := v.keys.hub(hub)
+	for len(ids) > 0 {
+		n := min(len(ids), touchedAtOnce)
+		keys := make([]string, n)
+		for i, id := range ids[:n] {
+			keys[i] = k.record(id)
+		}
+		if _, err := v.run(ctx, hub, restampScript, keys, []string{from, to}); err != nil {
+			return err
+		}
+		ids = ids[n:]
+	}
+	return nil
+}

@@ -1,0 +1,169 @@
+package streams
+
+import (
+	"context"
+	"crypto/sha1"
+	_ "embed" // the scripts
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/valkey-io/valkey-go"
+)
+
+// What scripts share.
+var (
+	//go:embed scripts/lib.lua
+	libLua string
+	//go:embed scripts/record.lua
+	recordLua string
+)
+
+// The scripts, one step each.
+var (
+	//go:embed scripts/verify.lua
+	verifyLua string
+	//go:embed scripts/once.lua
+	onceLua string
+	//go:embed scripts/trim.lua
+	trimLua string
+	//go:embed scripts/open.lua
+	openLua string
+	//go:embed scripts/lookup.lua
+	lookupLua string
+	//go:embed scripts/handshake.lua
+	handshakeLua string
+	//go:embed scripts/answer.lua
+	answerLua string
+	//go:embed scripts/wrote.lua
+	wroteLua string
+	//go:embed scripts/touch.lua
+	touchLua string
+	//go:embed scripts/finish.lua
+	finishLua string
+	//go:embed scripts/join.lua
+	joinLua string
+	//go:embed scripts/close.lua
+	closeLua string
+	//go:embed scripts/end.lua
+	endLua string
+	//go:embed scripts/expired.lua
+	expiredLua string
+	//go:embed scripts/restamp.lua
+	restampLua string
+	//go:embed scripts/beat.lua
+	beatLua string
+)
+
+// When memory is full, a script without a flag is refused before it begins. Those
+// that make room, and those that only keep what is there alive, run all the same.
+const (
+	growing  = "#!lua\n"
+	anyway   = "#!lua flags=allow-oom\n"
+	readOnly = "#!lua flags=no-writes\n"
+)
+
+var (
+	verifyScript    = newScript(anyway, libLua, verifyLua)
+	onceScript      = newScript(growing, libLua, onceLua)
+	trimScript      = newScript(anyway, libLua, trimLua)
+	openScript      = newScript(growing, libLua, recordLua, openLua)
+	openFullScript  = newScript(anyway, libLua, recordLua, openLua)
+	lookupScript    = newScript(readOnly, libLua, recordLua, lookupLua)
+	handshakeScript = newScript(growing, libLua, handshakeLua)
+	answerScript    = newScript(anyway, libLua, answerLua)
+	wroteScript     = newScript(anyway, wroteLua)
+	touchScript     = newScript(anyway, libLua, touchLua)
+	finishScript    = newScript(growing, libLua, finishLua)
+	joinScript      = newScript(growing, libLua, joinLua)
+	closeScript     = newScript(anyway, libLua, closeLua)
+	endScript       = newScript(anyway, libLua, recordLua, endLua)
+	expiredScript   = newScript(readOnly, libLua, expiredLua)
+	restampScript   = newScript(anyway, restampLua)
+	beatScript      = newScript(anyway, libLua, beatLua)
+)
+
+// script is a script with the name that the server knows it by.
+type script struct{ text, sha string }
+
+func newScript(parts ...string) *script {
+	var s script
+	for _, part := range parts {
+		s.text += part
+	}
+	sum := sha1.Sum([]byte(s.text))
+	s.sha = hex.EncodeToString(sum[:])
+	return &s
+}
+
+// repeatPause is the first pause before a script is repeated; it doubles.
+const repeatPause = 10 * time.Millisecond
+
+// errNoLog is the status of a script that needs a log where there is none.
+var errNoLog = errors.New("no log")
+
+// run runs a script of a hub: repeated when its answer is lost, and after making the
+// log if there is none. It returns what the script answers after its status.
+func (v *Valkey) run(ctx context.Context, hub string, s *script, keys, args []string) ([]valkey.ValkeyMessage, error) {
+	ctx, end, err := v.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer end()
+	reply, err := v.repeat(ctx, s, keys, args)
+	if err != errNoLog {
+		return reply, err
+	}
+	if _, err := v.verify(ctx, hub, VerifyRequest{}); err != nil {
+		return nil, err
+	}
+	return v.repeat(ctx, s, keys, args)
+}
+
+func (v *Valkey) repeat(ctx context.Context, s *script, keys, args []string) ([]valkey.ValkeyMessage, error) {
+	for pause := repeatPause; ; pause *= 2 {
+		reply, err := v.evaluate(ctx, s, keys, args).ToArray()
+		if err == nil {
+			return status(reply)
+		}
+		v.observe(err)
+		mapped, repeatable := classify(err)
+		if !repeatable || ctx.Err() != nil || sleep(ctx, pause) != nil {
+			return nil, mapped
+		}
+	}
+}
+
+// status reads the first element of a script's answer.
+func status(reply []valkey.ValkeyMessage) ([]valkey.ValkeyMessage, error) {
+	if len(reply) == 0 {
+		return nil, errAnswer
+	}
+	text, err := reply[0].ToString()
+	switch {
+	case err != nil:
+		return nil, errAnswer
+	case text == "ok":
+		return reply[1:], nil
+	case text == "nolog":
+		return nil, errNoLog
+	}
+	if err := statusErrors[text]; err != nil {
+		return nil, err
+	}
+	return nil, fmt.Errorf("%w: %q", errAnswer, text)
+}
+
+// errAnswer says that an answer is not what its command's should be.
+var errAnswer = fmt.Errorf("%w: unexpected answer", ErrUnavailable)
+
+// evaluate runs a script once, by its name if the server knows it.
+func (v *Valkey) evaluate(ctx context.Context, s *script, keys, args []string) valkey.ValkeyResult {
+	n := int64(len(keys))
+	result := v.main.Do(ctx, v.main.B().Evalsha().Sha1(s.sha).Numkeys(n).Key(keys...).Arg(args...).Build())
+	if !hasReply(result.Error(), "NOSCRIPT ") {
+		return result
+	}
+	return v.main.Do(ctx, v.main.B().Eval().Script(s.text).Numkeys(n).Key(keys...).Arg(args...).Build())
+}
