@@ -14,7 +14,9 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -116,8 +118,13 @@ func (h *HubClient) With(token string) string {
 // Poll makes one long poll.
 func (h *HubClient) Poll(token string) Answer {
 	h.tb.Helper()
-	return h.Do(http.MethodGet, token, "")
+	return h.request(http.MethodGet, h.With(token)+"&_="+mark(), "")
 }
+
+var marks atomic.Int64
+
+// mark is what JavaScript and Java clients add to each poll, against caches: the time. Here no two are equal.
+func mark() string { return strconv.FormatInt(time.Now().UnixMilli()+marks.Add(1), 10) }
 
 // Post sends hub messages, or the handshake, over HTTP.
 func (h *HubClient) Post(token, body string) Answer {
@@ -141,7 +148,7 @@ type PendingPoll struct {
 // StartPoll makes a long poll in the background.
 func (h *HubClient) StartPoll(token string) *PendingPoll {
 	p := &PendingPoll{tb: h.tb, answer: make(chan Answer, 1), err: make(chan error, 1)}
-	url := h.With(token)
+	url := h.With(token) + "&_=" + mark()
 	go func() {
 		a, err := Do(h.tb.Context(), http.MethodGet, url, "")
 		if err != nil {
