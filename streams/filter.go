@@ -31,6 +31,8 @@ type filter struct {
 	// to it, later changes come as control entries.
 	known  Position
 	groups map[string][]Interval
+	// plain: it belongs to no connection, and nothing closes it.
+	plain bool
 }
 
 func newFilter(r *Record, owner string, known Position) filter {
@@ -65,6 +67,9 @@ func (f *filter) step(p Position, e *Entry) verdict {
 			f.change(p, e)
 		}
 	case KindClose:
+		if f.plain {
+			return skip
+		}
 		if e.Flags&FlagEnded != 0 {
 			if slices.Contains(e.Connections, f.id) {
 				return ended

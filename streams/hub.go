@@ -61,7 +61,7 @@ func newHub(n *Node, name string) *hub {
 		memberships: map[string]membership{},
 		idle:        time.Now(),
 	}
-	h.pages = pages{log: n.store, name: name, byFrom: map[Position]*list.Element{}}
+	h.pages = pages{log: n.store, name: name, size: n.pageEntries, byFrom: map[Position]*list.Element{}}
 	return h
 }
 
@@ -236,7 +236,9 @@ func (h *hub) enter(a *Attachment, gen string, known Position) error {
 		return errWindowMoved
 	}
 	h.all[a] = struct{}{}
-	add(h.conns, a.id, a)
+	if a.id != "" {
+		add(h.conns, a.id, a)
+	}
 	if a.user != "" {
 		add(h.users, a.user, a)
 	}

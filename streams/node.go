@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -74,6 +75,8 @@ type Node struct {
 	log   *slog.Logger
 	opens chan struct{}
 	stats stats
+	// How many entries a page holds and one read of a tail returns.
+	pageEntries, tailEntries int
 
 	windowBytes atomic.Int64
 	clock       storeClock
@@ -93,6 +96,7 @@ func NewNode(store Store, cfg Config) *Node {
 		cfg: cfg, store: store, log: cfg.Logger,
 		opens: make(chan struct{}, maxOpens),
 		hubs:  map[string]*hub{}, tailers: map[int]*tailer{},
+		pageEntries: pageEntries, tailEntries: tailEntries,
 	}
 }
 
@@ -334,6 +338,40 @@ func (n *Node) Publish(ctx context.Context, hubName string, e *Entry) (Receipt, 
 	return Receipt{gen, p}, err
 }
 
+// PublishOnce is Publish with an idempotency key, which is remembered for at least
+// keep. The same key again appends nothing: if sum, of what the producer sent, is the
+// same too, the first receipt is returned and replayed is true, else the error is ErrKeyReused.
+func (n *Node) PublishOnce(ctx context.Context, hubName, key, sum string, keep time.Duration, e *Entry) (r Receipt, replayed bool, err error) {
+	data := AppendEntry(nil, e)
+	if len(data) > MaxEntryBytes {
+		return Receipt{}, false, ErrTooLarge
+	}
+	h := n.acquire(hubName)
+	defer h.release()
+	if h.isFull() {
+		return Receipt{}, false, fmt.Errorf("%w: the hub's log is at its limit", ErrFull)
+	}
+	p, replayed, err := n.store.AppendOnce(ctx, hubName, OnceRequest{Key: key, Sum: sum, Entry: data, Keep: keep})
+	if err != nil {
+		return Receipt{}, false, err
+	}
+	if replayed {
+		data = nil // not necessarily the entry that is there
+	}
+	gen, err := h.appended(ctx, p, data)
+	return Receipt{gen, p}, replayed, err
+}
+
+// ParseReceipt reads what Receipt.String wrote. It returns ErrPosition for anything else.
+func ParseReceipt(s string) (Receipt, error) {
+	gen, position, ok := strings.Cut(s, ".")
+	if !ok || gen == "" {
+		return Receipt{}, ErrPosition
+	}
+	p, err := ParsePosition(position)
+	return Receipt{gen, p}, err
+}
+
 func (h *hub) isFull() bool {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
@@ -343,7 +381,7 @@ func (h *hub) isFull() bool {
 // appended notes an acknowledged append, and returns the log's generation.
 func (h *hub) appended(ctx context.Context, p Position, data []byte) (string, error) {
 	h.mu.Lock()
-	if p.After(h.proof.Position) {
+	if data != nil && p.After(h.proof.Position) {
 		h.proof = RawEntry{p, string(data)}
 	}
 	gen := h.gen
@@ -429,7 +467,7 @@ func (n *Node) Pending(ctx context.Context, hubName, id string, limit int) (Reco
 	var items []*Item
 	at := r.Cursor
 	for at.Before(reply.Last) && len(items) < limit {
-		slice, err := n.store.Range(ctx, hubName, at, pageEntries)
+		slice, err := n.store.Range(ctx, hubName, at, n.pageEntries)
 		if err != nil {
 			return r, nil, err
 		}

@@ -17,6 +17,7 @@ const (
 type pages struct {
 	log  Log
 	name string
+	size int // entries of a page
 
 	mu     sync.Mutex
 	byFrom map[Position]*list.Element // of *page
@@ -79,7 +80,7 @@ func (c *pages) find(p Position) (pg *page, mine bool) {
 
 func (c *pages) load(ctx context.Context, pg *page) {
 	defer close(pg.ready)
-	reply, err := c.log.Range(ctx, c.name, pg.from, pageEntries)
+	reply, err := c.log.Range(ctx, c.name, pg.from, c.size)
 	switch {
 	case err != nil:
 		pg.err = err
@@ -94,7 +95,7 @@ func (c *pages) load(ctx context.Context, pg *page) {
 		}
 		pg.end = reply.Entries[len(reply.Entries)-1].Position
 	}
-	if pg.err != nil || len(pg.items) < pageEntries {
+	if pg.err != nil || len(pg.items) < c.size {
 		c.forget(pg) // errors pass, and a page that ends at the log's end grows
 	}
 }

@@ -78,7 +78,7 @@ func (t *tailer) run(ctx context.Context) {
 	defer stop()
 	silent := time.Now() // since when nothing came
 	for t.collect() {
-		batches, err := t.tail.Read(ctx, t.cursors, tailEntries, tailBlock)
+		batches, err := t.tail.Read(ctx, t.cursors, t.node.tailEntries, tailBlock)
 		if ctx.Err() != nil {
 			t.stopped()
 			return
@@ -96,7 +96,7 @@ func (t *tailer) run(ctx context.Context) {
 		}
 		for _, b := range batches {
 			t.deliver(b)
-			check = check || len(b.Entries) == tailEntries
+			check = check || len(b.Entries) == t.node.tailEntries
 		}
 		if check {
 			t.verify(ctx)
@@ -225,7 +225,9 @@ func (h *hub) carryOver(ctx context.Context, from, to string) error {
 	h.mu.RLock()
 	ids := make([]string, 0, len(h.all)+len(h.memberships))
 	for a := range h.all {
-		ids = append(ids, a.id)
+		if a.id != "" {
+			ids = append(ids, a.id)
+		}
 	}
 	h.mu.RUnlock()
 	for len(ids) > 0 {

@@ -1,0 +1,182 @@
+package transports
+
+import (
+	"errors"
+	"net/http"
+	"time"
+
+	"hubstream/streams"
+	"hubstream/transports/hubprotocol"
+)
+
+// ServePlain serves a plain event stream: for any EventSource, or curl, without a
+// SignalR handshake and without a record. Each message is an event whose id is its
+// position, and a client that comes back with it as Last-Event-ID, to whichever node, goes on there.
+// Where it cannot, an event "gap" says why, and the stream goes on at the log's end.
+//
+//	id: <generation>.<position>
+//	data: {"type":1,"target":"...","arguments":[...]}
+func (s *Server) ServePlain(w http.ResponseWriter, r *http.Request, hub string, audience streams.Audience) {
+	c := &request{w: w, Request: r, hub: hub, rc: http.NewResponseController(w)}
+	if !s.begin() {
+		c.refuse(http.StatusServiceUnavailable, "the node is stopping")
+		return
+	}
+	defer s.active.Done()
+	p := &plainStream{request: c, s: s, audience: audience, wake: make(chan struct{}, 1)}
+	if err := p.begin(r.Header.Get("Last-Event-ID")); err != nil {
+		c.refuse(http.StatusServiceUnavailable, "the hub's log is not reachable")
+		return
+	}
+	defer func() { _ = p.att.Detach(r.Context(), 0) }()
+	p.serve()
+}
+
+// plainStream is one plain event stream.
+type plainStream struct {
+	*request
+	s        *Server
+	audience streams.Audience
+	att      *streams.Attachment
+	wake     chan struct{}
+	buf      []byte // to be written next
+}
+
+// Reasons of a gap, in the event's data.
+var gapReasons = map[error]string{
+	streams.ErrPosition:   "the Last-Event-ID is not a position",
+	streams.ErrGeneration: "the position belongs to an earlier log",
+	streams.ErrBeyond:     "the position is beyond the end of the log",
+	streams.ErrGap:        "messages after the position are no longer kept",
+	streams.ErrLost:       "messages were lost on the server",
+}
+
+// begin attaches where the client was, or else at the log's end with an event gap.
+func (p *plainStream) begin(lastEventID string) error {
+	var after streams.Receipt
+	var err error
+	if lastEventID != "" {
+		after, err = streams.ParseReceipt(lastEventID)
+	}
+	if err == nil {
+		err = p.follow(after)
+	}
+	if err == nil || errors.Is(err, streams.ErrUnavailable) {
+		return err
+	}
+	return p.gap(err)
+}
+
+// gap tells that something is missing, and goes on at the log's end.
+func (p *plainStream) gap(cause error) error {
+	if err := p.follow(streams.Receipt{}); err != nil {
+		return err
+	}
+	reason := "the stream cannot be continued"
+	for known, text := range gapReasons {
+		if errors.Is(cause, known) {
+			reason = text
+		}
+	}
+	p.buf = append(p.appendID(p.buf, p.att.At()), "event: gap\r\ndata: {\"reason\":\""+reason+"\"}\r\n\r\n"...)
+	return nil
+}
+
+func (p *plainStream) follow(after streams.Receipt) error {
+	if p.att != nil {
+		_ = p.att.Detach(p.Context(), 0)
+		p.att = nil
+	}
+	deadline := time.Now().Add(p.s.cfg.StoreTimeout)
+	for {
+		att, _, err := p.s.node.Follow(p.Context(), p.hub, p.audience, after, p.notify)
+		if err == nil {
+			p.att = att
+			return nil
+		}
+		if !errors.Is(err, streams.ErrUnavailable) || time.Now().After(deadline) {
+			return err
+		}
+		if err := sleep(p.Context(), storeRetry); err != nil {
+			return err
+		}
+	}
+}
+
+func (p *plainStream) notify() {
+	select {
+	case p.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (p *plainStream) appendID(dst []byte, at streams.Receipt) []byte {
+	dst = append(dst, "id: "...)
+	dst = append(dst, at.String()...)
+	return append(dst, "\r\n"...)
+}
+
+func (p *plainStream) serve() {
+	h := p.w.Header()
+	h.Set("Content-Type", "text/event-stream")
+	h.Set("Cache-Control", "no-cache, no-store")
+	h.Set("X-Accel-Buffering", "no")
+	p.w.WriteHeader(http.StatusOK)
+	p.buf = append(append([]byte(":\r\n"), p.appendID(nil, p.att.At())...), append([]byte("\r\n"), p.buf...)...)
+	ping := time.NewTicker(p.s.cfg.KeepAlive)
+	defer ping.Stop()
+	for {
+		more, err := p.flush()
+		if err != nil {
+			return
+		}
+		if more {
+			continue
+		}
+		select {
+		case <-p.wake:
+		case <-ping.C:
+			// An id without data is no event, but moves the client's position along.
+			p.buf = append(p.appendID(append(p.buf, ":\r\n"...), p.att.At()), "\r\n"...)
+		case <-p.s.draining:
+			p.s.drainPause(p.Context())
+			return // EventSource comes back by itself, to another node
+		case <-p.Context().Done():
+			return
+		}
+	}
+}
+
+// flush writes what there is now. more says that there may be more at once.
+func (p *plainStream) flush() (more bool, err error) {
+	items, err := p.att.Next(p.Context(), nil, maxEventsBytes)
+	for _, item := range items {
+		p.buf = p.appendID(p.buf, p.att.Of(item))
+		body := item.Body
+		if n := len(body); n > 0 && body[n-1] == hubprotocol.RecordSeparator {
+			body = body[:n-1]
+		}
+		p.buf = appendEvent(p.buf, body)
+	}
+	switch {
+	case p.Context().Err() != nil:
+		return false, p.Context().Err()
+	case errors.Is(err, streams.ErrUnavailable):
+		_ = sleep(p.Context(), storeRetry)
+	case err != nil:
+		if err := p.gap(err); err != nil {
+			return false, err
+		}
+	}
+	if len(p.buf) > 0 {
+		_ = p.rc.SetWriteDeadline(time.Now().Add(p.s.cfg.SendTimeout))
+		if _, err := p.w.Write(p.buf); err != nil {
+			return false, err
+		}
+		p.buf = p.buf[:0]
+		if err := p.rc.Flush(); err != nil {
+			return false, err
+		}
+	}
+	return len(items) > 0 || err != nil, nil
+}
