@@ -204,7 +204,12 @@ func (p *poll) untilHandshake() time.Duration {
 func (p *poll) answer(ctx context.Context, items []*streams.Item) {
 	body, final := p.body(items)
 	n, err := p.commit(ctx)
-	if err != nil {
+	switch {
+	case errors.Is(err, streams.ErrUnavailable) && len(items) > 0:
+		// The answer may have been committed. Any answer but this one, even an empty one,
+		// would tell the next poll that it has arrived.
+		panic(http.ErrAbortHandler)
+	case err != nil:
 		p.refused(err)
 		return
 	}
