@@ -1,0 +1,104 @@
+package streamstest
+
+import (
+	"bytes"
+	"slices"
+	"sync"
+	"time"
+
+	"hubstream/streams"
+)
+
+var clusterTests = []func(*hub){
+	nodesAreCounted,
+	theClockGoesOn,
+	hubsAreListedByBucket,
+	theFirstSecretWins,
+	theStoreIsReady,
+}
+
+func (h *hub) beat(node string, lease time.Duration) streams.BeatReply {
+	h.Helper()
+	r, err := h.store.Beat(h.ctx, streams.Bucket(h.name), node, lease)
+	h.must("beat", err)
+	return r
+}
+
+// nodesAreCounted has a bucket that other tests may use at the same time, through the
+// same server: nodes of theirs come and go, so it asks until the count is right.
+func nodesAreCounted(h *hub) {
+	node := h.name
+	counts := func(what string, more int) {
+		h.Helper()
+		h.eventually(what, func() bool {
+			base := h.beat(node, long).Nodes
+			h.beat(node+" 2", long)
+			with := h.beat(node, long).Nodes
+			h.beat(node+" 2", time.Millisecond)
+			time.Sleep(5 * time.Millisecond)
+			return with == base+more && h.beat(node, long).Nodes == base
+		})
+	}
+	counts("another node is counted, until its lease passes", 1)
+	r := h.beat(node, long)
+	h.check(r.Run != "", "no run")
+	h.eventually("a node that beats again counts once", func() bool {
+		before := h.beat(node, long).Nodes
+		return h.beat(node, long).Nodes == before
+	})
+	h.check(r.Nodes >= 1, "the node itself is not counted")
+	equal(h, "run", h.beat(node, short).Run, r.Run)
+}
+
+func theClockGoesOn(h *hub) {
+	first := h.beat("node", short).Now
+	time.Sleep(20 * time.Millisecond)
+	second := h.beat("node", short).Now
+	if took := second - first; took < 15 || took > patience.Milliseconds() {
+		h.Errorf("in 20 ms the store's clock went on by %d ms", took)
+	}
+}
+
+func hubsAreListedByBucket(h *hub) {
+	list := func() []string {
+		h.Helper()
+		hubs, err := h.store.Hubs(h.ctx, streams.Bucket(h.name))
+		h.must("hubs", err)
+		return hubs
+	}
+	h.check(!slices.Contains(list(), h.name), "a hub is listed that has no log")
+	other := h.sibling()
+	p := h.send("1")
+	other.opens(request(streams.OpenPost, "c", ""), streams.OpenCreated)
+	h.check(slices.Contains(list(), h.name), "a hub is not listed that has a log")
+	h.check(slices.Contains(list(), other.name), "a hub is not listed that has a connection")
+	h.trim(p)
+	h.check(slices.Contains(list(), h.name), "a hub is not listed whose log is trimmed")
+
+	elsewhere, err := h.store.Hubs(h.ctx, (streams.Bucket(h.name)+1)%streams.Buckets)
+	h.must("hubs of another bucket", err)
+	h.check(!slices.Contains(elsewhere, h.name), "a hub is listed in another bucket")
+}
+
+func theFirstSecretWins(h *hub) {
+	secrets := make([][]byte, 8)
+	var wg sync.WaitGroup
+	for i := range secrets {
+		wg.Go(func() {
+			var err error
+			secrets[i], err = h.store.Secret(h.ctx, bytes.Repeat([]byte{byte(i), 0, 0xff}, 11))
+			if err != nil {
+				h.Errorf("secret: %v", err)
+			}
+		})
+	}
+	wg.Wait()
+	first, err := h.store.Secret(h.ctx, []byte("too late"))
+	h.must("secret", err)
+	h.check(len(first) > 0, "the secret is empty")
+	for _, s := range secrets {
+		h.check(bytes.Equal(s, first), "two nodes have other secrets: %x and %x", s, first)
+	}
+}
+
+func theStoreIsReady(h *hub) { h.must("ready", h.store.Ready(h.ctx)) }

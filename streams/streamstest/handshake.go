@@ -1,0 +1,109 @@
+package streamstest
+
+import (
+	"hubstream/streams"
+)
+
+var handshakeTests = []func(*hub){
+	aHandshakeStartsAtTheLogsEnd,
+	aHandshakeStartsAtItsAnswer,
+	aHandshakeHappensOnce,
+	aHandshakeIsTheOwners,
+	aRefusedHandshakeCloses,
+	aRefusedHandshakeOfAWebSocketCloses,
+	aHandshakeRenewsTheLease,
+}
+
+func aHandshakeStartsAtTheLogsEnd(h *hub) {
+	h.opens(request(streams.OpenWebSocket, "c", "n1"), streams.OpenCreated)
+	p := h.send("before the handshake")
+	r, err := h.store.Handshake(h.ctx, h.name, streams.HandshakeRequest{ID: "c", Owner: "n1", Protocol: 3, Version: 2, Lease: long})
+	h.must("handshake", err)
+	equal(h, "start", r.Start, p)
+	equal(h, "last: nothing is appended", h.last(), p)
+	rec := h.record("c")
+	equal(h, "state", rec.State, streams.StateOpen)
+	equal(h, "protocol", rec.Protocol, 3)
+	equal(h, "version", rec.Version, 2)
+	equal(h, "start", rec.Start, p)
+	equal(h, "cursor", rec.Cursor, p)
+	equal(h, "owner", rec.Owner, "n1")
+}
+
+func aHandshakeStartsAtItsAnswer(h *hub) {
+	cursor := h.opens(poll("c", "", "m"), streams.OpenFirstPoll).Record.Cursor
+	h.send("before the handshake")
+	answer := reply("c", "{}")
+	r, err := h.store.Handshake(h.ctx, h.name, streams.HandshakeRequest{ID: "c", Protocol: 3, Version: 1, Reply: answer, Lease: long})
+	h.must("handshake", err)
+	h.at("the handshake's answer", r.Start, answer)
+	equal(h, "last", h.last(), r.Start)
+	rec := h.record("c")
+	equal(h, "state", rec.State, streams.StateOpen)
+	equal(h, "protocol", rec.Protocol, 3)
+	equal(h, "version", rec.Version, 1)
+	equal(h, "start", rec.Start, r.Start)
+	equal(h, "cursor: the answer is still to be sent", rec.Cursor, cursor)
+}
+
+func aHandshakeHappensOnce(h *hub) {
+	h.opens(poll("c", "", "m"), streams.OpenFirstPoll)
+	h.handshakePosted("c")
+	again := streams.HandshakeRequest{ID: "c", Protocol: 9, Version: 2, Reply: reply("c", "again"), Lease: long}
+	h.unchanged("c", func() {
+		_, err := h.store.Handshake(h.ctx, h.name, again)
+		h.want("a second handshake", err, streams.ErrGone)
+	})
+	h.closing("c")
+	h.unchanged("c", func() {
+		_, err := h.store.Handshake(h.ctx, h.name, again)
+		h.want("a handshake while closing", err, streams.ErrGone)
+	})
+	h.end(streams.EndRequest{ID: "c"})
+	for _, again.ID = range []string{"c", "nobody"} {
+		_, err := h.store.Handshake(h.ctx, h.name, again)
+		h.want("a handshake of "+again.ID, err, streams.ErrGone)
+	}
+}
+
+func aHandshakeIsTheOwners(h *hub) {
+	h.opens(request(streams.OpenWebSocket, "c", "n1"), streams.OpenCreated)
+	h.unchanged("c", func() {
+		_, err := h.store.Handshake(h.ctx, h.name, streams.HandshakeRequest{ID: "c", Owner: "n2", Lease: long})
+		h.want("another's handshake", err, streams.ErrOwner)
+	})
+	h.handshake("c", "n1", 1)
+
+	h.opens(request(streams.OpenEvents, "posted", "n1"), streams.OpenCreated)
+	h.handshakePosted("posted") // by whoever got the POST, beside the owner
+	equal(h, "owner", h.record("posted").Owner, "n1")
+}
+
+func aRefusedHandshakeCloses(h *hub) {
+	h.opens(poll("c", "", "m"), streams.OpenFirstPoll)
+	refusal := reply("c", `{"error":"no such protocol"}`)
+	r, err := h.store.Handshake(h.ctx, h.name, streams.HandshakeRequest{ID: "c", Refused: true, Reply: refusal, Lease: long})
+	h.must("refuse the handshake", err)
+	h.at("the refusal", r.Start, refusal)
+	equal(h, "state", h.record("c").State, streams.StateClosing)
+	h.refuses(request(streams.OpenPost, "c", ""), streams.ErrGone)
+	_, err = h.store.CloseConnection(h.ctx, h.name, "c", closed("c", "bye"))
+	h.want("close", err, streams.ErrGone)
+}
+
+func aRefusedHandshakeOfAWebSocketCloses(h *hub) {
+	h.opens(request(streams.OpenWebSocket, "c", "n1"), streams.OpenCreated)
+	h.appends("the refusal", nil, func() {
+		_, err := h.store.Handshake(h.ctx, h.name, streams.HandshakeRequest{ID: "c", Owner: "n1", Refused: true, Lease: long})
+		h.must("refuse the handshake", err)
+	})
+	equal(h, "state", h.record("c").State, streams.StateClosing)
+	h.refuses(request(streams.OpenWebSocket, "c", "n2"), streams.ErrGone)
+}
+
+func aHandshakeRenewsTheLease(h *hub) {
+	h.opens(request(streams.OpenWebSocket, "c", "n1"), streams.OpenCreated)
+	_, err := h.store.Handshake(h.ctx, h.name, streams.HandshakeRequest{ID: "c", Owner: "n1", Lease: short})
+	h.must("handshake", err)
+	h.waitExpired("c")
+}

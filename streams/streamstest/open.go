@@ -1,0 +1,291 @@
+package streamstest
+
+import (
+	"hubstream/streams"
+)
+
+var openTests = []func(*hub){
+	theNewestWebSocketWins,
+	aWebSocketFollowsAPost,
+	aStatefulWebSocketGetsATicket,
+	anOpenWebSocketIsNotTakenOver,
+	theNewestEventStreamWins,
+	anEventStreamFollowsAPost,
+	anOpenEventStreamIsNotTakenOver,
+	aPostChangesNothing,
+	aClosingConnectionIsOnlyPolled,
+	aConnectionKeepsItsTransport,
+	aConnectionKeepsItsUser,
+	aConnectionKeepsItsGeneration,
+	aCursorBelowTheFloorIsAGap,
+	refusalsHaveTheirOrder,
+	knownGroupsAreNotToldAgain,
+	takingOverRenewsTheLease,
+	movedRecordsAreThoseNamed,
+}
+
+func theNewestWebSocketWins(h *hub) {
+	h.opens(request(streams.OpenWebSocket, "c", "n1"), streams.OpenCreated)
+	h.appends("the second upgrade", [][]byte{moved("c", "n2")}, func() {
+		r := h.opens(request(streams.OpenWebSocket, "c", "n2"), streams.OpenAttached)
+		equal(h, "owner", r.Record.Owner, "n2")
+		equal(h, "state", r.Record.State, streams.StateNew)
+	})
+	_, err := h.store.Handshake(h.ctx, h.name, streams.HandshakeRequest{ID: "c", Owner: "n1", Lease: long})
+	h.want("the handshake of the first", err, streams.ErrOwner)
+	h.handshake("c", "n2", 1)
+}
+
+func aWebSocketFollowsAPost(h *hub) {
+	h.opens(request(streams.OpenPost, "c", ""), streams.OpenCreated)
+	h.appends("the upgrade", nil, func() {
+		r := h.opens(request(streams.OpenWebSocket, "c", "n1"), streams.OpenAttached)
+		equal(h, "transport", r.Record.Transport, streams.TransportWebSockets)
+		equal(h, "owner", r.Record.Owner, "n1")
+	})
+	h.refuses(request(streams.OpenPost, "c", ""), streams.ErrTransport)
+}
+
+func aStatefulWebSocketGetsATicket(h *hub) {
+	h.stateful("c", "n1")
+	for want := uint64(1); want <= 3; want++ {
+		h.appends("the upgrade", nil, func() {
+			r := h.opens(request(streams.OpenWebSocket, "c", "n2"), streams.OpenTicket)
+			equal(h, "tickets", r.Record.Tickets, want)
+			equal(h, "ticket of the owner", r.Record.Ticket, 0)
+			equal(h, "owner", r.Record.Owner, "n1")
+		})
+	}
+	equal(h, "tickets", h.record("c").Tickets, 3)
+}
+
+func anOpenWebSocketIsNotTakenOver(h *hub) {
+	h.webSocket("c", "n1")
+	h.refuses(request(streams.OpenWebSocket, "c", "n2"), streams.ErrConflict)
+}
+
+func theNewestEventStreamWins(h *hub) {
+	h.opens(request(streams.OpenEvents, "c", "n1"), streams.OpenCreated)
+	h.appends("the second GET", [][]byte{moved("c", "n2")}, func() {
+		r := h.opens(request(streams.OpenEvents, "c", "n2"), streams.OpenAttached)
+		equal(h, "owner", r.Record.Owner, "n2")
+	})
+}
+
+func anEventStreamFollowsAPost(h *hub) {
+	for _, posted := range []bool{false, true} { // the handshake before the GET
+		id := map[bool]string{false: "new", true: "open"}[posted]
+		h.opens(request(streams.OpenPost, id, ""), streams.OpenCreated)
+		var start streams.Position
+		if posted {
+			start = h.handshakePosted(id)
+		}
+		r := h.opens(request(streams.OpenEvents, id, "n1"), streams.OpenAttached)
+		equal(h, "transport", r.Record.Transport, streams.TransportServerSentEvents)
+		equal(h, "owner", r.Record.Owner, "n1")
+		equal(h, "start", r.Record.Start, start)
+		h.check(!posted || r.Record.Cursor.Before(start), "the handshake's answer is not after the cursor")
+	}
+}
+
+func anOpenEventStreamIsNotTakenOver(h *hub) {
+	h.events("c", "n1")
+	h.refuses(request(streams.OpenEvents, "c", "n2"), streams.ErrConflict)
+}
+
+func aPostChangesNothing(h *hub) {
+	h.opens(request(streams.OpenPost, "none", "n1"), streams.OpenCreated)
+	h.events("events", "n1")
+	h.polling("poll")
+	for _, id := range []string{"none", "events", "poll"} {
+		h.unchanged(id, func() {
+			r := h.opens(request(streams.OpenPost, id, "n2"), streams.OpenFound)
+			equal(h, "ID", r.Record.ID, id)
+		})
+	}
+}
+
+func aClosingConnectionIsOnlyPolled(h *hub) {
+	h.stateful("socket", "n1")
+	h.opens(request(streams.OpenWebSocket, "new socket", "n1"), streams.OpenCreated)
+	h.opens(request(streams.OpenEvents, "events", "n1"), streams.OpenCreated)
+	h.polling("poll")
+	for _, id := range []string{"socket", "new socket", "events", "poll"} {
+		h.closing(id)
+	}
+	h.refuses(request(streams.OpenWebSocket, "socket", "n2"), streams.ErrGone)
+	reattach := request(streams.OpenReattach, "socket", "n2")
+	reattach.Ticket = 1
+	h.refuses(reattach, streams.ErrGone)
+	h.refuses(request(streams.OpenWebSocket, "new socket", "n2"), streams.ErrGone)
+	h.refuses(request(streams.OpenEvents, "events", "n2"), streams.ErrGone)
+	h.refuses(request(streams.OpenPost, "events", ""), streams.ErrGone)
+	h.refuses(request(streams.OpenPost, "poll", ""), streams.ErrGone)
+	r := h.opens(poll("poll", "n1", "m"), streams.OpenAttached)
+	equal(h, "state", r.Record.State, streams.StateClosing)
+}
+
+func aConnectionKeepsItsTransport(h *hub) {
+	h.opens(request(streams.OpenWebSocket, "socket", "n1"), streams.OpenCreated)
+	h.opens(request(streams.OpenEvents, "events", "n1"), streams.OpenCreated)
+	h.opens(poll("poll", "", "m"), streams.OpenFirstPoll)
+	for _, test := range []struct {
+		id    string
+		modes []streams.OpenMode
+	}{
+		{"socket", []streams.OpenMode{streams.OpenEvents, streams.OpenPoll, streams.OpenPost}},
+		{"events", []streams.OpenMode{streams.OpenWebSocket, streams.OpenPoll}},
+		{"poll", []streams.OpenMode{streams.OpenWebSocket, streams.OpenEvents}},
+	} {
+		for _, mode := range test.modes {
+			h.refuses(request(mode, test.id, "n2"), streams.ErrTransport)
+		}
+	}
+}
+
+// every request that a stranger could make.
+func (h *hub) everyMode(id string) []streams.OpenRequest {
+	var list []streams.OpenRequest
+	for _, mode := range append(creating, streams.OpenReattach) {
+		r := request(mode, id, "n2")
+		r.Ticket = 9
+		list = append(list, r)
+	}
+	return list
+}
+
+func aConnectionKeepsItsUser(h *hub) {
+	h.stateful("socket", "n1")
+	h.polling("poll")
+	for _, id := range []string{"socket", "poll"} {
+		for _, r := range h.everyMode(id) {
+			for _, user := range []string{"", "bob"} {
+				r.User = user
+				h.refuses(r, streams.ErrGone)
+			}
+		}
+	}
+}
+
+func aConnectionKeepsItsGeneration(h *hub) {
+	h.stateful("socket", "n1")
+	h.polling("poll")
+	gen := h.record("poll").Gen
+	h.must("restamp", h.store.Restamp(h.ctx, h.name, []string{"socket", "poll"}, gen, "lost"))
+	for _, id := range []string{"socket", "poll"} {
+		for _, r := range h.everyMode(id) {
+			h.refuses(r, streams.ErrGeneration)
+		}
+	}
+	h.must("restamp", h.store.Restamp(h.ctx, h.name, []string{"poll"}, "lost", gen))
+	h.opens(poll("poll", "n1", "m"), streams.OpenAttached)
+}
+
+func aCursorBelowTheFloorIsAGap(h *hub) {
+	h.stateful("socket", "n1")
+	h.polling("poll")
+	p := h.sendApart("1", "2", "3")
+	h.save("socket", "n1", p[1], 0)
+	h.opens(poll("poll", "n1", "a"), streams.OpenAttached)
+	h.answer("poll", "n1", "a", p[1])
+	h.opens(poll("poll", "n2", "b"), streams.OpenAttached) // confirms up to p[1]
+
+	h.trim(p[1])
+	h.opens(request(streams.OpenWebSocket, "socket", "n2"), streams.OpenTicket)
+	reattach := request(streams.OpenReattach, "socket", "n2")
+	reattach.Ticket = 1
+	h.opens(reattach, streams.OpenAttached)
+	h.opens(poll("poll", "n3", "c"), streams.OpenAttached)
+
+	h.trim(p[2])
+	reattach = request(streams.OpenReattach, "socket", "n3")
+	reattach.Ticket = 2
+	h.refuses(request(streams.OpenWebSocket, "socket", "n3"), streams.ErrGap)
+	h.refuses(reattach, streams.ErrGap)
+	h.refuses(poll("poll", "n4", "d"), streams.ErrGap)
+	h.opens(request(streams.OpenPost, "poll", ""), streams.OpenFound) // a POST reads nothing
+}
+
+// A request that is wrong in several ways is refused for the first of them.
+func refusalsHaveTheirOrder(h *hub) {
+	h.polling("c")
+	p := h.sendApart("1", "2")
+	h.trim(p[1])
+	wrong := request(streams.OpenWebSocket, "c", "n1")
+	wrong.User = "bob"
+	wrong.CreateUntil = 1
+	gen := h.record("c").Gen
+	h.must("restamp", h.store.Restamp(h.ctx, h.name, []string{"c"}, gen, "lost"))
+
+	h.refuses(wrong, streams.ErrGone)
+	wrong.User = "ann"
+	h.refuses(wrong, streams.ErrGeneration)
+	h.must("restamp", h.store.Restamp(h.ctx, h.name, []string{"c"}, "lost", gen))
+	h.refuses(wrong, streams.ErrTransport)
+	wrong.Mode = streams.OpenPoll
+	h.refuses(wrong, streams.ErrGap)
+}
+
+func knownGroupsAreNotToldAgain(h *hub) {
+	h.polling("c")
+	first := h.open(request(streams.OpenPost, "c", ""))
+	h.join("c", "g")
+	joined := h.open(request(streams.OpenPost, "c", ""))
+	equal(h, "groups", len(joined.Record.Groups), 1)
+	h.check(joined.Record.Membership != first.Record.Membership, "a join did not change the version of the groups")
+
+	known := request(streams.OpenPost, "c", "")
+	known.Membership = joined.Record.Membership
+	h.check(h.open(known).Record.Groups == nil, "groups that are known were told again")
+	known.Mode, known.Owner = streams.OpenPoll, "n1"
+	h.check(h.open(known).Record.Groups == nil, "groups that are known were told again")
+	h.join("c", "g2")
+	equal(h, "groups after a change", len(h.open(known).Record.Groups), 2)
+	known.Membership = 0
+	equal(h, "groups told to whoever knows none", len(h.open(known).Record.Groups), 2)
+}
+
+func takingOverRenewsTheLease(h *hub) {
+	h.stateful("stateful", "n1")
+	h.polling("poll")
+	h.opens(request(streams.OpenWebSocket, "socket", "n1"), streams.OpenCreated)
+	h.opens(request(streams.OpenPost, "post", ""), streams.OpenCreated)
+	for mode, id := range map[streams.OpenMode]string{
+		streams.OpenReattach: "stateful", streams.OpenPoll: "poll", streams.OpenWebSocket: "socket", streams.OpenEvents: "post",
+	} {
+		open := id == "stateful" || id == "poll"
+		r := request(mode, id, "n2")
+		r.Ticket = 1
+		if open {
+			r.Lease = short
+		} else {
+			r.NewLease = short
+		}
+		h.opens(r, streams.OpenAttached)
+		h.waitExpired(id)
+		r = request(mode, id, "n3")
+		r.Ticket = 2
+		if open {
+			r.NewLease = short
+		} else {
+			r.Lease = short
+		}
+		h.opens(r, streams.OpenAttached)
+		h.check(!h.isExpired(id), "%s did not renew the lease", modeName(mode))
+	}
+}
+
+func movedRecordsAreThoseNamed(h *hub) {
+	for _, id := range []string{"a", "b", "c"} {
+		h.webSocket(id, "n1")
+	}
+	gen := h.record("a").Gen
+	h.must("restamp", h.store.Restamp(h.ctx, h.name, []string{"a", "b", "nobody"}, gen, "next"))
+	equal(h, "generation of a", h.record("a").Gen, "next")
+	equal(h, "generation of b", h.record("b").Gen, "next")
+	equal(h, "generation of c, not named", h.record("c").Gen, gen)
+	h.must("restamp", h.store.Restamp(h.ctx, h.name, []string{"a", "c"}, "other", "last"))
+	equal(h, "generation of a, of another generation", h.record("a").Gen, "next")
+	equal(h, "generation of c, of another generation", h.record("c").Gen, gen)
+	h.gone("nobody")
+}

@@ -1,0 +1,228 @@
+package streamstest
+
+import (
+	"time"
+
+	"hubstream/streams"
+)
+
+var pollTests = []func(*hub){
+	aNewMarkProvesTheAnswer,
+	noMarkProvesTheAnswer,
+	anAnswerThatFailedIsRepeated,
+	anEqualMarkIsUndecidedUntilWritten,
+	anEqualMarkOfAnOldAnswerIsARepeat,
+	anEqualMarkIsNotAboutTheAgeOfThePoll,
+	anAbandonedPollIsRepeated,
+	theFirstPollIsRepeated,
+	theFirstPollThatFailedIsRepeatedOnce,
+	aPollFollowsAPostedHandshake,
+	aPollFollowsAPost,
+	aPollDisplacesAnother,
+	aPollRepeatedIsTheSame,
+	aConfirmedAnswerIsNoGap,
+	aRefusedHandshakeIsPolled,
+}
+
+// answered is a long polling connection whose last answer went up to the second of
+// three messages, with the mark "m"; its cursor is before the first.
+func (h *hub) answered(id string, pollAt int64) (cursor, sent streams.Position) {
+	h.Helper()
+	h.polling(id)
+	cursor = h.record(id).Cursor
+	r := h.opens(poll(id, "n1", "m"), streams.OpenAttached)
+	if pollAt == 0 {
+		pollAt = r.Now
+	}
+	p := h.sendApart("1", "2", "3")
+	h.answerAt(id, "n1", "m", p[1], pollAt)
+	return cursor, p[1]
+}
+
+// begins fails the test unless the poll owns the connection and its answer begins there.
+func (h *hub) begins(r streams.OpenRequest, want streams.Position) {
+	h.Helper()
+	reply := h.opens(r, streams.OpenAttached)
+	equal(h, "cursor", reply.Record.Cursor, want)
+	equal(h, "sent", reply.Record.Sent, want)
+	equal(h, "owner", reply.Record.Owner, r.Owner)
+}
+
+func aNewMarkProvesTheAnswer(h *hub) {
+	_, sent := h.answered("c", 0) // whether it was written is not known yet
+	h.begins(poll("c", "n2", "other"), sent)
+}
+
+func noMarkProvesTheAnswer(h *hub) {
+	h.polling("c")
+	h.opens(poll("c", "n1", ""), streams.OpenAttached)
+	p := h.send("1")
+	h.answer("c", "n1", "", p)
+	h.begins(poll("c", "n2", ""), p)
+}
+
+func anAnswerThatFailedIsRepeated(h *hub) {
+	for _, mark := range []string{"other", "", "m"} {
+		id := "c" + mark
+		cursor, sent := h.answered(id, 0)
+		n := h.record(id).Answers
+		h.wrote(id, n, false)
+		h.begins(poll(id, "n2", mark), cursor)
+		h.answer(id, "n2", mark, sent)
+		h.wrote(id, n+1, true)
+		h.begins(poll(id, "n3", "next"), sent) // the failure was the one answer's
+	}
+}
+
+func anEqualMarkIsUndecidedUntilWritten(h *hub) {
+	cursor, sent := h.answered("written", 0)
+	h.unchanged("written", func() {
+		h.opens(poll("written", "n2", "m"), streams.OpenUndecided)
+		h.opens(poll("written", "n2", "m"), streams.OpenUndecided)
+	})
+	h.wrote("written", h.record("written").Answers, true)
+	force := poll("written", "n2", "m")
+	force.Force = true // decides what is undecided only
+	h.begins(force, sent)
+
+	cursor, _ = h.answered("forced", 0)
+	h.opens(poll("forced", "n2", "m"), streams.OpenUndecided)
+	force = poll("forced", "n2", "m")
+	force.Force = true
+	h.begins(force, cursor)
+}
+
+func anEqualMarkOfAnOldAnswerIsARepeat(h *hub) {
+	written, _ := h.answered("written", 0)
+	h.wrote("written", h.record("written").Answers, true)
+	unwritten, _ := h.answered("unwritten", 0)
+	time.Sleep(1010 * time.Millisecond)
+	h.begins(poll("written", "n2", "m"), written)
+	h.begins(poll("unwritten", "n2", "m"), unwritten)
+}
+
+func anEqualMarkIsNotAboutTheAgeOfThePoll(h *hub) {
+	_, sent := h.answered("c", time.Now().Add(-time.Hour).UnixMilli())
+	h.wrote("c", h.record("c").Answers, true)
+	h.begins(poll("c", "n2", "m"), sent)
+}
+
+func anAbandonedPollIsRepeated(h *hub) {
+	now := h.pollNow()
+	cursor, _ := h.answered("abandoned", now-95_000)
+	h.wrote("abandoned", h.record("abandoned").Answers, true)
+	h.begins(poll("abandoned", "n2", "other"), cursor)
+
+	_, sent := h.answered("waiting", now-85_000)
+	h.begins(poll("waiting", "n2", "other"), sent)
+}
+
+// pollNow is the store's clock.
+func (h *hub) pollNow() int64 {
+	h.Helper()
+	return h.open(request(streams.OpenPost, "clock", "")).Now
+}
+
+func theFirstPollIsRepeated(h *hub) {
+	first := h.opens(poll("c", "n1", "m"), streams.OpenFirstPoll).Record
+	h.unchanged("c", func() { h.opens(poll("c", "n2", "m"), streams.OpenUndecided) })
+	h.handshakePosted("c")
+	time.Sleep(5 * time.Millisecond)
+	again := poll("c", "n2", "m")
+	again.Force = true
+	rec := h.opens(again, streams.OpenFirstPoll).Record
+	equal(h, "owner", rec.Owner, "")
+	equal(h, "answers", rec.Answers, 1)
+	equal(h, "cursor", rec.Cursor, first.Cursor)
+	h.check(rec.AnsweredAt > first.AnsweredAt, "the time of the answer was not renewed")
+	h.begins(poll("c", "n3", "next"), first.Cursor)
+}
+
+// What made the first poll's answer a loss must not make it one for ever.
+func theFirstPollThatFailedIsRepeatedOnce(h *hub) {
+	h.opens(poll("c", "n1", "m"), streams.OpenFirstPoll)
+	h.wrote("c", 1, false)
+	rec := h.opens(poll("c", "n2", "other"), streams.OpenFirstPoll).Record
+	equal(h, "mark", rec.Mark, "other")
+	equal(h, "time of the poll", rec.PollAt, rec.AnsweredAt)
+	h.opens(poll("c", "n3", "other"), streams.OpenUndecided)
+	h.wrote("c", 1, true)
+	h.begins(poll("c", "n3", "other"), rec.Cursor)
+}
+
+func aPollFollowsAPostedHandshake(h *hub) {
+	h.opens(request(streams.OpenPost, "c", ""), streams.OpenCreated)
+	start := h.handshakePosted("c")
+	r := h.opens(poll("c", "n1", "m"), streams.OpenFirstPoll)
+	equal(h, "transport", r.Record.Transport, streams.TransportLongPolling)
+	equal(h, "owner", r.Record.Owner, "")
+	equal(h, "answers", r.Record.Answers, 1)
+	equal(h, "mark", r.Record.Mark, "m")
+	equal(h, "sent", r.Record.Sent, r.Record.Cursor)
+	equal(h, "time of the poll", r.Record.PollAt, r.Now)
+	equal(h, "time of the answer", r.Record.AnsweredAt, r.Now)
+	h.check(r.Record.Cursor.Before(start), "the handshake's answer is not after the cursor")
+	h.begins(poll("c", "n1", "m2"), r.Record.Cursor)
+}
+
+func aPollFollowsAPost(h *hub) {
+	h.opens(request(streams.OpenPost, "c", ""), streams.OpenCreated)
+	r := h.opens(poll("c", "n1", "m"), streams.OpenFirstPoll)
+	equal(h, "state", r.Record.State, streams.StateNew)
+	start := h.handshakePosted("c")
+	reply := h.opens(poll("c", "n1", "m2"), streams.OpenAttached)
+	h.check(reply.Record.Cursor.Before(start), "the handshake's answer is not after the cursor")
+}
+
+func aPollDisplacesAnother(h *hub) {
+	h.polling("c")
+	h.appends("the first poll", nil, func() {
+		h.opens(poll("c", "n1", "a"), streams.OpenAttached)
+	})
+	h.appends("the second poll", [][]byte{moved("c", "n2")}, func() {
+		r := h.opens(poll("c", "n2", "b"), streams.OpenAttached)
+		equal(h, "owner", r.Record.Owner, "n2")
+		equal(h, "last, the displacement included", r.Last, h.last())
+	})
+	_, err := h.store.Answer(h.ctx, h.name, streams.AnswerRequest{ID: "c", Owner: "n1", Sent: h.last(), Lease: long})
+	h.want("the answer of the displaced", err, streams.ErrOwner)
+	h.answer("c", "n2", "b", h.last())
+	h.appends("a poll after the answer", nil, func() {
+		h.opens(poll("c", "n3", "c"), streams.OpenAttached)
+	})
+}
+
+// A poll whose node asks again, because the store's answer was lost, displaces nobody
+// and decides nothing twice.
+func aPollRepeatedIsTheSame(h *hub) {
+	h.answered("c", 0)
+	first := h.opens(poll("c", "n2", "other"), streams.OpenAttached)
+	h.unchanged("c", func() {
+		again := h.opens(poll("c", "n2", "other"), streams.OpenAttached)
+		equal(h, "cursor", again.Record.Cursor, first.Record.Cursor)
+		equal(h, "owner", again.Record.Owner, "n2")
+	})
+}
+
+func aConfirmedAnswerIsNoGap(h *hub) {
+	_, sent := h.answered("c", 0)
+	h.trim(sent)
+	h.begins(poll("c", "n2", "other"), sent) // the client has everything up to the floor
+
+	_, sent = h.answered("failed", 0)
+	h.wrote("failed", h.record("failed").Answers, false)
+	h.trim(sent)
+	h.refuses(poll("failed", "n2", "other"), streams.ErrGap)
+}
+
+func aRefusedHandshakeIsPolled(h *hub) {
+	h.opens(poll("c", "", "first"), streams.OpenFirstPoll)
+	h.wrote("c", 1, true)
+	_, err := h.store.Handshake(h.ctx, h.name, streams.HandshakeRequest{
+		ID: "c", Refused: true, Reply: reply("c", `{"error":"no"}`), Lease: long,
+	})
+	h.must("refuse the handshake", err)
+	r := h.opens(poll("c", "n1", "m"), streams.OpenAttached)
+	equal(h, "state", r.Record.State, streams.StateClosing)
+	h.answer("c", "n1", "m", r.Last) // and the refusal is answered
+}
