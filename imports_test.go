@@ -1,0 +1,42 @@
+package hubstream_test
+
+import (
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+// forbidden lists which folder must not import what, directly, and why.
+var forbidden = []struct{ folder, imports, why string }{
+	{"streams", "net/http", "the log is not a matter of HTTP"},
+	{"streams", "hubstream/transports", "a body is bytes to the log"},
+	{"streams", "hubstream/handlers", "arrows point one way"},
+	{"transports", "github.com/labstack/echo", "frameworks stay at the edge"},
+	{"transports", "github.com/valkey-io", "only streams speaks to Valkey"},
+	{"transports", "hubstream/handlers", "arrows point one way"},
+	{"transports/hubprotocol", "hubstream/", "the protocol is bytes in, values out"},
+	{"transports/hubprotocol", "net", "the protocol has no sockets"},
+	{"negotiate", "hubstream/", "tokens stand alone"},
+	{"negotiate", "github.com/labstack/echo", "frameworks stay at the edge"},
+	{"handlers", "github.com/valkey-io", "only streams speaks to Valkey"},
+	{"handlers", "github.com/gobwas/ws", "wire framing is the transports'"},
+}
+
+func TestArrowsPointOneWay(t *testing.T) {
+	for _, f := range forbidden {
+		for _, path := range imports(t, "./"+f.folder) {
+			if path == f.imports || strings.HasPrefix(path, strings.TrimSuffix(f.imports, "/")+"/") {
+				t.Errorf("%s imports %s: %s", f.folder, path, f.why)
+			}
+		}
+	}
+}
+
+func imports(t *testing.T, folder string) []string {
+	t.Helper()
+	out, err := exec.Command("go", "list", "-f", `{{join .Imports "\n"}}`, folder).Output()
+	if err != nil {
+		t.Fatalf("go list %s: %v", folder, err)
+	}
+	return strings.Fields(string(out))
+}
