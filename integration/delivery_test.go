@@ -294,6 +294,11 @@ func TestNginxRoundRobin(t *testing.T) {
 			for i := range 20 {
 				b.toAll(i)
 			}
+			for range 3 {
+				if _, err := conn.Invoke("NoSuchMethod"); err == nil {
+					t.Error("a call without an upstream succeeded")
+				}
+			}
 			for i := range 20 {
 				conn.Expect("message", i)
 			}

@@ -45,7 +45,7 @@ type Options struct {
 }
 
 func (o Options) args() []string {
-	args := []string{"-listen", "127.0.0.1:0", "-node", o.Name, "-drain", o.Drain.String()}
+	args := []string{"-listen", "127.0.0.1:0", "-node", o.Name, "-drain", o.Drain.String(), "-log-level", "debug"}
 	if o.Valkey != "" {
 		args = append(args, "-valkey", o.Valkey)
 	}

@@ -95,6 +95,7 @@ func (w *WS) SendFrame(f ws.Frame) {
 // TrySendFrame is SendFrame for peers that may have closed already.
 func (w *WS) TrySendFrame(f ws.Frame) error {
 	_ = w.conn.SetWriteDeadline(time.Now().Add(Patience))
+	defer w.conn.SetWriteDeadline(time.Time{}) // reading writes too: answers to control frames
 	return ws.WriteFrame(w.conn, ws.MaskFrame(f))
 }
 
@@ -158,7 +159,7 @@ func (w *WS) ExpectClosed(limit time.Duration) (records []string, code ws.Status
 		}
 		var timeout net.Error
 		if errors.As(err, &timeout) && timeout.Timeout() {
-			w.tb.Fatalf("not closed within %v; got %q", limit, records)
+			w.tb.Fatalf("not closed within %v: %v; got %q", limit, err, records)
 		}
 		return records, 0
 	}
