@@ -60,6 +60,8 @@ func (o *memoryOpen) answerFirst(rec *memoryRecord) {
 // nothing: consecutive polls of one client often carry the same millisecond.
 func (o *memoryOpen) arrival(rec *memoryRecord) arrival {
 	switch {
+	case rec.Owner != "":
+		return answerArrived // decided by the poll that is displaced now: Sent is the cursor
 	case rec.Failed == rec.Answers:
 		return answerLost
 	case o.Mark != "" && o.Mark == rec.Mark:

@@ -222,7 +222,8 @@ const (
 	// Yes: Cursor = Sent. No: Sent = Cursor, and if the answer in question was the first poll's
 	// (Answers = 1) this is OpenFirstPoll again: Mark, PollAt and AnsweredAt become this poll's, Wrote and Failed 0,
 	// so that the next poll is not taken for a loss for the same reason again. Else the poll owns the connection
-	// (OpenAttached); if another poll owned it a KindMoved entry is appended. States new, open and closing pass.
+	// (OpenAttached); if another poll owned it, that one has decided already, and a KindMoved entry is appended. If
+	// Owner owned it, nothing changes. States new, open and closing pass.
 	OpenPoll
 	// OpenPost is a POST. Without a record: creates it with no transport and no owner.
 	// Otherwise changes nothing (OpenFound). ErrTransport for WebSockets.

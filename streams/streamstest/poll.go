@@ -19,6 +19,7 @@ var pollTests = []func(*hub){
 	aPollFollowsAPostedHandshake,
 	aPollFollowsAPost,
 	aPollDisplacesAnother,
+	aPollDisplacedHadDecided,
 	aPollRepeatedIsTheSame,
 	aConfirmedAnswerIsNoGap,
 	aRefusedHandshakeIsPolled,
@@ -75,7 +76,7 @@ func anAnswerThatFailedIsRepeated(h *hub) {
 }
 
 func anEqualMarkIsUndecidedUntilWritten(h *hub) {
-	cursor, sent := h.answered("written", 0)
+	_, sent := h.answered("written", 0)
 	h.unchanged("written", func() {
 		h.opens(poll("written", "n2", "m"), streams.OpenUndecided)
 		h.opens(poll("written", "n2", "m"), streams.OpenUndecided)
@@ -85,7 +86,7 @@ func anEqualMarkIsUndecidedUntilWritten(h *hub) {
 	force.Force = true // decides what is undecided only
 	h.begins(force, sent)
 
-	cursor, _ = h.answered("forced", 0)
+	cursor, _ := h.answered("forced", 0)
 	h.opens(poll("forced", "n2", "m"), streams.OpenUndecided)
 	force = poll("forced", "n2", "m")
 	force.Force = true
@@ -162,7 +163,7 @@ func aPollFollowsAPostedHandshake(h *hub) {
 	equal(h, "time of the poll", r.Record.PollAt, r.Now)
 	equal(h, "time of the answer", r.Record.AnsweredAt, r.Now)
 	h.check(r.Record.Cursor.Before(start), "the handshake's answer is not after the cursor")
-	h.begins(poll("c", "n1", "m2"), r.Record.Cursor)
+	h.begins(poll("c", "n2", "m2"), r.Record.Cursor)
 }
 
 func aPollFollowsAPost(h *hub) {
@@ -170,7 +171,7 @@ func aPollFollowsAPost(h *hub) {
 	r := h.opens(poll("c", "n1", "m"), streams.OpenFirstPoll)
 	equal(h, "state", r.Record.State, streams.StateNew)
 	start := h.handshakePosted("c")
-	reply := h.opens(poll("c", "n1", "m2"), streams.OpenAttached)
+	reply := h.opens(poll("c", "n2", "m2"), streams.OpenAttached)
 	h.check(reply.Record.Cursor.Before(start), "the handshake's answer is not after the cursor")
 }
 
@@ -190,6 +191,20 @@ func aPollDisplacesAnother(h *hub) {
 	h.appends("a poll after the answer", nil, func() {
 		h.opens(poll("c", "n3", "c"), streams.OpenAttached)
 	})
+}
+
+// Whether the answer has arrived is decided once: what is learned of it while another
+// poll waits does not take that back.
+func aPollDisplacedHadDecided(h *hub) {
+	_, sent := h.answered("c", 0)
+	h.begins(poll("c", "n2", "other"), sent)
+	h.wrote("c", h.record("c").Answers, false)
+	h.begins(poll("c", "n3", "m"), sent)
+
+	cursor := h.opens(poll("first", "n1", "m"), streams.OpenFirstPoll).Record.Cursor
+	h.begins(poll("first", "n2", "other"), cursor)
+	h.wrote("first", 1, false)
+	h.begins(poll("first", "n3", "m"), cursor)
 }
 
 // A poll whose node asks again, because the store's answer was lost, displaces nobody

@@ -124,33 +124,44 @@ func everyAppendWakesATail(h *hub) {
 	h.polling("c")
 	h.stateful("s", "n1")
 	t := h.tail()
-	for what, step := range map[string]func() error{
-		"append once": func() error {
+	for _, step := range []struct {
+		what string
+		do   func() error
+	}{
+		{"append once", func() error {
 			_, _, err := h.store.AppendOnce(h.ctx, h.name, once("k", "s", "hello"))
 			return err
-		},
-		"join": func() error {
+		}},
+		{"join", func() error {
 			_, err := h.store.Join(h.ctx, h.name, streams.JoinRequest{
 				ID: "c", Verb: streams.VerbJoin, Groups: []string{"g"}, Entry: control("c", streams.VerbJoin, "g"),
 			})
 			return err
-		},
-		"finish": func() error {
+		}},
+		{"finish", func() error {
 			_, err := h.store.Finish(h.ctx, h.name, streams.FinishRequest{
 				ID: "s", Owner: "n1", Count: 1, Entries: [][]byte{reply("s", "done")},
 			})
 			return err
-		},
-		"close": func() error {
+		}},
+		{"displacement", func() error {
+			_, err := h.store.Open(h.ctx, h.name, reattach("s", "n2", 1))
+			return err
+		}},
+		{"close", func() error {
 			_, err := h.store.CloseConnection(h.ctx, h.name, "c", closed("c", "bye"))
 			return err
-		},
+		}},
+		{"end", func() error {
+			_, err := h.store.End(h.ctx, h.name, streams.EndRequest{ID: "c", Entry: ended("c"), Tombstone: long})
+			return err
+		}},
 	} {
 		c := h.blocked(h.ctx, t, h.cursor(h.last()))
-		h.must(what, step())
+		h.must(step.what, step.do())
 		r := <-c
 		h.must("read", r.err)
-		h.check(len(r.batches) == 1 && r.after < patience/2, "%s did not wake the tail", what)
+		h.check(len(r.batches) == 1 && r.after < patience/2, "%s did not wake the tail", step.what)
 	}
 }
 
