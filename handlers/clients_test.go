@@ -1,0 +1,199 @@
+package handlers_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"hubstream/handlers"
+)
+
+func TestNegotiateSealsHubAndUser(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, handlers.Config{})
+	w := f.do("POST", "/hubs/Chat/negotiate?user=alice%20b&negotiateVersion=1", "")
+	var answer struct{ ConnectionID, ConnectionToken string }
+	if err := json.Unmarshal(w.Body.Bytes(), &answer); err != nil || w.Code != http.StatusOK {
+		t.Fatalf("got %d %s (%v)", w.Code, w.Body, err)
+	}
+	token, err := f.keyring.Open(answer.ConnectionToken)
+	if err != nil || token.Hub != "chat" || token.User != "alice b" || token.ConnectionID != answer.ConnectionID {
+		t.Errorf("the token says %+v (%v)", token, err)
+	}
+	if h := w.Header(); h.Get("Content-Type") != "application/json" || h.Get("Cache-Control") != "no-store" {
+		t.Errorf("headers: %v", h)
+	}
+}
+
+func TestNegotiateTakesOnlyPOST(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, handlers.Config{})
+	for _, method := range []string{"GET", "PUT", "DELETE", "PATCH"} {
+		w := f.do(method, "/hubs/chat/negotiate", "")
+		if w.Code != http.StatusMethodNotAllowed || !strings.HasPrefix(w.Header().Get("Content-Type"), "text/plain") || !strings.Contains(w.Header().Get("Allow"), "POST") {
+			t.Errorf("%s: got %d %v", method, w.Code, w.Header())
+		}
+	}
+}
+
+func TestHubRequestsReachTheirServer(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, handlers.Config{})
+	for path, want := range map[string]string{
+		"/hubs/chat": "chat ", "/hubs/chat/": "chat ", "/hubs/CHAT?id=x&user=bob": "chat bob", "/hubs/a.b-c_1": "a.b-c_1 ", "/hubs/ch%61t": "chat ",
+	} {
+		for _, method := range []string{"GET", "POST", "DELETE", "PUT", "PATCH"} {
+			w := f.do(method, path, "")
+			if w.Code != http.StatusTeapot || w.Body.String() != method+" "+want {
+				t.Errorf("%s %s: got %d %q", method, path, w.Code, w.Body)
+			}
+		}
+	}
+}
+
+func TestBadHubNamesAreRefused(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, handlers.Config{})
+	for _, name := range []string{"a%20b", "a%2Fb", "a:b", "a%7Bb", "%C3%BC", "a%0Ab", "*", "%FF", "a%252F", strings.Repeat("a", 129)} {
+		for _, path := range []string{"/hubs/" + name, "/hubs/" + name + "/negotiate"} {
+			if w := f.do("POST", path, ""); w.Code != http.StatusBadRequest || !strings.Contains(w.Body.String(), "hub") {
+				t.Errorf("%s: got %d %q", path, w.Code, w.Body)
+			}
+		}
+		if r := refused(t, f.do("POST", "/api/hubs/"+name+"/send", `{"target":"m"}`), http.StatusBadRequest); r.Field != "hub" {
+			t.Errorf("%s: got %+v", name, r)
+		}
+	}
+}
+
+func TestBadUsersAreRefused(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, handlers.Config{})
+	if w := f.do("POST", "/hubs/chat/negotiate?user=%FF", ""); w.Code != http.StatusBadRequest {
+		t.Errorf("not UTF-8: got %d %s", w.Code, w.Body)
+	}
+	w := f.do("POST", "/hubs/chat/negotiate?user="+strings.Repeat("u", 257), "")
+	if w.Code != http.StatusOK || !strings.Contains(w.Body.String(), `"error":`) || !strings.Contains(w.Body.String(), "256") {
+		t.Errorf("too long: got %d %s, want an error that the client shows", w.Code, w.Body)
+	}
+}
+
+func TestUnknownAddresses(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, handlers.Config{})
+	for _, path := range []string{"/", "/hubs", "/hubs/", "/hubs/chat/nothing", "/favicon.ico"} {
+		if w := f.do("GET", path, ""); w.Code != http.StatusNotFound || !strings.HasPrefix(w.Header().Get("Content-Type"), "text/plain") {
+			t.Errorf("%s: got %d %v", path, w.Code, w.Header())
+		}
+	}
+	for _, path := range []string{"/api/", "/api/hubs/chat", "/api/hubs/chat/nothing", "/api/hubs/chat/groups/g"} {
+		refused(t, f.do("GET", path, ""), http.StatusNotFound)
+	}
+}
+
+// Headers that are set before reach the connection's server, which copies them into its answer to an upgrade.
+func TestHubServerSeesNodeHeader(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, handlers.Config{})
+	f.hubs = func(w http.ResponseWriter, r *http.Request, hub, user string) {
+		if got := w.Header().Get("X-Hubstream-Node"); got != "n1" {
+			t.Errorf("got %q", got)
+		}
+	}
+	f.do("GET", "/hubs/chat", "")
+}
+
+func TestPanicIsOneRequestsMisfortune(t *testing.T) {
+	t.Parallel()
+	var log bytes.Buffer
+	f := newFixture(t, handlers.Config{Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	f.hubs = func(http.ResponseWriter, *http.Request, string, string) { panic("the reason") }
+	if w := f.do("GET", "/hubs/chat?id=secret", ""); w.Code != http.StatusInternalServerError || strings.Contains(w.Body.String(), "reason") {
+		t.Errorf("got %d %s", w.Code, w.Body)
+	}
+	if !strings.Contains(log.String(), "the reason") || strings.Contains(log.String(), "secret") {
+		t.Errorf("log: %s", &log)
+	}
+}
+
+// An answer that was begun before the panic is cut off, or the client would take it for whole.
+func TestPanicInTheMiddleCutsTheAnswer(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, handlers.Config{})
+	f.hubs = func(w http.ResponseWriter, _ *http.Request, _, _ string) {
+		_, _ = w.Write([]byte("half"))
+		panic("the reason")
+	}
+	defer func() {
+		if v := recover(); v != http.ErrAbortHandler {
+			t.Errorf("got %v, want http.ErrAbortHandler", v)
+		}
+	}()
+	f.do("GET", "/hubs/chat", "")
+}
+
+func TestRequestLogHasNoSecrets(t *testing.T) {
+	t.Parallel()
+	var log bytes.Buffer
+	f := newFixture(t, handlers.Config{Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))})
+	f.do("GET", "/hubs/chat?id=secret", "")
+	f.do("POST", "/api/hubs/chat/send", `{"target":"secret"}`)
+	f.do("GET", "/api/hubs/chat/connections/secret", "")
+	for _, word := range []string{"status=418", "status=202", "status=404", "route=/api/hubs/:hub/send", "hub=chat"} {
+		if !strings.Contains(log.String(), word) {
+			t.Errorf("the log lacks %s", word)
+		}
+	}
+	if strings.Contains(log.String(), "secret") {
+		t.Errorf("log: %s", &log)
+	}
+}
+
+func TestNodeLivesBeforeItServes(t *testing.T) {
+	t.Parallel()
+	h := handlers.New(handlers.Config{Node: "n1"})
+	get := func(method, path string) *httptest.ResponseRecorder {
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, httptest.NewRequest(method, path, nil))
+		return w
+	}
+	if w := get("GET", "/healthz"); w.Code != http.StatusOK || w.Body.String() != "ok\n" {
+		t.Errorf("healthz: got %d %s", w.Code, w.Body)
+	}
+	if w := get("GET", "/readyz"); w.Code != http.StatusServiceUnavailable || !strings.Contains(w.Body.String(), "starting") {
+		t.Errorf("readyz: got %d %s", w.Code, w.Body)
+	}
+	if w := get("POST", "/api/hubs/chat/send"); w.Header().Get("Retry-After") != "1" || refused(t, w, http.StatusServiceUnavailable).Code != "unavailable" {
+		t.Errorf("send: got %v", w.Header())
+	}
+	if w := get("POST", "/hubs/chat/negotiate"); w.Code != http.StatusServiceUnavailable {
+		t.Errorf("negotiate: got %d %s", w.Code, w.Body)
+	}
+}
+
+func TestReadinessIsTheStoresUnlessStopping(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, handlers.Config{})
+	if w := f.do("GET", "/readyz", ""); w.Code != http.StatusOK {
+		t.Errorf("got %d %s", w.Code, w.Body)
+	}
+	f.Unready("stopping")
+	if w := f.do("GET", "/readyz", ""); w.Code != http.StatusServiceUnavailable || !strings.Contains(w.Body.String(), "stopping") {
+		t.Errorf("stopping: got %d %s", w.Code, w.Body)
+	}
+	if w := f.send(`{"target":"m"}`); w.Code != http.StatusAccepted {
+		t.Errorf("a send while stopping: got %d %s", w.Code, w.Body)
+	}
+	f = newFixture(t, handlers.Config{})
+	_ = f.store.Close()
+	if w := f.do("GET", "/readyz", ""); w.Code != http.StatusServiceUnavailable || w.Body.Len() == 0 {
+		t.Errorf("without a store: got %d %s", w.Code, w.Body)
+	}
+	if w := f.do("HEAD", "/healthz", ""); w.Code != http.StatusOK {
+		t.Errorf("healthz without a store: got %d", w.Code)
+	}
+}

@@ -1,0 +1,159 @@
+package handlers
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strconv"
+	"unicode/utf8"
+
+	"github.com/labstack/echo/v4"
+
+	"hubstream/streams"
+	"hubstream/transports/hubprotocol"
+)
+
+// connectionOf returns the hub and the connection ID in the address.
+func connectionOf(c echo.Context, s *Services) (hub, id string, err error) {
+	if hub, err = hubOf(c); err != nil {
+		return "", "", err
+	}
+	raw, err := pathPart(c, "connection")
+	if err != nil {
+		return "", "", err
+	}
+	id = s.Keyring.ConnectionID(raw)
+	if id == "" || len(id) > streams.MaxNameBytes {
+		return "", "", streams.ErrGone
+	}
+	return hub, id, nil
+}
+
+// connectionDetails is a connection as it is shown to backends.
+type connectionDetails struct {
+	ConnectionID string            `json:"connectionId"`
+	User         string            `json:"user,omitempty"`
+	Transport    streams.Transport `json:"transport,omitempty"`
+	State        streams.State     `json:"state"`
+}
+
+func detailsOf(r *streams.Record) connectionDetails {
+	return connectionDetails{ConnectionID: r.ID, User: r.User, Transport: r.Transport, State: r.State}
+}
+
+func showConnection(c echo.Context, s *Services) error {
+	hub, id, err := connectionOf(c, s)
+	if err != nil {
+		return err
+	}
+	reply, err := s.Streams.Lookup(c.Request().Context(), hub, id)
+	if err != nil {
+		return err
+	}
+	return writeJSON(c, http.StatusOK, detailsOf(&reply.Record))
+}
+
+// maxReasonBytes limits the reason of a close, which its client is told.
+const maxReasonBytes = 1024
+
+// closeConnection closes a connection in order: its client is sent what came before, then the reason.
+func closeConnection(c echo.Context, s *Services) error {
+	hub, id, err := connectionOf(c, s)
+	if err != nil {
+		return err
+	}
+	reason := c.QueryParam("reason")
+	if len(reason) > maxReasonBytes {
+		return invalid("reason", fmt.Sprintf("has %d bytes, the limit is %d", len(reason), maxReasonBytes))
+	}
+	if !utf8.ValidString(reason) {
+		return invalid("reason", "is not valid UTF-8") // no hub message could hold it
+	}
+	allowReconnect := false
+	if raw := c.QueryParam("allowReconnect"); raw != "" {
+		if allowReconnect, err = strconv.ParseBool(raw); err != nil {
+			return invalid("allowReconnect", "must be true or false")
+		}
+	}
+	if _, err := s.Streams.CloseConnection(c.Request().Context(), hub, id, reason, allowReconnect); err != nil {
+		return err
+	}
+	return c.NoContent(http.StatusAccepted)
+}
+
+// pendingAnswer is what is buffered for a connection: the part of the hub's log after its cursor that is for it.
+type pendingAnswer struct {
+	connectionDetails
+	// Buffered is false for a connection whose client cannot come back to it: nothing is kept for it.
+	Buffered  bool             `json:"buffered"`
+	Pending   []pendingMessage `json:"pending"`
+	Truncated bool             `json:"truncated"` // there is more
+}
+
+type pendingMessage struct {
+	Position string          `json:"position"`
+	Message  json.RawMessage `json:"message"`
+}
+
+// Limits of one look at what is pending.
+const (
+	defaultPending = 100
+	maxPending     = 1000
+)
+
+func showPending(c echo.Context, s *Services) error {
+	hub, id, err := connectionOf(c, s)
+	if err != nil {
+		return err
+	}
+	limit := defaultPending
+	if raw := c.QueryParam("limit"); raw != "" {
+		if limit, err = strconv.Atoi(raw); err != nil || limit < 1 || limit > maxPending {
+			return invalid("limit", fmt.Sprintf("must be a number from 1 to %d", maxPending))
+		}
+	}
+	answer, err := pending(c.Request().Context(), s.Streams, hub, id, limit)
+	if err != nil {
+		return err
+	}
+	return writeJSON(c, http.StatusOK, answer)
+}
+
+func pending(ctx context.Context, node *streams.Node, hub, id string, limit int) (*pendingAnswer, error) {
+	record, items, err := node.Pending(ctx, hub, id, limit+1) // one more tells whether there is more
+	if err != nil {
+		return nil, err
+	}
+	answer := &pendingAnswer{
+		connectionDetails: detailsOf(&record),
+		Buffered:          record.Transport == streams.TransportLongPolling || record.Stateful(),
+		Pending:           []pendingMessage{},
+		Truncated:         len(items) > limit,
+	}
+	for _, item := range items[:min(limit, len(items))] {
+		answer.Pending = append(answer.Pending, pendingMessage{
+			Position: streams.Receipt{Gen: record.Gen, Position: item.Position}.String(),
+			Message:  bytes.TrimSuffix(item.Body, []byte{hubprotocol.RecordSeparator}),
+		})
+	}
+	return answer, nil
+}
+
+// writeJSON answers with what is not sent often enough to be written by hand. Nothing of it may be kept by caches: it is
+// out of date at once, and may hold a secret.
+func writeJSON(c echo.Context, status int, value any) error {
+	var body bytes.Buffer
+	encoder := json.NewEncoder(&body)
+	encoder.SetEscapeHTML(false) // messages are shown as they are sent
+	if err := encoder.Encode(value); err != nil {
+		return fmt.Errorf("encode an answer: %w", err)
+	}
+	header := c.Response().Header()
+	header["Content-Type"] = jsonType
+	header.Set("Cache-Control", "no-store")
+	c.Response().WriteHeader(status)
+	_, _ = c.Response().Write(bytes.TrimSuffix(body.Bytes(), []byte("\n"))) // if the caller has gone there is nobody to tell
+	return nil
+}

@@ -1,0 +1,159 @@
+package handlers
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/labstack/echo/v4"
+
+	"hubstream/streams"
+)
+
+// code says to a program what a refusal is.
+type code string
+
+const (
+	codeInvalid          code = "invalid"
+	codeTooLarge         code = "too_large"
+	codeMediaType        code = "unsupported_media_type"
+	codeNotFound         code = "not_found"
+	codeMethodNotAllowed code = "method_not_allowed"
+	codeTimeout          code = "timeout"
+	codeOrigin           code = "origin_not_allowed"
+	codeTooManyGroups    code = "too_many_groups"
+	codeGap              code = "gap"
+	codeUnavailable      code = "unavailable"
+	codeFull             code = "full"
+	codeInternal         code = "internal"
+)
+
+// refusal is an answer that says no, in the API's form:
+//
+//	{"error":{"code":"invalid","message":"groups[2] must be a string","field":"groups[2]"}}
+type refusal struct {
+	status     int
+	retryAfter bool // repeating the request in a second is safe and may help
+
+	Code    code   `json:"code"`
+	Message string `json:"message"`
+	Field   string `json:"field,omitempty"`
+	Outcome string `json:"outcome,omitempty"`
+}
+
+func (r *refusal) Error() string { return r.Message }
+
+// invalid refuses a request for one of its fields; reason follows the field's name.
+func invalid(field, reason string) *refusal {
+	return &refusal{status: http.StatusBadRequest, Code: codeInvalid, Message: field + " " + reason, Field: field}
+}
+
+// malformed refuses a request that has no fields to speak of.
+func malformed(message string) *refusal {
+	return &refusal{status: http.StatusBadRequest, Code: codeInvalid, Message: message}
+}
+
+func tooLarge(message string) *refusal {
+	return &refusal{status: http.StatusRequestEntityTooLarge, Code: codeTooLarge, Message: message}
+}
+
+var (
+	errStarting = &refusal{
+		status: http.StatusServiceUnavailable, retryAfter: true, Code: codeUnavailable, Message: "the node is starting",
+	}
+	errOrigin = &refusal{status: http.StatusForbidden, Code: codeOrigin, Message: "the origin is not allowed"}
+)
+
+// panicError is a programmer's error that one request has met.
+type panicError struct {
+	value any
+	stack []byte
+}
+
+func (e *panicError) Error() string { return fmt.Sprintf("panic: %v\n%s", e.value, e.stack) }
+
+// refusalFor decides what the caller is told of err. Callers see a short text, operators
+// the chain.
+func refusalFor(err error) *refusal {
+	var refused *refusal
+	var routing *echo.HTTPError
+	switch {
+	case errors.As(err, &refused):
+		return refused
+	case errors.As(err, &routing):
+		return refusalForRouting(routing)
+	case errors.Is(err, streams.ErrGone):
+		return &refusal{status: http.StatusNotFound, Code: codeNotFound, Message: "there is no such connection"}
+	case errors.Is(err, streams.ErrTooManyGroups):
+		return &refusal{status: http.StatusConflict, Code: codeTooManyGroups,
+			Message: fmt.Sprintf("the connection is in %d groups, which is the limit", streams.MaxGroups)}
+	case errors.Is(err, streams.ErrGap):
+		return &refusal{status: http.StatusGone, Code: codeGap,
+			Message: "messages that the connection had not received are no longer kept"}
+	case errors.Is(err, streams.ErrTooLarge):
+		return tooLarge(fmt.Sprintf("the message and its audience exceed %d bytes together", streams.MaxEntryBytes))
+	case errors.Is(err, streams.ErrFull):
+		return &refusal{status: http.StatusServiceUnavailable, Code: codeFull,
+			Message: "the store is full; nothing was sent"}
+	case errors.Is(err, streams.ErrOutcomeUnknown):
+		return &refusal{status: http.StatusServiceUnavailable, Code: codeUnavailable, Outcome: "unknown",
+			Message: "the store's answer was lost; the message may have been sent, so that repeating it may send it twice"}
+	case errors.Is(err, streams.ErrUnavailable):
+		return &refusal{status: http.StatusServiceUnavailable, retryAfter: true, Code: codeUnavailable,
+			Message: "the store is not reachable; nothing was changed"}
+	default:
+		return &refusal{status: http.StatusInternalServerError, Code: codeInternal, Message: "internal error"}
+	}
+}
+
+func refusalForRouting(err *echo.HTTPError) *refusal {
+	switch err.Code {
+	case http.StatusNotFound:
+		return &refusal{status: err.Code, Code: codeNotFound, Message: "there is nothing at this address"}
+	case http.StatusMethodNotAllowed:
+		return &refusal{status: err.Code, Code: codeMethodNotAllowed, Message: "the method is not allowed here"}
+	default:
+		return &refusal{status: err.Code, Code: codeInternal, Message: strings.ToLower(http.StatusText(err.Code))}
+	}
+}
+
+// answerError is echo's HTTPErrorHandler: the one place where errors become statuses.
+func (h *Handler) answerError(err error, c echo.Context) {
+	refused := refusalFor(err)
+	if refused.status == http.StatusInternalServerError {
+		h.log.Error("request failed", "method", c.Request().Method, "route", c.Path(), "error", err)
+	}
+	if c.Response().Committed {
+		panic(http.ErrAbortHandler) // cut off what was begun, or the caller takes it for whole
+	}
+	answerRefusal(c.Response(), c.Request(), refused)
+}
+
+func answerRefusal(w http.ResponseWriter, r *http.Request, refused *refusal) {
+	header := w.Header()
+	if refused.retryAfter {
+		header.Set("Retry-After", "1")
+	}
+	if refused.status == http.StatusRequestEntityTooLarge {
+		header.Set("Connection", "close") // the rest of the body is not worth reading
+	}
+	header.Set("Cache-Control", "no-store")
+	if !isAPI(r) {
+		header.Set("Content-Type", "text/plain; charset=utf-8")
+		w.WriteHeader(refused.status)
+		_, _ = w.Write([]byte(refused.Message))
+		return
+	}
+	body, _ := json.Marshal(map[string]*refusal{"error": refused}) // cannot fail: strings
+	header["Content-Type"] = jsonType
+	w.WriteHeader(refused.status)
+	_, _ = w.Write(body)
+}
+
+// isAPI tells whether the caller is a backend.
+func isAPI(r *http.Request) bool { return strings.HasPrefix(r.URL.Path, "/api/") }
+
+// jsonType is a Content-Type that costs no allocation to set.
+var jsonType = []string{"application/json"}

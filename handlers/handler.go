@@ -1,0 +1,163 @@
+package handlers
+
+import (
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"hubstream/negotiate"
+	"hubstream/streams"
+)
+
+// HubServer serves the requests of connections, whatever their transport.
+type HubServer interface {
+	// ServeHub answers a request to a hub's address, refusals included. hub is a name as
+	// negotiate.HubName returns it; user is that of a connection that was not negotiated.
+	// Headers that are set already go out with every answer, that to an upgrade included.
+	ServeHub(w http.ResponseWriter, r *http.Request, hub, user string)
+}
+
+// Config holds what a Handler needs from the start. Zero values mean the defaults.
+type Config struct {
+	// Node is the node's name, which every answer carries. Required.
+	Node string
+	// Origins are the origins of pages that browsers may let talk to this node. The node's own
+	// is always among them.
+	Origins Origins
+	// MaxSendBytes limits the body of a send. Default 1 MiB.
+	MaxSendBytes int
+	// Logger is for operators; nil means none.
+	Logger *slog.Logger
+}
+
+// Services is what a Handler needs to do more than to say that it is alive. All are required.
+type Services struct {
+	Streams    *streams.Node
+	Hubs       HubServer
+	Negotiator *negotiate.Negotiator
+	Keyring    *negotiate.Keyring
+}
+
+// Handler answers all requests to a node. It can be used at once, so that a node is seen
+// to live while it still waits for its store; until Start, all but health is answered with 503.
+type Handler struct {
+	// static
+	echo         *echo.Echo
+	node         []string // the value of nodeHeader
+	origins      Origins
+	maxSendBytes int
+	log          *slog.Logger
+
+	services atomic.Pointer[Services]
+	unready  atomic.Pointer[string] // why the node is not ready, whatever its store says
+}
+
+const nodeHeader = "X-Hubstream-Node"
+
+// DefaultMaxSendBytes limits the body of a send, unless configured.
+const DefaultMaxSendBytes = 1 << 20 // 1 MiB
+
+// New returns a Handler that is alive and not ready.
+func New(cfg Config) *Handler {
+	h := &Handler{
+		echo: echo.New(), node: []string{cfg.Node}, origins: cfg.Origins,
+		maxSendBytes: cfg.MaxSendBytes, log: cfg.Logger,
+	}
+	if h.maxSendBytes == 0 {
+		h.maxSendBytes = DefaultMaxSendBytes
+	}
+	if h.log == nil {
+		h.log = slog.New(slog.DiscardHandler)
+	}
+	h.Unready("starting: the store has not been reached yet")
+	h.echo.HTTPErrorHandler = h.answerError
+	h.routes()
+	return h
+}
+
+func (h *Handler) routes() {
+	for _, path := range []string{"/hubs/:hub", "/hubs/:hub/"} {
+		h.echo.Any(path, h.with(serveHub))
+	}
+	h.echo.POST("/hubs/:hub/negotiate", h.with(serveNegotiate))
+
+	h.echo.POST("/api/hubs/:hub/send", h.with(h.send))
+	h.echo.PUT("/api/hubs/:hub/groups/:group/connections/:connection", h.with(join))
+	h.echo.DELETE("/api/hubs/:hub/groups/:group/connections/:connection", h.with(leave))
+	h.echo.GET("/api/hubs/:hub/connections/:connection", h.with(showConnection))
+	h.echo.HEAD("/api/hubs/:hub/connections/:connection", h.with(showConnection))
+	h.echo.DELETE("/api/hubs/:hub/connections/:connection", h.with(closeConnection))
+	h.echo.GET("/api/hubs/:hub/connections/:connection/pending", h.with(showPending))
+
+	for _, method := range []string{http.MethodGet, http.MethodHead} {
+		h.echo.Add(method, "/healthz", h.guard(healthz))
+		h.echo.Add(method, "/readyz", h.guard(h.readyz))
+	}
+}
+
+// Start makes the Handler serve, and ready if the store is.
+func (h *Handler) Start(s Services) {
+	h.services.Store(&s)
+	h.unready.Store(nil)
+}
+
+// Unready makes the node say that it is not ready, and why. It serves nevertheless what it can.
+func (h *Handler) Unready(reason string) {
+	h.unready.Store(&reason)
+}
+
+// ServeHTTP answers one request.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	w.Header()[nodeHeader] = h.node
+	if h.crossOrigin(w, r) {
+		return
+	}
+	h.echo.ServeHTTP(w, r)
+}
+
+// with gives a route what it works with, once there is something.
+func (h *Handler) with(serve func(echo.Context, *Services) error) echo.HandlerFunc {
+	return h.guard(func(c echo.Context) error {
+		s := h.services.Load()
+		if s == nil {
+			return errStarting
+		}
+		return serve(c, s)
+	})
+}
+
+// guard turns panics into errors and writes the request log. It names the route, not the
+// address: that holds tokens, in its query and, of clients of negotiate version 0, in its path.
+func (h *Handler) guard(serve echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		began := time.Now()
+		err := recovered(serve, c)
+		if err != nil {
+			c.Error(err)
+		}
+		ctx := c.Request().Context()
+		if h.log.Enabled(ctx, slog.LevelDebug) {
+			h.log.DebugContext(ctx, "request", "method", c.Request().Method, "route", c.Path(), "hub", c.Param("hub"),
+				"status", c.Response().Status, "duration", time.Since(began), "error", err)
+		}
+		return nil
+	}
+}
+
+// recovered makes a panic an error of this request alone.
+func recovered(serve echo.HandlerFunc, c echo.Context) (err error) {
+	defer func() {
+		v := recover()
+		if v == http.ErrAbortHandler {
+			panic(v)
+		}
+		if v != nil {
+			err = &panicError{value: v, stack: debug.Stack()}
+		}
+	}()
+	return serve(c)
+}

@@ -1,0 +1,35 @@
+package handlers
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/labstack/echo/v4"
+)
+
+// readyTimeout is how long the store may take to say that it can be used.
+const readyTimeout = 2 * time.Second
+
+// healthz says that the process lives. It asks nothing: restarting a node does not mend its store.
+func healthz(c echo.Context) error {
+	return writeHealth(c, http.StatusOK, "ok")
+}
+
+// readyz says whether the node should be sent requests, and if not why.
+func (h *Handler) readyz(c echo.Context) error {
+	if reason := h.unready.Load(); reason != nil {
+		return writeHealth(c, http.StatusServiceUnavailable, *reason)
+	}
+	ctx, cancel := context.WithTimeout(c.Request().Context(), readyTimeout)
+	defer cancel()
+	if err := h.services.Load().Streams.Ready(ctx); err != nil {
+		return writeHealth(c, http.StatusServiceUnavailable, err.Error())
+	}
+	return writeHealth(c, http.StatusOK, "ok")
+}
+
+func writeHealth(c echo.Context, status int, text string) error {
+	c.Response().Header().Set("Cache-Control", "no-store")
+	return c.String(status, text+"\n")
+}
