@@ -1,0 +1,142 @@
+package node
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"strings"
+	"time"
+
+	"hubstream/negotiate"
+	"hubstream/streams"
+)
+
+// Config holds all settings of a node. How each is written is in settings.go.
+type Config struct {
+	// Listen is the TCP address to listen on, host:port; port 0 takes a free one. Default 127.0.0.1:8080.
+	Listen string
+	// Dev allows development mode, which has no authentication, on addresses that other machines reach. Default false.
+	Dev bool
+	// Node is the node's name, different from all others'. Default: the host's name and a random part.
+	Node string
+	// Drain is how long the node takes to move its connections elsewhere when it is asked to end. Default 20 s.
+	Drain time.Duration
+
+	// Valkey are the addresses of Valkey, host:port or URLs. Default: none, the log is in memory.
+	Valkey []string
+	// ValkeyMode is how the servers are arranged. Default standalone.
+	ValkeyMode streams.ValkeyMode
+	// ValkeyMaster is the name that the sentinels know the primary by. Default none.
+	ValkeyMaster string
+	// ValkeyPrefix begins every key. Default hs.
+	ValkeyPrefix string
+
+	// Secret seals the connection tokens; the same on all nodes. Default: made once, and shared through the store.
+	Secret negotiate.Secret
+	// Origins are the origins of pages that may connect, or * for any. Default: loopback addresses, from any port.
+	Origins []string
+
+	// Transports that are offered, in this order. Default all.
+	Transports []negotiate.Transport
+	// StatefulReconnect allows it to clients that ask for it. Default true.
+	StatefulReconnect bool
+	// PollTimeout is how long a poll waits for a message. Default 25 s.
+	PollTimeout time.Duration
+	// KeepAlive is the interval of pings to clients. Default 15 s.
+	KeepAlive time.Duration
+	// ClientTimeout is how long a client may be silent. Default 30 s.
+	ClientTimeout time.Duration
+	// HandshakeTimeout is how long a client may take to send its handshake. Default 15 s.
+	HandshakeTimeout time.Duration
+	// ConnectDeadline is how long after negotiating a client may connect. Default 60 s.
+	ConnectDeadline time.Duration
+	// MaxSendBytes limits the body of a send. Default 1 MiB.
+	MaxSendBytes int64
+	// MaxMessageBytes limits one message of a client. Default 32 KiB.
+	MaxMessageBytes int64
+
+	// Retention is how long messages are kept for clients that come back. Default 2 minutes.
+	Retention time.Duration
+	// RetentionBytes limits what is kept for one hub. Default 256 MiB.
+	RetentionBytes int64
+	// WindowBytes limits what this node holds in memory of one hub's log. Default 64 MiB.
+	WindowBytes int64
+
+	// LogLevel is the least that is logged: debug, info, warn or error. Default info.
+	LogLevel slog.Level
+	// LogFormat is text or json. Default text.
+	LogFormat string
+}
+
+func defaults() Config {
+	return Config{
+		Listen:            "127.0.0.1:8080",
+		Drain:             20 * time.Second,
+		ValkeyMode:        streams.ValkeyStandalone,
+		ValkeyPrefix:      "hs",
+		Transports:        negotiate.DefaultTransports(),
+		StatefulReconnect: true,
+		PollTimeout:       25 * time.Second,
+		KeepAlive:         15 * time.Second,
+		ClientTimeout:     30 * time.Second,
+		HandshakeTimeout:  15 * time.Second,
+		ConnectDeadline:   negotiate.DefaultConnectDeadline,
+		MaxSendBytes:      1 << 20,
+		MaxMessageBytes:   32 << 10,
+		Retention:         2 * time.Minute,
+		RetentionBytes:    256 << 20,
+		WindowBytes:       64 << 20,
+		LogFormat:         "text",
+	}
+}
+
+// complete fills in what has no fixed default, and checks what one setting alone does not tell.
+func (c *Config) complete() error {
+	if c.Node == "" {
+		c.Node = nodeName()
+	}
+	if len(c.Valkey) == 0 && (c.ValkeyMode != streams.ValkeyStandalone || c.ValkeyMaster != "") {
+		return fmt.Errorf("-valkey-mode and -valkey-master (%s, %s) need addresses in -valkey (%s)",
+			variable("valkey-mode"), variable("valkey-master"), variable("valkey"))
+	}
+	if c.ValkeyMode == streams.ValkeySentinel && c.ValkeyMaster == "" {
+		return fmt.Errorf("-valkey-mode sentinel needs the primary's name in -valkey-master (%s)", variable("valkey-master"))
+	}
+	if !c.Dev && !isLoopback(c.Listen) {
+		return fmt.Errorf("-listen %s is reachable from other machines, and development mode has no authentication: whoever reaches it may "+
+			"connect as any user and send to all. Listen on 127.0.0.1, or allow it with -dev (%s=true)", c.Listen, variable("dev"))
+	}
+	return nil
+}
+
+func isLoopback(address string) bool {
+	host, _, err := net.SplitHostPort(address)
+	return err == nil && (host == "localhost" || net.ParseIP(host).IsLoopback())
+}
+
+// nodeName makes a name that no other node has, and none had before: records name their owners by it.
+func nodeName() string {
+	host, _ := os.Hostname()
+	host = strings.Map(func(r rune) rune {
+		if !isNameRune(r) {
+			return '-'
+		}
+		return r
+	}, host)
+	if host == "" {
+		host = "node"
+	}
+	var random [4]byte
+	rand.Read(random[:]) // never fails: see crypto/rand
+	return host[:min(len(host), maxNodeName-9)] + "-" + hex.EncodeToString(random[:])
+}
+
+// maxNodeName limits a node's name, which every answer carries.
+const maxNodeName = 128 // bytes
+
+func isNameRune(r rune) bool {
+	return r == '-' || r == '_' || r == '.' || '0' <= r && r <= '9' || 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z'
+}

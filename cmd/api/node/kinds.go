@@ -1,0 +1,199 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"strconv"
+	"strings"
+	"time"
+
+	"hubstream/handlers"
+	"hubstream/negotiate"
+)
+
+// kind is how values of a type are read, refusing what makes no sense, and written.
+type kind[T any] struct {
+	parse  func(string) (T, error)
+	format func(T) string
+}
+
+func text(check func(string) error) kind[string] {
+	return kind[string]{
+		parse:  func(raw string) (string, error) { return raw, check(raw) },
+		format: func(value string) string { return value },
+	}
+}
+
+var boolean = kind[bool]{
+	parse: func(raw string) (bool, error) {
+		value, err := strconv.ParseBool(raw)
+		if err != nil {
+			return false, fmt.Errorf("%q is neither true nor false", raw)
+		}
+		return value, nil
+	},
+	format: strconv.FormatBool,
+}
+
+func duration(least, most time.Duration) kind[time.Duration] {
+	return kind[time.Duration]{
+		parse: func(raw string) (time.Duration, error) {
+			value, err := time.ParseDuration(raw)
+			if err != nil {
+				return 0, fmt.Errorf("%q is not a duration such as 20s or 1m30s", raw)
+			}
+			if value < least || value > most {
+				return 0, fmt.Errorf("%s is not between %v and %v", raw, least, most)
+			}
+			return value, nil
+		},
+		format: time.Duration.String,
+	}
+}
+
+var byteUnits = []struct {
+	suffix string
+	size   int64
+}{{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}, {"", 1}}
+
+func size(least, most int64) kind[int64] {
+	return kind[int64]{
+		parse: func(raw string) (int64, error) {
+			value, err := parseSize(raw)
+			if err != nil {
+				return 0, fmt.Errorf("%q is not a number of bytes such as 65536, 64KiB or 1MiB", raw)
+			}
+			if value < least || value > most {
+				return 0, fmt.Errorf("%s is not between %s and %s", raw, formatSize(least), formatSize(most))
+			}
+			return value, nil
+		},
+		format: formatSize,
+	}
+}
+
+func parseSize(raw string) (int64, error) {
+	for _, unit := range byteUnits {
+		number, ok := strings.CutSuffix(raw, unit.suffix)
+		if !ok {
+			continue
+		}
+		value, err := strconv.ParseUint(number, 10, 32) // far more than any limit, and no product overflows
+		return int64(value) * unit.size, err
+	}
+	return 0, strconv.ErrSyntax
+}
+
+func formatSize(value int64) string {
+	for _, unit := range byteUnits {
+		if value >= unit.size && value%unit.size == 0 {
+			return strconv.FormatInt(value/unit.size, 10) + unit.suffix
+		}
+	}
+	return strconv.FormatInt(value, 10)
+}
+
+// oneOf takes one of the words, which T's values are.
+func oneOf[T ~string](words ...T) kind[T] {
+	return kind[T]{
+		parse: func(raw string) (T, error) {
+			for _, word := range words {
+				if raw == string(word) {
+					return word, nil
+				}
+			}
+			return "", fmt.Errorf("%q is none of %s", raw, join(words))
+		},
+		format: func(value T) string { return string(value) },
+	}
+}
+
+// list takes elements separated by commas, each checked alone, none twice.
+func list[T ~string](element func(string) (T, error)) kind[[]T] {
+	return kind[[]T]{
+		parse: func(raw string) (values []T, err error) {
+			seen := map[T]bool{}
+			for part := range strings.SplitSeq(raw, ",") {
+				value, err := element(strings.TrimSpace(part))
+				if err != nil {
+					return nil, err
+				}
+				if seen[value] {
+					return nil, fmt.Errorf("%q is listed twice", part)
+				}
+				seen[value] = true
+				values = append(values, value)
+			}
+			return values, nil
+		},
+		format: join[T],
+	}
+}
+
+func join[T ~string](values []T) string {
+	parts := make([]string, len(values))
+	for i, value := range values {
+		parts[i] = string(value)
+	}
+	return strings.Join(parts, ",")
+}
+
+var level = kind[slog.Level]{
+	parse: func(raw string) (slog.Level, error) {
+		for _, l := range []slog.Level{slog.LevelDebug, slog.LevelInfo, slog.LevelWarn, slog.LevelError} {
+			if strings.EqualFold(raw, l.String()) {
+				return l, nil
+			}
+		}
+		return 0, fmt.Errorf("%q is none of debug,info,warn,error", raw)
+	},
+	format: func(l slog.Level) string { return strings.ToLower(l.String()) },
+}
+
+var secret = kind[negotiate.Secret]{
+	parse: func(raw string) (negotiate.Secret, error) {
+		if len(raw) < negotiate.MinSecretBytes {
+			return "", fmt.Errorf("it has %d bytes, at least %d are needed", len(raw), negotiate.MinSecretBytes) // never the value
+		}
+		return negotiate.Secret(raw), nil
+	},
+	format: func(negotiate.Secret) string { return "" },
+}
+
+func address(raw string) error {
+	_, port, err := net.SplitHostPort(raw)
+	if err != nil {
+		return fmt.Errorf("%q is not host:port", raw)
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return fmt.Errorf("%q has no port from 0 to 65535", raw)
+	}
+	return nil
+}
+
+func name(raw string) error {
+	if len(raw) > maxNodeName {
+		return fmt.Errorf("it has %d bytes, the limit is %d", len(raw), maxNodeName)
+	}
+	for _, r := range raw {
+		if !isNameRune(r) {
+			return fmt.Errorf("%q is not allowed, the characters are A-Z a-z 0-9 _ . -", r)
+		}
+	}
+	return nil
+}
+
+func origin(raw string) (string, error) {
+	_, err := handlers.ParseOrigins([]string{raw})
+	return raw, err
+}
+
+// valkeyAddress takes anything: streams knows what it accepts, and an address may hold a password.
+func valkeyAddress(raw string) (string, error) {
+	if raw == "" {
+		return "", errors.New("an address is empty")
+	}
+	return raw, nil
+}

@@ -1,0 +1,203 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"hubstream/handlers"
+)
+
+// Run is a node's life: it returns nil when ctx has ended and the node with it, or when help was asked for, and an error
+// of one line when the node cannot start or go on. It leaves nothing behind and may be called many
+// times at once in one process.
+func Run(ctx context.Context, args []string, env func(string) string, stdout, stderr io.Writer) error {
+	cfg, err := Parse(args, env)
+	if errors.Is(err, flag.ErrHelp) {
+		return writeHelp(stdout)
+	}
+	if err != nil {
+		return err
+	}
+	origins := handlers.LoopbackOrigins()
+	if len(cfg.Origins) > 0 {
+		if origins, err = handlers.ParseOrigins(cfg.Origins); err != nil {
+			return err
+		}
+	}
+	listener, err := net.Listen("tcp", cfg.Listen)
+	if err != nil {
+		return fmt.Errorf("-listen: %w", err)
+	}
+	log := newLogger(cfg, stderr)
+	n := &node{
+		cfg: cfg, log: log, stdout: stdout,
+		handler: handlers.New(handlers.Config{
+			Node: cfg.Node, Origins: origins, MaxSendBytes: int(cfg.MaxSendBytes), Logger: log,
+		}),
+	}
+	return n.run(ctx, listener)
+}
+
+func newLogger(cfg Config, w io.Writer) *slog.Logger {
+	options := &slog.HandlerOptions{Level: cfg.LogLevel}
+	var handler slog.Handler = slog.NewTextHandler(w, options)
+	if cfg.LogFormat == "json" {
+		handler = slog.NewJSONHandler(w, options)
+	}
+	return slog.New(handler).With("node", cfg.Node)
+}
+
+// node is a node that has its address.
+type node struct {
+	cfg     Config
+	log     *slog.Logger
+	stdout  io.Writer
+	handler *handlers.Handler
+	server  *http.Server
+}
+
+// Limits of HTTP connections. There is none for a whole request or answer: polls and event streams last. What is
+// read and written within them has its own.
+const (
+	readHeaderTimeout = 10 * time.Second
+	idleTimeout       = 2 * time.Minute
+	maxHeaderBytes    = 64 << 10 // 64 KiB; tokens are in addresses and headers
+	// shutdownTimeout is how long requests that have nothing to wait for may take to end, once connections are
+	// drained, and again when their contexts have ended.
+	shutdownTimeout = time.Second
+)
+
+// announceTimeout is how long the announcement waits for the store, so that who has read it may send.
+const announceTimeout = 2 * time.Second
+
+func (n *node) run(ctx context.Context, listener net.Listener) error {
+	// Requests end when the connections are drained, not when the node is asked to end.
+	requests, endRequests := context.WithCancel(context.WithoutCancel(ctx))
+	defer endRequests()
+	n.server = &http.Server{
+		Handler: n.handler, ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
+		BaseContext: func(net.Listener) context.Context { return requests },
+		ErrorLog:    slog.NewLogLogger(n.log.Handler(), slog.LevelDebug),
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- n.server.Serve(listener) }()
+	opened := n.open(ctx)
+
+	services, err := n.serve(ctx, listener.Addr(), opened, ended)
+
+	n.handler.Unready("stopping")
+	if services != nil {
+		n.drain(ctx, services)
+	}
+	n.shutdown(endRequests)
+	if services != nil {
+		services.close()
+	}
+	n.log.Info("stopped")
+	return err
+}
+
+// serve returns when the node shall end, with the services if there are any, or cannot go on.
+func (n *node) serve(ctx context.Context, address net.Addr, opened <-chan opening, ended <-chan error) (s *services, err error) {
+	announce := time.NewTimer(announceTimeout)
+	defer announce.Stop()
+	announced := false
+	for {
+		select {
+		case o := <-opened:
+			if ctx.Err() != nil {
+				return o.services, nil
+			}
+			if o.err != nil {
+				return nil, o.err
+			}
+			s, opened = o.services, nil
+			n.handler.Start(s.forHandlers)
+			n.log.Info("ready", "store", n.storeName())
+			if !announced {
+				n.announce(address)
+				announced = true
+			}
+		case <-announce.C:
+			if !announced {
+				n.announce(address)
+				announced = true
+			}
+		case err := <-ended:
+			ended = nil
+			err = fmt.Errorf("serve: %w", err)
+			return n.lateServices(s, opened), err
+		case <-ctx.Done():
+			return n.lateServices(s, opened), nil
+		}
+	}
+}
+
+// announce tells people where the node is, and how to use it.
+func (n *node) announce(address net.Addr) {
+	at := "http://" + reachable(address)
+	fmt.Fprintf(n.stdout, "listening on %s (node %s, %s; development mode: no authentication)\n", at, n.cfg.Node, n.storeName())
+	fmt.Fprintf(n.stdout, "curl -X POST %s/api/hubs/chat/send -H 'Content-Type: application/json' -d '{\"target\":\"hello\",\"arguments\":[\"world\"]}'\n", at)
+}
+
+// reachable is an address of the node's own machine.
+func reachable(address net.Addr) string {
+	tcp, ok := address.(*net.TCPAddr)
+	if !ok || !tcp.IP.IsUnspecified() {
+		return address.String()
+	}
+	return net.JoinHostPort("127.0.0.1", fmt.Sprint(tcp.Port))
+}
+
+// storeName says where the log is, without passwords.
+func (n *node) storeName() string {
+	if len(n.cfg.Valkey) == 0 {
+		return "log in memory"
+	}
+	hosts := make([]string, len(n.cfg.Valkey))
+	for i, address := range n.cfg.Valkey {
+		hosts[i] = address
+		if strings.Contains(address, "://") {
+			u, err := url.Parse(address)
+			if err != nil {
+				u = &url.URL{}
+			}
+			hosts[i] = u.Host
+		}
+	}
+	return "log in Valkey at " + strings.Join(hosts, ",")
+}
+
+// drain moves the connections elsewhere.
+func (n *node) drain(ctx context.Context, s *services) {
+	n.log.Info("draining", "time", n.cfg.Drain)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), n.cfg.Drain)
+	defer cancel()
+	s.transports.Drain(ctx)
+}
+
+// shutdown ends HTTP: what is under way may finish, unless it takes long.
+func (n *node) shutdown(endRequests context.CancelFunc) {
+	if n.shutdownOnce() == nil {
+		return
+	}
+	endRequests()
+	if n.shutdownOnce() != nil {
+		_ = n.server.Close()
+	}
+}
+
+func (n *node) shutdownOnce() error {
+	ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
+	defer cancel()
+	return n.server.Shutdown(ctx)
+}

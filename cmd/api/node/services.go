@@ -1,0 +1,149 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"hubstream/handlers"
+	"hubstream/negotiate"
+	"hubstream/streams"
+	"hubstream/transports"
+)
+
+// services is what a node has when it has reached its store.
+type services struct {
+	store       streams.Store
+	streams     *streams.Node
+	stopStreams context.CancelFunc
+	transports  *transports.Server
+	forHandlers handlers.Services
+}
+
+// close ends what is left when the connections are drained.
+func (s *services) close() {
+	s.stopStreams()
+	s.streams.Wait()
+	_ = s.store.Close() // there is nothing left to lose
+}
+
+// opening is how an attempt to open the services ended.
+type opening struct {
+	services *services
+	err      error
+}
+
+// open opens the services, for as long as it takes to reach the store; the channel has the result, one in any case.
+func (n *node) open(ctx context.Context) <-chan opening {
+	result := make(chan opening, 1)
+	go func() {
+		s, err := n.openServices(ctx)
+		result <- opening{s, err}
+	}()
+	return result
+}
+
+// lateServices returns the services when the node shall end: those that are opened, or that have just been.
+func (n *node) lateServices(s *services, opened <-chan opening) *services {
+	if s == nil && opened != nil {
+		s = (<-opened).services
+	}
+	return s
+}
+
+func (n *node) openServices(ctx context.Context) (_ *services, err error) {
+	store, pace, err := n.openStore(ctx)
+	if err != nil {
+		return nil, err
+	}
+	// The node's work goes on while its connections are drained.
+	working, stop := context.WithCancel(context.WithoutCancel(ctx))
+	s := &services{store: store, stopStreams: stop, streams: streams.NewNode(store, streams.Config{
+		Name: n.cfg.Node, Retention: n.cfg.Retention, RetentionBytes: n.cfg.RetentionBytes, WindowBytes: int(n.cfg.WindowBytes),
+		Tombstone: max(2*time.Minute, n.cfg.ConnectDeadline+time.Minute), Pace: pace, Logger: n.log,
+	})}
+	defer func() {
+		if err != nil {
+			s.close()
+		}
+	}()
+	keyring, err := n.contact(ctx, working, s.streams)
+	if err != nil {
+		return nil, err
+	}
+	negotiator, err := negotiate.New(negotiate.Config{
+		Keyring: keyring, Now: s.streams.Now, Transports: n.cfg.Transports,
+		StatefulReconnect: n.cfg.StatefulReconnect, ConnectDeadline: n.cfg.ConnectDeadline,
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.transports = transports.NewServer(s.streams, keyring, transports.Config{
+		Transports: n.cfg.Transports, StatefulReconnect: n.cfg.StatefulReconnect, PollTimeout: n.cfg.PollTimeout,
+		HandshakeTimeout: n.cfg.HandshakeTimeout, KeepAlive: n.cfg.KeepAlive, ClientTimeout: n.cfg.ClientTimeout,
+		MaxMessageBytes: int(n.cfg.MaxMessageBytes), Logger: n.log, // origins are the handlers' to check
+	})
+	s.forHandlers = handlers.Services{Streams: s.streams, Hubs: s.transports, Negotiator: negotiator, Keyring: keyring}
+	return s, nil
+}
+
+// valkeyPace is the pause of each node between two reads of a bucket's tail: it bounds what many nodes' reads cost
+// Valkey, for a tenth of a millisecond of delay.
+const valkeyPace = 100 * time.Microsecond
+
+func (n *node) openStore(ctx context.Context) (_ streams.Store, pace time.Duration, err error) {
+	if len(n.cfg.Valkey) == 0 {
+		return streams.NewMemory(streams.MemoryConfig{}), 0, nil
+	}
+	store, err := streams.NewValkey(ctx, streams.ValkeyConfig{
+		Addresses: n.cfg.Valkey, Mode: n.cfg.ValkeyMode, MasterSet: n.cfg.ValkeyMaster, Prefix: n.cfg.ValkeyPrefix, Logger: n.log,
+	})
+	if err != nil {
+		return nil, 0, fmt.Errorf("-valkey: %w", err)
+	}
+	return store, valkeyPace, nil
+}
+
+// contact starts the node's work, and agrees with the other nodes on the secret.
+func (n *node) contact(ctx, working context.Context, node *streams.Node) (*negotiate.Keyring, error) {
+	if err := n.untilReached(ctx, func() error { return node.Start(working) }); err != nil {
+		return nil, err
+	}
+	if n.cfg.Secret != "" {
+		return negotiate.NewKeyring(n.cfg.Secret)
+	}
+	var shared []byte
+	err := n.untilReached(ctx, func() (err error) {
+		shared, err = node.Secret(working)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return negotiate.NewKeyring(negotiate.Secret(shared))
+}
+
+// contactPause is the time between attempts to use a store that is not fit for use.
+const contactPause = 500 * time.Millisecond
+
+// untilReached repeats f until it succeeds or ctx ends: a node that waits for its store needs nobody to start it again.
+func (n *node) untilReached(ctx context.Context, f func() error) error {
+	told := ""
+	for {
+		err := f()
+		if err == nil {
+			return nil
+		}
+		if reason := err.Error(); reason != told {
+			told = reason
+			n.handler.Unready(reason)
+			n.log.Warn("waiting for the store", "error", reason)
+		}
+		select {
+		case <-time.After(contactPause):
+		case <-ctx.Done():
+			return errors.Join(ctx.Err(), err)
+		}
+	}
+}

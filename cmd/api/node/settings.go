@@ -1,0 +1,193 @@
+package node
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"hubstream/negotiate"
+	"hubstream/streams"
+)
+
+// setting is one setting, which has a flag and a variable of the environment.
+type setting struct {
+	name  string // of the flag
+	usage string // one sentence
+	flag  bool   // needs no value: -dev
+	set   func(c *Config, raw string) error
+	value func(c *Config) string
+}
+
+// define ties a field to its setting.
+func define[T any](name, usage string, field func(*Config) *T, k kind[T]) setting {
+	_, isBool := any(new(T)).(*bool)
+	return setting{
+		name: name, usage: usage, flag: isBool,
+		set: func(c *Config, raw string) error {
+			value, err := k.parse(raw)
+			if err == nil {
+				*field(c) = value
+			}
+			return err
+		},
+		value: func(c *Config) string { return k.format(*field(c)) },
+	}
+}
+
+// settings are all settings there are, in the order of the help.
+var settings = []setting{
+	define("listen", "TCP address to listen on, host:port; port 0 takes a free one.",
+		func(c *Config) *string { return &c.Listen }, text(address)),
+	define("dev", "Allow development mode, which has no authentication, on addresses that other machines reach.",
+		func(c *Config) *bool { return &c.Dev }, boolean),
+	define("node", "Name of this node, different from all others'. Default: the host's name and a random part.",
+		func(c *Config) *string { return &c.Node }, text(name)),
+	define("drain", "How long to take for moving connections elsewhere when asked to end.",
+		func(c *Config) *time.Duration { return &c.Drain }, duration(0, time.Hour)),
+
+	define("valkey", "Addresses of Valkey, host:port or valkey://user:password@host:port (valkeys:// for TLS), separated by commas. Default: the log is in memory.",
+		func(c *Config) *[]string { return &c.Valkey }, list(valkeyAddress)),
+	define("valkey-mode", "How the Valkey servers are arranged: standalone, sentinel or cluster.",
+		func(c *Config) *streams.ValkeyMode { return &c.ValkeyMode }, oneOf(streams.ValkeyStandalone, streams.ValkeySentinel, streams.ValkeyCluster)),
+	define("valkey-master", "Name that the sentinels know the primary by.",
+		func(c *Config) *string { return &c.ValkeyMaster }, text(name)),
+	define("valkey-prefix", "What every key in Valkey begins with.",
+		func(c *Config) *string { return &c.ValkeyPrefix }, text(name)),
+
+	define("secret", "What connection tokens are sealed with, the same on all nodes. Default: made once, and shared through the store.",
+		func(c *Config) *negotiate.Secret { return &c.Secret }, secret),
+	define("origins", "Origins of pages that may connect, such as https://example.com, separated by commas; * for any. Default: those on loopback addresses.",
+		func(c *Config) *[]string { return &c.Origins }, list(origin)),
+
+	define("transports", "Transports that clients are offered, in this order, separated by commas. The same on all nodes.",
+		func(c *Config) *[]negotiate.Transport { return &c.Transports }, list(oneOf(negotiate.DefaultTransports()...).parse)),
+	define("stateful-reconnect", "Allow stateful reconnect to clients that ask for it.",
+		func(c *Config) *bool { return &c.StatefulReconnect }, boolean),
+	define("poll-timeout", "How long a poll waits for a message; below what proxies and clients wait.",
+		func(c *Config) *time.Duration { return &c.PollTimeout }, duration(100*time.Millisecond, 90*time.Second)),
+	define("keep-alive", "Interval of pings to clients.",
+		func(c *Config) *time.Duration { return &c.KeepAlive }, duration(100*time.Millisecond, time.Hour)),
+	define("client-timeout", "How long a client may be silent.",
+		func(c *Config) *time.Duration { return &c.ClientTimeout }, duration(100*time.Millisecond, time.Hour)),
+	define("handshake-timeout", "How long a client may take to send its handshake.",
+		func(c *Config) *time.Duration { return &c.HandshakeTimeout }, duration(100*time.Millisecond, 10*time.Minute)),
+	define("connect-deadline", "How long after negotiating a client may connect.",
+		func(c *Config) *time.Duration { return &c.ConnectDeadline }, duration(time.Second, time.Hour)),
+	define("max-send", "Limit of the body of a send, in bytes.",
+		func(c *Config) *int64 { return &c.MaxSendBytes }, size(1<<10, 1<<20)),
+	define("max-message", "Limit of one message of a client, in bytes.",
+		func(c *Config) *int64 { return &c.MaxMessageBytes }, size(1<<10, 1<<20)),
+
+	define("retention", "How long messages are kept for clients that come back.",
+		func(c *Config) *time.Duration { return &c.Retention }, duration(time.Second, 24*time.Hour)),
+	define("retention-bytes", "Limit of what is kept for one hub, in bytes.",
+		func(c *Config) *int64 { return &c.RetentionBytes }, size(4<<20, 1<<40)),
+	define("window-bytes", "Limit of what this node holds in memory of one hub's log, in bytes.",
+		func(c *Config) *int64 { return &c.WindowBytes }, size(4<<20, 1<<40)),
+
+	define("log-level", "The least that is logged: debug, info, warn or error.",
+		func(c *Config) *slog.Level { return &c.LogLevel }, level),
+	define("log-format", "How it is logged: text or json.",
+		func(c *Config) *string { return &c.LogFormat }, oneOf("text", "json")),
+}
+
+// variable is the name of a setting in the environment.
+func variable(name string) string {
+	return variablePrefix + strings.ReplaceAll(strings.ToUpper(name), "-", "_")
+}
+
+const variablePrefix = "HUBSTREAM_"
+
+// Parse reads the settings: flags win over the environment, which wins over the defaults. An empty variable counts as
+// none. The error is one line that names the setting; flag.ErrHelp if help is asked for.
+func Parse(args []string, env func(string) string) (Config, error) {
+	c := defaults()
+	for _, s := range settings {
+		if raw := env(variable(s.name)); raw != "" {
+			if err := s.set(&c, raw); err != nil {
+				return c, fmt.Errorf("%s: %w", variable(s.name), err)
+			}
+		}
+	}
+	given, err := parseFlags(args)
+	if err != nil {
+		return c, err
+	}
+	for i, raw := range given {
+		if raw != nil {
+			if err := settings[i].set(&c, *raw); err != nil {
+				return c, fmt.Errorf("-%s: %w", settings[i].name, err)
+			}
+		}
+	}
+	return c, c.complete()
+}
+
+// parseFlags returns what was given for each setting, nil where nothing was.
+func parseFlags(args []string) ([]*string, error) {
+	flags := flag.NewFlagSet("hubstream", flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	flags.Usage = func() {}
+	given := make([]*string, len(settings))
+	for i, s := range settings {
+		take := func(raw string) error {
+			given[i] = &raw
+			return nil // judged later: the flag package would repeat the value, which may be a secret
+		}
+		if s.flag {
+			flags.BoolFunc(s.name, "", take)
+			continue
+		}
+		flags.Func(s.name, "", take)
+	}
+	err := flags.Parse(args)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return nil, err
+	case err != nil:
+		return nil, fmt.Errorf("%w; -help lists the settings", err)
+	case flags.NArg() > 0:
+		return nil, fmt.Errorf("unexpected argument %q; -help lists the settings", flags.Arg(0))
+	}
+	return given, nil
+}
+
+// CheckEnvironment refuses variables, NAME=value, that look like settings and are none: a typing error would
+// otherwise be a default that nobody wanted.
+func CheckEnvironment(environ []string) error {
+	for _, v := range environ {
+		name, _, _ := strings.Cut(v, "=")
+		if !strings.HasPrefix(name, variablePrefix) || kubernetes.MatchString(name) {
+			continue
+		}
+		if !slices.ContainsFunc(settings, func(s setting) bool { return variable(s.name) == name }) {
+			return fmt.Errorf("%s: unknown setting; -help lists the settings", name)
+		}
+	}
+	return nil
+}
+
+// kubernetes matches what Kubernetes sets in every container for services whose names begin with hubstream.
+var kubernetes = regexp.MustCompile(`^HUBSTREAM_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)$`)
+
+// writeHelp lists the settings with their defaults.
+func writeHelp(w io.Writer) error {
+	var b strings.Builder
+	b.WriteString("hubstream is a push service that speaks SignalR.\n\nEach setting is a flag, or a variable of the environment; the flag wins.\n")
+	c := defaults()
+	for _, s := range settings {
+		fmt.Fprintf(&b, "\n  -%s, %s", s.name, variable(s.name))
+		if value := s.value(&c); value != "" {
+			fmt.Fprintf(&b, " (default %s)", value)
+		}
+		fmt.Fprintf(&b, "\n      %s\n", s.usage)
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
