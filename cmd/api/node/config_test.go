@@ -1,0 +1,216 @@
+package node_test
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"hubstream/cmd/api/node"
+	"hubstream/negotiate"
+	"hubstream/streams"
+)
+
+func none(string) string { return "" }
+
+func TestDefaultsNeedNothing(t *testing.T) {
+	t.Parallel()
+	got, err := node.Parse(nil, none)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := node.Parse(nil, none)
+	if err != nil || other.Node == got.Node || got.Node == "" {
+		t.Errorf("two nodes are called %q and %q (%v)", got.Node, other.Node, err)
+	}
+	got.Node = ""
+	want := node.Config{
+		Listen: "127.0.0.1:8080", Drain: 20 * time.Second, ValkeyMode: streams.ValkeyStandalone, ValkeyPrefix: "hs",
+		Transports:        []negotiate.Transport{negotiate.WebSockets, negotiate.ServerSentEvents, negotiate.LongPolling},
+		StatefulReconnect: true, PollTimeout: 25 * time.Second, KeepAlive: 15 * time.Second, ClientTimeout: 30 * time.Second,
+		HandshakeTimeout: 15 * time.Second, ConnectDeadline: time.Minute, MaxSendBytes: 1 << 20, MaxMessageBytes: 32 << 10,
+		Retention: 2 * time.Minute, RetentionBytes: 256 << 20, WindowBytes: 64 << 20, LogFormat: "text",
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v\nwant %+v", got, want)
+	}
+}
+
+// each has every setting, another value than its default, and values that are refused with a word of the reason.
+var each = []struct {
+	name, value string
+	field       func(node.Config) any
+	want        any
+	bad         map[string]string
+}{
+	{"listen", "localhost:0", func(c node.Config) any { return c.Listen }, "localhost:0",
+		map[string]string{"8080": "host:port", "127.0.0.1": "host:port", "127.0.0.1:x": "port", "127.0.0.1:65536": "port"}},
+	{"dev", "true", func(c node.Config) any { return c.Dev }, true, map[string]string{"perhaps": "true nor false"}},
+	{"node", "n-1.a_b", func(c node.Config) any { return c.Node }, "n-1.a_b", map[string]string{"a b": "not allowed", strings.Repeat("n", 129): "limit is 128", "ü": "not allowed"}},
+	{"drain", "1m30s", func(c node.Config) any { return c.Drain }, 90 * time.Second, map[string]string{"20": "duration", "soon": "duration", "-1s": "between", "2h": "between"}},
+	{"valkey", "a:1, valkeys://u:p@b:2", func(c node.Config) any { return c.Valkey }, []string{"a:1", "valkeys://u:p@b:2"}, map[string]string{"a:1,": "empty", "a:1,a:1": "twice"}},
+	{"valkey-mode", "standalone", func(c node.Config) any { return c.ValkeyMode }, streams.ValkeyStandalone, map[string]string{"Cluster": "none of standalone,sentinel,cluster", "sentinel": "-valkey"}},
+	{"valkey-master", "", nil, nil, map[string]string{"a b": "not allowed", "mymaster": "-valkey"}},
+	{"valkey-prefix", "x", func(c node.Config) any { return c.ValkeyPrefix }, "x", map[string]string{"{x}": "not allowed"}},
+	{"secret", strings.Repeat("s", 16), func(c node.Config) any { return c.Secret }, negotiate.Secret(strings.Repeat("s", 16)), map[string]string{"hunter2": "16 are needed"}},
+	{"origins", "https://a.example,*", func(c node.Config) any { return c.Origins }, []string{"https://a.example", "*"}, map[string]string{"a.example": "origin", "https://a.example/": "origin", "https://a.example,": "origin"}},
+	{"transports", "LongPolling,WebSockets", func(c node.Config) any { return c.Transports }, []negotiate.Transport{negotiate.LongPolling, negotiate.WebSockets},
+		map[string]string{"websockets": "none of WebSockets,ServerSentEvents,LongPolling", "LongPolling,LongPolling": "twice", "LongPolling,": "none of"}},
+	{"stateful-reconnect", "false", func(c node.Config) any { return c.StatefulReconnect }, false, map[string]string{"off": "true nor false"}},
+	{"poll-timeout", "1s", func(c node.Config) any { return c.PollTimeout }, time.Second, map[string]string{"0s": "between", "2m": "between", "x": "duration"}},
+	{"keep-alive", "1s", func(c node.Config) any { return c.KeepAlive }, time.Second, map[string]string{"0": "between"}},
+	{"client-timeout", "1s", func(c node.Config) any { return c.ClientTimeout }, time.Second, map[string]string{"0": "between"}},
+	{"handshake-timeout", "1s", func(c node.Config) any { return c.HandshakeTimeout }, time.Second, map[string]string{"0": "between"}},
+	{"connect-deadline", "5s", func(c node.Config) any { return c.ConnectDeadline }, 5 * time.Second, map[string]string{"0": "between"}},
+	{"max-send", "64KiB", func(c node.Config) any { return c.MaxSendBytes }, int64(64 << 10), map[string]string{"2MiB": "between 1KiB and 1MiB", "1MB": "bytes", "-1": "bytes", "1": "between", "99999999999999999999": "bytes", "": ""}},
+	{"max-message", "65536", func(c node.Config) any { return c.MaxMessageBytes }, int64(65536), map[string]string{"0": "between", "1.5KiB": "bytes"}},
+	{"retention", "5m", func(c node.Config) any { return c.Retention }, 5 * time.Minute, map[string]string{"0": "between"}},
+	{"retention-bytes", "1GiB", func(c node.Config) any { return c.RetentionBytes }, int64(1 << 30), map[string]string{"1MiB": "between", "4000000000GiB": "between"}},
+	{"window-bytes", "8MiB", func(c node.Config) any { return c.WindowBytes }, int64(8 << 20), map[string]string{"1MiB": "between"}},
+	{"log-level", "debug", func(c node.Config) any { return c.LogLevel }, slog.LevelDebug, map[string]string{"loud": "none of debug,info,warn,error"}},
+	{"log-format", "json", func(c node.Config) any { return c.LogFormat }, "json", map[string]string{"xml": "none of text,json"}},
+}
+
+func variable(name string) string {
+	return "HUBSTREAM_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
+}
+
+func only(name, value string) func(string) string {
+	return func(asked string) string {
+		if asked == variable(name) {
+			return value
+		}
+		return ""
+	}
+}
+
+func TestEverySettingIsFlagAndVariable(t *testing.T) {
+	t.Parallel()
+	for _, s := range each {
+		if s.field == nil {
+			continue
+		}
+		for source, parse := range map[string]func() (node.Config, error){
+			"flag":        func() (node.Config, error) { return node.Parse([]string{"-" + s.name + "=" + s.value}, none) },
+			"environment": func() (node.Config, error) { return node.Parse(nil, only(s.name, s.value)) },
+			"both": func() (node.Config, error) {
+				other := map[string]string{"listen": "127.0.0.1:1", "dev": "false", "stateful-reconnect": "true", "drain": "3s", "node": "other"}[s.name]
+				return node.Parse([]string{"--" + s.name + "=" + s.value}, only(s.name, other))
+			},
+		} {
+			c, err := parse()
+			if err != nil {
+				t.Errorf("-%s by %s: %v", s.name, source, err)
+				continue
+			}
+			if got := s.field(c); !reflect.DeepEqual(got, s.want) {
+				t.Errorf("-%s by %s: got %v, want %v", s.name, source, got, s.want)
+			}
+		}
+	}
+}
+
+func TestInvalidSettingsAreNamedInOneLine(t *testing.T) {
+	t.Parallel()
+	for _, s := range each {
+		for value, word := range s.bad {
+			_, byFlag := node.Parse([]string{"-" + s.name + "=" + value}, none)
+			checkError(t, byFlag, "-"+s.name, word)
+			if value != "" {
+				_, byVariable := node.Parse(nil, only(s.name, value))
+				checkError(t, byVariable, variable(s.name), word)
+			}
+		}
+	}
+}
+
+func checkError(t *testing.T, err error, name, word string) {
+	t.Helper()
+	if err == nil {
+		t.Errorf("%s: a value that should be refused for %q is accepted", name, word)
+		return
+	}
+	if text := err.Error(); !strings.Contains(text, name) || !strings.Contains(text, word) || strings.Contains(text, "\n") || strings.Contains(text, "hunter2") {
+		t.Errorf("%s: got %q, want one line with %q", name, text, word)
+	}
+}
+
+func TestSettingsThatNeedOthers(t *testing.T) {
+	t.Parallel()
+	for _, v := range []struct {
+		args []string
+		word string
+	}{
+		{[]string{"-valkey", "a:1", "-valkey-mode", "sentinel"}, "-valkey-master"},
+		{[]string{"-valkey-mode", "cluster"}, "HUBSTREAM_VALKEY"},
+		{[]string{"-nope"}, "-nope"},
+		{[]string{"-drain"}, "-drain"},
+		{[]string{"left", "over"}, "left"},
+	} {
+		_, err := node.Parse(v.args, none)
+		checkError(t, err, v.word, "")
+	}
+	if _, err := node.Parse([]string{"-valkey", "a:1", "-valkey-mode", "sentinel", "-valkey-master", "m"}, none); err != nil {
+		t.Error(err)
+	}
+}
+
+// Whoever reaches a node without authentication may do everything.
+func TestDevelopmentModeStaysOnThisMachineUnlessAllowed(t *testing.T) {
+	t.Parallel()
+	for listen, loopback := range map[string]bool{
+		"127.0.0.1:0": true, "localhost:0": true, "[::1]:0": true, "127.9.9.9:1": true,
+		":8080": false, "0.0.0.0:0": false, "[::]:0": false, "192.168.1.2:80": false, "example.com:80": false,
+	} {
+		_, err := node.Parse([]string{"-listen", listen}, none)
+		if loopback && err != nil {
+			t.Errorf("%s: %v", listen, err)
+		}
+		if !loopback {
+			checkError(t, err, "-listen "+listen, "-dev (HUBSTREAM_DEV=true)")
+		}
+		if _, err := node.Parse([]string{"-dev", "-listen", listen}, none); err != nil {
+			t.Errorf("-dev %s: %v", listen, err)
+		}
+	}
+}
+
+func TestUnknownVariablesAreRefused(t *testing.T) {
+	t.Parallel()
+	environ := []string{"PATH=/bin", "HUBSTREAMX=1", "hubstream_listen=x", "EMPTY="}
+	for _, s := range each {
+		environ = append(environ, variable(s.name)+"=x")
+	}
+	for _, name := range []string{"SERVICE_HOST", "SERVICE_PORT", "SERVICE_PORT_HTTP", "PORT", "PORT_80_TCP", "PORT_80_TCP_ADDR", "VALKEY_SERVICE_HOST", "VALKEY_PORT_6379_TCP_PROTO"} {
+		environ = append(environ, "HUBSTREAM_"+name+"=x") // what Kubernetes sets for services called hubstream and hubstream-valkey
+	}
+	if err := node.CheckEnvironment(environ); err != nil {
+		t.Error(err)
+	}
+	for _, name := range []string{"HUBSTREAM_LISTNE", "HUBSTREAM_", "HUBSTREAM_listen", "HUBSTREAM_REPORT"} {
+		checkError(t, node.CheckEnvironment(append(environ, name+"=hunter2")), name, "unknown")
+	}
+}
+
+func TestHelpListsEverySetting(t *testing.T) {
+	t.Parallel()
+	if _, err := node.Parse([]string{"-help"}, none); !errors.Is(err, flag.ErrHelp) {
+		t.Errorf("got %v", err)
+	}
+	var out strings.Builder
+	if err := node.Run(t.Context(), []string{"-h"}, none, &out, &out); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range each {
+		if !strings.Contains(out.String(), fmt.Sprintf("\n  -%s, %s", s.name, variable(s.name))) {
+			t.Errorf("the help lacks -%s", s.name)
+		}
+	}
+	if n := strings.Count(out.String(), "\n  -"); n != len(each) {
+		t.Errorf("the help has %d settings, the tests %d", n, len(each))
+	}
+}

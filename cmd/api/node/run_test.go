@@ -1,0 +1,213 @@
+package node_test
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"hubstream/cmd/api/node"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// output is what a node prints, for several goroutines.
+type output struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+	news chan struct{} // closed, and made anew, with every write
+}
+
+func newOutput() *output { return &output{news: make(chan struct{})} }
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	close(o.news)
+	o.news = make(chan struct{})
+	return o.text.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.String()
+}
+
+// running is a node that has said where it is.
+type running struct {
+	t     *testing.T
+	out   *output
+	url   string
+	stop  context.CancelFunc
+	ended chan error
+}
+
+func start(t *testing.T, args ...string) *running {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	n := &running{t: t, out: newOutput(), stop: cancel, ended: make(chan error, 1)}
+	go func() {
+		n.ended <- node.Run(ctx, append([]string{"-listen", "127.0.0.1:0", "-drain", "1s"}, args...), none, n.out, io.Discard)
+	}()
+	t.Cleanup(n.wait)
+	for n.url == "" {
+		n.out.mu.Lock()
+		text, news := n.out.text.String(), n.out.news
+		n.out.mu.Unlock()
+		if _, rest, ok := strings.Cut(text, "listening on "); ok {
+			n.url, _, _ = strings.Cut(rest, " ")
+			break
+		}
+		select {
+		case <-news:
+		case err := <-n.ended:
+			t.Fatalf("it ended: %v", err)
+		}
+	}
+	return n
+}
+
+// wait ends the node, and fails unless it ends well. It may be called again.
+func (n *running) wait() {
+	n.t.Helper()
+	n.stop()
+	select {
+	case err := <-n.ended:
+		if err != nil {
+			n.t.Errorf("Run: %v", err)
+		}
+		n.ended <- nil
+	case <-time.After(30 * time.Second):
+		n.t.Error("the node does not end")
+	}
+}
+
+func (n *running) do(method, path, body string) (status int, text string, header http.Header) {
+	n.t.Helper()
+	r, err := http.NewRequest(method, n.url+path, strings.NewReader(body))
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	r.Close = true // no idle connection is left behind
+	answer, err := http.DefaultClient.Do(r)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	b, err := io.ReadAll(answer.Body)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	return answer.StatusCode, string(b), answer.Header
+}
+
+func TestNodesStartServeAndEnd(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"n1", "n2", "n3"} {
+		n := start(t, "-node", name)
+		for path, want := range map[string]int{"/healthz": 200, "/readyz": 200, "/nothing": 404} {
+			if status, text, header := n.do("GET", path, ""); status != want || header.Get("X-Hubstream-Node") != name {
+				t.Errorf("%s: got %d %s from %q", path, status, text, header.Get("X-Hubstream-Node"))
+			}
+		}
+		if status, text, _ := n.do("POST", "/api/hubs/chat/send", `{"target":"hello","arguments":["world"]}`); status != 202 || !strings.HasPrefix(text, `{"position":"`) {
+			t.Errorf("send: got %d %s", status, text)
+		}
+		if status, text, _ := n.do("POST", "/hubs/chat/negotiate?negotiateVersion=1", ""); status != 200 || !strings.Contains(text, "connectionToken") {
+			t.Errorf("negotiate: got %d %s", status, text)
+		}
+	}
+}
+
+func TestAnnouncementSaysHowToUseTheNode(t *testing.T) {
+	t.Parallel()
+	n := start(t)
+	n.wait()
+	lines := strings.Split(strings.TrimSpace(n.out.String()), "\n")
+	if len(lines) != 2 || !strings.Contains(lines[0], "development mode") || !strings.Contains(lines[0], "log in memory") ||
+		!strings.Contains(lines[1], "curl -X POST "+n.url+"/api/hubs/chat/send -H 'Content-Type: application/json' -d '{") {
+		t.Errorf("it says:\n%s", strings.Join(lines, "\n"))
+	}
+}
+
+// A poll that waits is answered, not cut, when the node is asked to end.
+func TestEndAnswersWhatWaits(t *testing.T) {
+	t.Parallel()
+	n := start(t)
+	_, text, _ := n.do("POST", "/hubs/chat/negotiate?negotiateVersion=1", "")
+	_, token, _ := strings.Cut(text, `"connectionToken":"`)
+	token, _, _ = strings.Cut(token, `"`)
+	if status, text, _ := n.do("GET", "/hubs/chat?id="+token, ""); status != 200 {
+		t.Fatalf("first poll: got %d %s", status, text)
+	}
+	if status, text, _ := n.do("POST", "/hubs/chat?id="+token, `{"protocol":"json","version":1}`+"\x1e"); status != 200 {
+		t.Fatalf("handshake: got %d %s", status, text)
+	}
+	if status, text, _ := n.do("GET", "/hubs/chat?id="+token, ""); status != 200 || text != "{}\x1e" {
+		t.Fatalf("poll: got %d %q", status, text)
+	}
+	answered := make(chan int, 1)
+	go func() {
+		status, _, _ := n.do("GET", "/hubs/chat?id="+token, "")
+		answered <- status
+	}()
+	select {
+	case status := <-answered:
+		t.Fatalf("a poll with nothing to say: got %d", status)
+	case <-time.After(100 * time.Millisecond):
+	}
+	n.wait()
+	if status := <-answered; status != 200 {
+		t.Errorf("got %d, want 200", status)
+	}
+}
+
+func TestAddressInUseEndsTheStart(t *testing.T) {
+	t.Parallel()
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	err = node.Run(t.Context(), []string{"-listen", taken.Addr().String()}, none, io.Discard, io.Discard)
+	checkError(t, err, "-listen", taken.Addr().String())
+}
+
+func TestUnusableValkeyAddressEndsTheStart(t *testing.T) {
+	t.Parallel()
+	for _, address := range []string{"no port", "ftp://u:hunter2@h:1", "valkey://u:hunter2@:no"} {
+		err := node.Run(t.Context(), []string{"-listen", "127.0.0.1:0", "-valkey", address}, none, io.Discard, io.Discard)
+		checkError(t, err, "-valkey", "address")
+	}
+}
+
+// A node whose store cannot be reached lives, is not ready, says so, and ends when it is asked to.
+func TestNodeWithoutItsStoreLives(t *testing.T) {
+	t.Parallel()
+	closed, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed.Close()
+	n := start(t, "-valkey", "valkey://u:hunter2@"+closed.Addr().String())
+	if text := n.out.String(); !strings.Contains(text, "Valkey at "+closed.Addr().String()) || strings.Contains(text, "hunter2") {
+		t.Errorf("it says: %s", text)
+	}
+	if status, _, _ := n.do("GET", "/healthz", ""); status != 200 {
+		t.Errorf("healthz: got %d", status)
+	}
+	if status, text, _ := n.do("GET", "/readyz", ""); status != 503 || !strings.Contains(text, "store") {
+		t.Errorf("readyz: got %d %s", status, text)
+	}
+	if status, _, header := n.do("POST", "/api/hubs/chat/send", `{"target":"m"}`); status != 503 || header.Get("Retry-After") != "1" {
+		t.Errorf("send: got %d %v", status, header)
+	}
+}
