@@ -13,7 +13,7 @@ import (
 // clusterSize is the smallest number of primaries that valkey-cli makes a cluster of.
 const clusterSize = 3
 
-// Cluster is three primaries that share the slots.
+// Cluster is three primaries that share the slots, each with a replica or none.
 type Cluster struct {
 	Servers []*Server
 }
@@ -21,18 +21,37 @@ type Cluster struct {
 // StartCluster starts the servers, joins them, and returns when each of them sees every slot served.
 func StartCluster(tb testing.TB) *Cluster {
 	tb.Helper()
+	return startCluster(tb, 0, nil)
+}
+
+// StartReplicatedCluster is StartCluster with a replica for each primary, which takes over about three seconds after
+// the primary was killed. The options are those of all servers.
+func StartReplicatedCluster(tb testing.TB, opts ...Option) *Cluster {
+	tb.Helper()
+	c := startCluster(tb, 1, opts)
+	for _, s := range c.Servers {
+		if role, err := infoField(s.Addr, "replication", "role"); err == nil && role != "master" {
+			WaitReplica(tb, s)
+		}
+	}
+	return c
+}
+
+func startCluster(tb testing.TB, replicas int, opts []Option) *Cluster {
+	tb.Helper()
 	c := &Cluster{}
-	for range clusterSize {
+	for range clusterSize * (1 + replicas) {
 		bus, err := proc.FreePort()
 		if err != nil {
 			tb.Fatal(err)
 		}
-		c.Servers = append(c.Servers, Start(tb, Args(
+		c.Servers = append(c.Servers, Start(tb, append([]Option{Args(
 			"--cluster-enabled", "yes", "--cluster-port", strconv.Itoa(bus), "--cluster-node-timeout", "2000",
-		)))
+		)}, opts...)...))
 	}
 	args := append([]string{"--cluster", "create"}, c.Addrs()...)
-	out, err := exec.Command("valkey-cli", append(args, "--cluster-yes")...).CombinedOutput()
+	args = append(args, "--cluster-replicas", strconv.Itoa(replicas), "--cluster-yes")
+	out, err := exec.Command("valkey-cli", args...).CombinedOutput()
 	if err != nil {
 		tb.Fatalf("valkey-cli --cluster create: %v\n%s", err, out)
 	}

@@ -29,11 +29,12 @@ type Sentinel struct {
 	Sentinels []string // their addresses
 }
 
-// StartSentinel starts a primary, a replica that has synchronised, and sentinels that know each other: 1 or 3.
-func StartSentinel(tb testing.TB, sentinels int) *Sentinel {
+// StartSentinel starts a primary, a replica that has synchronised, and sentinels that know each other: 1 or 3. The
+// options are those of both servers.
+func StartSentinel(tb testing.TB, sentinels int, opts ...Option) *Sentinel {
 	tb.Helper()
-	g := &Sentinel{Name: "hubstream", Primary: Start(tb, Args("--repl-diskless-sync-delay", "0"))}
-	g.Replica = Start(tb, ReplicaOf(g.Primary))
+	g := &Sentinel{Name: "hubstream", Primary: Start(tb, append([]Option{Args("--repl-diskless-sync-delay", "0")}, opts...)...)}
+	g.Replica = Start(tb, append([]Option{ReplicaOf(g.Primary)}, opts...)...)
 	WaitReplica(tb, g.Replica)
 	for range sentinels {
 		g.Sentinels = append(g.Sentinels, startSentinel(tb, g.Name, g.Primary.Addr, sentinels/2+1))

@@ -18,6 +18,8 @@ type Conn struct {
 	id      string
 	changed chan struct{} // gets one whenever something happened
 
+	observer *Observer // nil: what happens is kept
+
 	// Guarded by client.mu.
 	messages []Message
 	read     int // how many of messages Next has returned
@@ -56,6 +58,10 @@ type Request struct {
 
 // happened is called with client.mu held.
 func (c *Conn) happened(e event) {
+	if c.observer != nil {
+		c.observer.happened(e)
+		return
+	}
 	switch e.Ev {
 	case "message":
 		c.messages = append(c.messages, Message{e.Target, string(e.Args)})
@@ -67,6 +73,17 @@ func (c *Conn) happened(e event) {
 	select {
 	case c.changed <- struct{}{}:
 	default:
+	}
+}
+
+func (o *Observer) happened(e event) {
+	switch e.Ev {
+	case "message":
+		o.Message(Message{e.Target, string(e.Args)})
+	case "http":
+		o.Request(Request{e.Kind, e.Status, e.Node})
+	default:
+		o.Event(Event{e.Ev, e.Error, e.ConnectionID, e.Transport})
 	}
 }
 

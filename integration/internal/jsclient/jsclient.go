@@ -19,6 +19,7 @@ import (
 	"runtime"
 	"strconv"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -124,6 +125,15 @@ func (c *Client) Close() error {
 		return fmt.Errorf("in the JavaScript client: %q\n%s", c.faults, c.proc.Output())
 	}
 	return nil
+}
+
+// Freeze stops the process without closing anything (SIGSTOP), or lets it go on (SIGCONT).
+func (c *Client) Freeze(on bool) {
+	signal := syscall.SIGCONT
+	if on {
+		signal = syscall.SIGSTOP
+	}
+	_ = c.proc.Signal(signal)
 }
 
 // event is one line from the driver, all kinds in one.
@@ -238,6 +248,16 @@ type Options struct {
 	ServerTimeout, KeepAlive time.Duration
 	AccessToken              string
 	Trace                    bool // the client's log to standard error
+	// Observer, if set, is told what happens instead of the Conn, which then keeps nothing.
+	Observer *Observer
+}
+
+// Observer is for connections that receive more than fits in memory. Its functions are called one at a time, in the
+// order of the events, and must not block or call the Conn.
+type Observer struct {
+	Message func(Message)
+	Event   func(Event)
+	Request func(Request)
 }
 
 // Open opens a connection, and stops it when the test ends. A start that fails ends the test.
@@ -253,12 +273,22 @@ func (c *Client) Open(tb testing.TB, o Options) *Conn {
 // TryOpen is Open for a start that may fail. The Conn is usable for its Requests even then.
 func (c *Client) TryOpen(tb testing.TB, o Options) (*Conn, error) {
 	tb.Helper()
+	conn, err := c.Dial(o)
+	conn.tb = tb
+	if err == nil {
+		tb.Cleanup(func() { _ = conn.Stop() })
+	}
+	return conn, err
+}
+
+// Dial is TryOpen for callers without a test; they call Stop, and none of the methods that wait.
+func (c *Client) Dial(o Options) (*Conn, error) {
 	if o.Targets == nil {
 		o.Targets = []string{"message"}
 	}
 	c.mu.Lock()
 	c.ids++
-	conn := &Conn{tb: tb, client: c, id: strconv.Itoa(c.ids), changed: make(chan struct{}, 1)}
+	conn := &Conn{client: c, id: strconv.Itoa(c.ids), changed: make(chan struct{}, 1), observer: o.Observer}
 	c.conns[conn.id] = conn
 	c.mu.Unlock()
 	command := map[string]any{
@@ -278,6 +308,5 @@ func (c *Client) TryOpen(tb testing.TB, o Options) (*Conn, error) {
 	if err != nil {
 		return conn, err
 	}
-	tb.Cleanup(func() { _, _ = c.do(map[string]any{"cmd": "stop", "id": conn.id}) })
 	return conn, json.Unmarshal(value, &conn.Started)
 }
