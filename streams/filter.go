@@ -39,8 +39,12 @@ func newFilter(r *Record, owner string, known Position) filter {
 	f := filter{
 		id: r.ID, user: r.User, owner: owner,
 		started: !r.Start.IsZero(), start: r.Start,
-		known: known, groups: make(map[string][]Interval, len(r.Groups)),
+		known: known,
 	}
+	if len(r.Groups) == 0 {
+		return f
+	}
+	f.groups = make(map[string][]Interval, len(r.Groups))
 	for group, intervals := range r.Groups {
 		f.groups[group] = slices.Clone(intervals)
 	}
@@ -124,6 +128,9 @@ func (f *filter) change(p Position, e *Entry) {
 	case VerbJoin:
 		for _, group := range e.Named {
 			if !f.member(group) {
+				if f.groups == nil {
+					f.groups = map[string][]Interval{}
+				}
 				f.groups[group] = append(f.groups[group], Interval{Join: p})
 			}
 		}

@@ -50,7 +50,6 @@ func (h *hub) follower(ctx context.Context, audience Audience, after Receipt, wa
 	}
 	a := &Attachment{
 		hub: h, user: audience.User, wake: wake,
-		groups: map[string]struct{}{},
 		filter: newFollower(audience, reply.Last),
 		cursor: at.Position,
 		saved:  savedPair{at: time.Now()},

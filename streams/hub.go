@@ -3,6 +3,7 @@ package streams
 import (
 	"container/list"
 	"context"
+	"slices"
 	"sync"
 	"time"
 )
@@ -29,8 +30,8 @@ type hub struct {
 	advanced chan struct{}
 
 	all    attachments
-	conns  map[string]attachments
-	users  map[string]attachments
+	conns  map[string][]*Attachment
+	users  map[string][]*Attachment
 	groups map[string]attachments
 
 	// uses counts attachments and pending operations; idle is when it last became zero.
@@ -57,7 +58,7 @@ type membership struct {
 func newHub(n *Node, name string) *hub {
 	h := &hub{
 		name: name, node: n,
-		all: attachments{}, conns: map[string]attachments{}, users: map[string]attachments{}, groups: map[string]attachments{},
+		all: attachments{}, conns: map[string][]*Attachment{}, users: map[string][]*Attachment{}, groups: map[string]attachments{},
 		memberships: map[string]membership{},
 		idle:        time.Now(),
 	}
@@ -103,10 +104,10 @@ func (h *hub) append(entries []RawEntry) {
 // receivers appends the connections that an entry may be for, and follows changes of memberships.
 func (h *hub) receivers(item *Item, wake []*Attachment) []*Attachment {
 	for _, id := range item.Connections {
-		wake = h.conns[id].wake(wake)
+		wake = wakeFew(h.conns[id], wake)
 	}
 	for _, user := range item.Users {
-		wake = h.users[user].wake(wake)
+		wake = wakeFew(h.users[user], wake)
 	}
 	for _, group := range item.Groups {
 		wake = h.groups[group].wake(wake)
@@ -126,15 +127,34 @@ func (s attachments) wake(wake []*Attachment) []*Attachment {
 	return wake
 }
 
+// wakeFew is attachments.wake for the few that a connection ID or a user has.
+func wakeFew(few, wake []*Attachment) []*Attachment {
+	for _, a := range few {
+		if a.dirty.CompareAndSwap(false, true) {
+			wake = append(wake, a)
+		}
+	}
+	return wake
+}
+
+func removeFew(index map[string][]*Attachment, key string, a *Attachment) {
+	few := slices.DeleteFunc(index[key], func(b *Attachment) bool { return b == a })
+	if len(few) == 0 {
+		delete(index, key)
+	} else {
+		index[key] = few
+	}
+}
+
 // follow brings the index up to a control entry.
 func (h *hub) follow(item *Item) {
 	for _, id := range item.Connections {
-		for a := range h.conns[id] {
+		for _, a := range h.conns[id] {
 			h.followOne(a, item)
 		}
 	}
 	for _, user := range item.Users {
-		for a := range h.users[user] {
+		for _, a := range h.users[user] {
 			h.followOne(a, item)
 		}
 	}
@@ -144,8 +164,7 @@ func (h *hub) followOne(a *Attachment, item *Item) {
 	switch item.Verb {
 	case VerbJoin:
 		for _, group := range item.Named {
-			a.groups[group] = struct{}{}
-			add(h.groups, group, a)
+			h.addToGroup(a, group)
 		}
 	case VerbLeave:
 		for _, group := range item.Named {
@@ -158,6 +177,14 @@ func (h *hub) followOne(a *Attachment, item *Item) {
 		}
 		clear(a.groups)
 	}
+}
+
+func (h *hub) addToGroup(a *Attachment, group string) {
+	if a.groups == nil { // most connections are in none
+		a.groups = map[string]struct{}{}
+	}
+	a.groups[group] = struct{}{}
+	add(h.groups, group, a)
 }
 
 func add(index map[string]attachments, key string, a *Attachment) {
@@ -237,15 +264,14 @@ func (h *hub) enter(a *Attachment, gen string, known Position) error {
 	}
 	h.all[a] = struct{}{}
 	if a.id != "" {
-		add(h.conns, a.id, a)
+		h.conns[a.id] = append(h.conns[a.id], a)
 	}
 	if a.user != "" {
-		add(h.users, a.user, a)
+		h.users[a.user] = append(h.users[a.user], a)
 	}
 	for group := range a.filter.groups {
 		if a.filter.member(group) {
-			a.groups[group] = struct{}{}
-			add(h.groups, group, a)
+			h.addToGroup(a, group)
 		}
 	}
 	for n := h.win.numberAfter(known); n < h.win.first+uint64(h.win.len()); n++ {
@@ -264,8 +290,8 @@ func (h *hub) leave(a *Attachment) {
 		return
 	}
 	delete(h.all, a)
-	remove(h.conns, a.id, a)
-	remove(h.users, a.user, a)
+	removeFew(h.conns, a.id, a)
+	removeFew(h.users, a.user, a)
 	for group := range a.groups {
 		remove(h.groups, group, a)
 	}

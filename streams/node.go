@@ -276,7 +276,6 @@ func (n *Node) Attach(ctx context.Context, hubName string, reply OpenReply, owne
 	h := n.acquire(hubName)
 	a := &Attachment{
 		hub: h, id: reply.Record.ID, user: reply.Record.User, owner: owner, lease: lease, wake: wake,
-		groups:   map[string]struct{}{},
 		filter:   newFilter(&reply.Record, owner, reply.Last),
 		cursor:   reply.Record.Cursor,
 		stateful: reply.Record.Stateful(),
@@ -480,8 +479,15 @@ func (n *Node) Pending(ctx context.Context, hubName, id string, limit int) (Reco
 		for _, raw := range slice.Entries {
 			item, _ := newItem(raw)
 			at = raw.Position
-			if filter.step(at, &item.Entry) == deliver && len(items) < limit {
+			switch filter.step(at, &item.Entry) {
+			case skip:
+			case deliver:
 				items = append(items, item)
+			default:
+				return r, items, nil // it closes here
+			}
+			if len(items) == limit {
+				break
 			}
 		}
 	}

@@ -47,8 +47,8 @@ func (s *Server) Drain(ctx context.Context) {
 	case <-gone:
 	case <-ctx.Done():
 	}
+	s.stop()
 	for _, c := range s.wheel.all() {
-		c.cancel()
 		_ = c.conn.Close()
 	}
 	close(s.wheel.stop)

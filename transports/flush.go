@@ -75,7 +75,7 @@ func (c *webSocket) flushSome(b *flushBuffer) (more bool) {
 	proto := c.protocol()
 	var end error
 	if !c.held.Load() {
-		b.items, end = att.Next(c.ctx, b.items, maxFlushBytes)
+		b.items, end = att.Next(c.s.ctx, b.items, maxFlushBytes)
 	}
 	for _, item := range b.items {
 		b.bytes = append(b.bytes, frame(item, proto)...)
@@ -84,9 +84,9 @@ func (c *webSocket) flushSome(b *flushBuffer) (more bool) {
 		return false
 	}
 	if errors.Is(end, streams.ErrUnavailable) {
-		return sleep(c.ctx, storeRetry) == nil
+		return sleep(c.s.ctx, storeRetry) == nil && !c.gone.Load()
 	}
-	if end != nil && c.ctx.Err() == nil {
+	if end != nil && c.s.ctx.Err() == nil {
 		c.closeFor(end)
 		return false
 	}

@@ -89,6 +89,9 @@ type Server struct {
 	tokens *negotiate.Keyring
 	log    *slog.Logger
 
+	ctx  context.Context // of the sockets; ends with Drain
+	stop context.CancelFunc
+
 	// draining is closed when the node begins to stop.
 	mu       sync.Mutex // begin against Drain
 	draining chan struct{}
@@ -105,6 +108,7 @@ func NewServer(node *streams.Node, tokens *negotiate.Keyring, cfg Config) *Serve
 		draining: make(chan struct{}),
 	}
 	s.log = s.cfg.Logger
+	s.ctx, s.stop = context.WithCancel(context.Background())
 	s.wheel.start(s.cfg)
 	return s
 }

@@ -68,7 +68,7 @@ func (c *webSocket) finish() error {
 	r := streams.FinishRequest{ID: c.id, Owner: c.owner, Done: in.done, Count: in.count, Entries: in.replies}
 	in.replies = nil
 	for {
-		ctx, cancel := context.WithTimeout(c.ctx, c.s.cfg.StoreTimeout)
+		ctx, cancel := context.WithTimeout(c.s.ctx, c.s.cfg.StoreTimeout)
 		_, err := c.s.node.Finish(ctx, c.hub, r)
 		cancel()
 		if err == nil {
@@ -79,7 +79,7 @@ func (c *webSocket) finish() error {
 			c.drop()
 			return errDropped
 		}
-		if sleep(c.ctx, storeRetry) != nil {
+		if sleep(c.s.ctx, storeRetry) != nil {
 			return errDropped
 		}
 	}
@@ -109,7 +109,7 @@ func (c *webSocket) takeOver(sequence uint64) error {
 		c.sayGone(err)
 		return errDropped
 	}
-	ctx, cancel := context.WithTimeout(c.ctx, c.s.cfg.StoreTimeout)
+	ctx, cancel := context.WithTimeout(c.s.ctx, c.s.cfg.StoreTimeout)
 	defer cancel()
 	att, err := c.s.node.Attach(ctx, c.hub, opened, c.owner, liveLease, c.schedule)
 	if err != nil {
@@ -135,7 +135,7 @@ func (c *webSocket) takeOver(sequence uint64) error {
 }
 
 func (c *webSocket) reattach() (streams.OpenReply, error) {
-	ctx, cancel := context.WithTimeout(c.ctx, c.s.cfg.StoreTimeout)
+	ctx, cancel := context.WithTimeout(c.s.ctx, c.s.cfg.StoreTimeout)
 	defer cancel()
 	for {
 		opened, err := c.s.node.Open(ctx, c.hub, streams.OpenRequest{

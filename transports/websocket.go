@@ -30,8 +30,6 @@ type webSocket struct {
 	hub, id string
 	user    string
 	ticket  uint64 // of a returning stateful connection
-	ctx     context.Context
-	cancel  context.CancelFunc
 
 	// owned by the reading goroutine
 	frames    frames
@@ -51,6 +49,7 @@ type webSocket struct {
 	ready    atomic.Bool // the handshake is answered, or the connection taken over
 	held     atomic.Bool // nothing but pings goes out
 	ping     atomic.Bool // a ping is due
+	gone     atomic.Bool // the socket is closed
 	over     atomic.Bool // the connection has ended, or has been given up here
 
 	// in milliseconds of the server's clock
@@ -89,7 +88,6 @@ func (s *Server) serveWebSocket(c *request) {
 		s: s, conn: conn, hub: c.hub, id: c.token.ConnectionID, user: c.token.User, owner: owner,
 	}
 	socket.stateful.Store(s.cfg.StatefulReconnect && c.token.StatefulReconnect)
-	socket.ctx, socket.cancel = context.WithCancel(context.Background())
 	var in io.Reader = conn
 	if n := rw.Reader.Buffered(); n > 0 { // a frame came along with the request
 		early, _ := rw.Reader.Peek(n)
@@ -99,24 +97,39 @@ func (s *Server) serveWebSocket(c *request) {
 	go socket.run(opened)
 }
 
-// run serves the socket until it ends.
+// run takes the connection into service, and serves the socket.
 func (c *webSocket) run(opened streams.OpenReply) {
-	defer c.s.active.Done()
-	defer c.cancel()
-	defer c.conn.Close()
 	if opened.Outcome == streams.OpenTicket {
 		c.awaitSequence(opened)
 	} else if err := c.attach(opened); err != nil {
 		c.s.end(c.hub, c.id, c.owner)
+		c.release()
 		return
 	}
 	c.s.wheel.add(c)
-	defer c.s.wheel.remove(c)
+	c.serve()
+}
+
+// serve reads until the socket ends. After each message it goes on on a fresh goroutine:
+// handling it has grown this one's stack, which an idle connection would keep.
+func (c *webSocket) serve() {
 	err := c.read()
+	if errors.Is(err, errHandled) {
+		go c.serve()
+		return
+	}
 	c.leave(err)
+	c.s.wheel.remove(c)
 	if c.over.Load() {
 		c.linger()
 	}
+	c.release()
+}
+
+func (c *webSocket) release() {
+	_ = c.conn.Close()
+	c.gone.Store(true)
+	c.s.active.Done()
 }
 
 // linger lets what was written last arrive: a socket that is closed while there is
@@ -128,7 +141,7 @@ func (c *webSocket) linger() {
 
 func (c *webSocket) attach(opened streams.OpenReply) error {
 	_ = c.conn.SetReadDeadline(time.Now().Add(c.s.cfg.HandshakeTimeout))
-	ctx, cancel := context.WithTimeout(c.ctx, c.s.cfg.StoreTimeout)
+	ctx, cancel := context.WithTimeout(c.s.ctx, c.s.cfg.StoreTimeout)
 	defer cancel()
 	att, err := c.s.node.Attach(ctx, c.hub, opened, c.owner, liveLease, c.schedule)
 	if err != nil {
@@ -142,6 +155,8 @@ func (c *webSocket) attach(opened streams.OpenReply) error {
 var (
 	errClientClosed = errors.New("the client closed the connection")
 	errDropped      = errors.New("the socket was given up")
+	// errHandled: it goes on, on another goroutine.
+	errHandled = errors.New("what has come is handled")
 )
 
 // read reads until the socket ends.
@@ -160,6 +175,9 @@ func (c *webSocket) read() error {
 				_ = c.write(ws.CompiledCloseNormalClosure)
 			}
 			return io.EOF
+		}
+		if c.frames.in.Buffered() == 0 {
+			return errHandled
 		}
 	}
 }
@@ -257,7 +275,7 @@ func (c *webSocket) open(proto hubprotocol.Protocol, version int) error {
 	if !stateful {
 		version = min(version, 1)
 	}
-	ctx, cancel := context.WithTimeout(c.ctx, c.s.cfg.StoreTimeout)
+	ctx, cancel := context.WithTimeout(c.s.ctx, c.s.cfg.StoreTimeout)
 	defer cancel()
 	reply, err := c.s.node.Handshake(ctx, c.hub, streams.HandshakeRequest{
 		ID: c.id, Owner: c.owner, Protocol: uint8(proto), Version: uint8(version), Lease: liveLease,
