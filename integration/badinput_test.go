@@ -1,7 +1,6 @@
 package integration_test
 
 import (
-	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -263,6 +262,6 @@ func TestGroupAndUserNamesAreExact(t *testing.T) {
 	for i := range names {
 		p.expectMessage(i)
 	}
-	b.toAll(fmt.Sprint("end"))
+	b.toAll("end")
 	p.expect(`{"type":1,"target":"message","arguments":["end"]}`)
 }
