@@ -25,6 +25,7 @@ const (
 	codeOrigin           code = "origin_not_allowed"
 	codeTooManyGroups    code = "too_many_groups"
 	codeGap              code = "gap"
+	codeKeyReused        code = "key_reused"
 	codeUnavailable      code = "unavailable"
 	codeFull             code = "full"
 	codeInternal         code = "internal"
@@ -92,6 +93,9 @@ func refusalFor(err error) *refusal {
 	case errors.Is(err, streams.ErrGap):
 		return &refusal{status: http.StatusGone, Code: codeGap,
 			Message: "messages that the connection had not received are no longer kept"}
+	case errors.Is(err, streams.ErrKeyReused):
+		return &refusal{status: http.StatusUnprocessableEntity, Code: codeKeyReused, Field: keyHeader,
+			Message: "the idempotency key was used with another body"}
 	case errors.Is(err, streams.ErrTooLarge):
 		return tooLarge(fmt.Sprintf("the message and its audience exceed %d bytes together", streams.MaxEntryBytes))
 	case errors.Is(err, streams.ErrFull):

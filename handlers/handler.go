@@ -19,6 +19,8 @@ type HubServer interface {
 	// negotiate.HubName returns it; user is that of a connection that was not negotiated.
 	// Headers that are set already go out with every answer, that to an upgrade included.
 	ServeHub(w http.ResponseWriter, r *http.Request, hub, user string)
+	// ServePlain serves a plain event stream, which belongs to no connection.
+	ServePlain(w http.ResponseWriter, r *http.Request, hub string, audience streams.Audience)
 }
 
 // Config holds what a Handler needs from the start. Zero values mean the defaults.
@@ -86,6 +88,7 @@ func (h *Handler) routes() {
 	h.echo.POST("/hubs/:hub/negotiate", h.with(serveNegotiate))
 
 	h.echo.POST("/api/hubs/:hub/send", h.with(h.send))
+	h.echo.GET("/api/hubs/:hub/events", h.with(followEvents))
 	h.echo.PUT("/api/hubs/:hub/groups/:group/connections/:connection", h.with(join))
 	h.echo.DELETE("/api/hubs/:hub/groups/:group/connections/:connection", h.with(leave))
 	h.echo.GET("/api/hubs/:hub/connections/:connection", h.with(showConnection))

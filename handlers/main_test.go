@@ -35,6 +35,11 @@ func (f *fixture) ServeHub(w http.ResponseWriter, r *http.Request, hub, user str
 	f.hubs(w, r, hub, user)
 }
 
+// ServePlain says what it was asked for.
+func (f *fixture) ServePlain(w http.ResponseWriter, _ *http.Request, hub string, audience streams.Audience) {
+	_, _ = io.WriteString(w, hub+" "+audience.User+" "+strings.Join(audience.Groups, "|"))
+}
+
 func newFixture(t testing.TB, cfg handlers.Config) *fixture {
 	return newFixtureOn(t, streams.NewMemory(streams.MemoryConfig{}), cfg)
 }

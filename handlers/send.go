@@ -39,13 +39,23 @@ func (h *Handler) send(c echo.Context, s *Services) error {
 	if err := w.build(s.Keyring); err != nil {
 		return err
 	}
-	receipt, err := s.Streams.Publish(c.Request().Context(), hub, &w.entry)
+	key, err := w.key(c.Request().Header)
+	if err != nil {
+		return err
+	}
+	var receipt streams.Receipt
+	replayed := false
+	if key == "" {
+		receipt, err = s.Streams.Publish(c.Request().Context(), hub, &w.entry)
+	} else {
+		receipt, replayed, err = s.Streams.PublishOnce(c.Request().Context(), hub, key, sumOf(w.raw), keepKeys, &w.entry)
+	}
 	if err != nil {
 		return err
 	}
 	c.Response().Header()["Content-Type"] = jsonType
 	c.Response().WriteHeader(http.StatusAccepted)
-	_, _ = c.Response().Write(w.answer(receipt))
+	_, _ = c.Response().Write(w.answer(receipt, replayed))
 	return nil
 }
 
@@ -173,11 +183,13 @@ func refuseMessage(err error) error {
 }
 
 // answer is what an accepted send is told. It takes the memory of what was received.
-func (w *sendWork) answer(r streams.Receipt) []byte {
+func (w *sendWork) answer(r streams.Receipt, replayed bool) []byte {
 	w.raw = append(w.raw[:0], `{"position":"`...)
 	w.raw = append(w.raw, r.Gen...)
 	w.raw = append(w.raw, '.')
 	w.raw = r.Position.Append(w.raw)
-	w.raw = append(w.raw, `"}`...)
-	return w.raw
+	if replayed {
+		return append(w.raw, `","replayed":true}`...)
+	}
+	return append(w.raw, `"}`...)
 }

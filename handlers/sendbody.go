@@ -20,13 +20,14 @@ const (
 	fieldConnections
 	fieldExcluded
 	fieldTarget
+	fieldID
 	fieldArguments
 	fieldUnknown
 
 	lists = int(fieldTarget)
 )
 
-var sendFieldNames = [...]string{"groups", "users", "connections", "excluded", "target", "arguments"}
+var sendFieldNames = [...]string{"groups", "users", "connections", "excluded", "target", "id", "arguments"}
 
 func (f sendField) String() string { return sendFieldNames[f] }
 
@@ -36,6 +37,7 @@ func (f sendField) String() string { return sendFieldNames[f] }
 //	{"target":"message","arguments":["hello"],"groups":["a","b"],"excluded":["u3XnW..."]}
 type sendBody struct {
 	target string
+	id     string // idempotency key; empty: none
 	// arguments is a part of the body, as written. It ends where an array that begins there can only end; what is between
 	// is for hubprotocol to check.
 	arguments []byte
@@ -44,7 +46,7 @@ type sendBody struct {
 
 	src []byte
 	pos int
-	// names holds the target and all names of all lists, one after the other, so that they become strings
+	// names holds the target, the id and all names of all lists, one after the other, so that they become strings
 	// together; ends says where each ends, and what it belongs to.
 	names []byte
 	ends  []nameEnd
@@ -79,7 +81,7 @@ var noArguments = []byte("[]")
 
 func (b *sendBody) reset(src []byte) {
 	b.src, b.pos, b.given = src, 0, 0
-	b.target, b.arguments = "", nil
+	b.target, b.id, b.arguments = "", "", nil
 	b.names, b.ends = b.names[:0], b.ends[:0]
 	for i := range b.lists {
 		clear(b.lists[i])
@@ -115,11 +117,14 @@ func (b *sendBody) makeStrings() {
 	for _, n := range b.ends {
 		name := text[start:n.end]
 		start = n.end
-		if n.field == fieldTarget {
+		switch n.field {
+		case fieldTarget:
 			b.target = name
-			continue
+		case fieldID:
+			b.id = name
+		default:
+			b.lists[n.field] = append(b.lists[n.field], name)
 		}
-		b.lists[n.field] = append(b.lists[n.field], name)
 	}
 }
 
@@ -163,8 +168,8 @@ func (b *sendBody) member() error {
 	b.pos++
 	b.space()
 	switch f {
-	case fieldTarget:
-		return b.name(fieldTarget, -1)
+	case fieldTarget, fieldID:
+		return b.name(f, -1)
 	case fieldArguments:
 		return b.skipArguments()
 	default:
@@ -204,6 +209,8 @@ func sendFieldOf(name []byte) sendField {
 		return fieldExcluded
 	case "target":
 		return fieldTarget
+	case "id":
+		return fieldID
 	case "arguments":
 		return fieldArguments
 	default:
@@ -243,7 +250,7 @@ func (b *sendBody) list(f sendField) error {
 // maxConnectionBytes is the most that a connection is named with: its ID or, by clients of negotiate version 0, its token.
 const maxConnectionBytes = max(streams.MaxNameBytes, negotiate.MaxTokenLength)
 
-// name reads the target, with i below 0, or element i of a list.
+// name reads the target or the id, with i below 0, or element i of a list.
 func (b *sendBody) name(f sendField, i int) error {
 	if b.peek() != '"' {
 		return invalid(place(f, i), "must be a string")
@@ -279,7 +286,7 @@ func overLimit(size int) string {
 	return fmt.Sprintf("has %d bytes, the limit is %d", size, streams.MaxNameBytes)
 }
 
-// place names the target, with i below 0, or element i of a list.
+// place names the target or the id, with i below 0, or element i of a list.
 func place(f sendField, i int) string {
 	if i < 0 {
 		return f.String()
