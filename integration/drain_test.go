@@ -87,6 +87,35 @@ func TestDrainAnswersWaitingPollsEmpty(t *testing.T) {
 	}
 }
 
+// A balancer learns late that a node is not ready: what still reaches it is served, or the client would lose its
+// connection to a clean shutdown.
+func TestDrainingNodeServesWhatStillReachesIt(t *testing.T) {
+	t.Parallel()
+	c := drainCluster(t, nodes.Start)
+	name := newHub(t)
+	c.hub(t, name, 0).OpenWebSocket() // keeps the node busy draining
+	p := openPolling(t, c, name)
+	c.nodes[0].Drain()
+	for end := time.Now().Add(drainTime); ; time.Sleep(10 * time.Millisecond) {
+		if a, err := rawclient.Do(t.Context(), http.MethodGet, c.nodes[0].URL+"/readyz", ""); err != nil || time.Now().After(end) {
+			t.Fatalf("the node was not seen to drain: %v", err)
+		} else if a.Status == http.StatusServiceUnavailable {
+			break
+		}
+	}
+	if a := p.at(0).Post(p.token, invocation("late")); a.Status != http.StatusOK {
+		t.Errorf("POST: got %d %q, want 200", a.Status, a.Body)
+	}
+	a := p.at(0).Poll(p.token)
+	if a.Status != http.StatusOK {
+		t.Fatalf("poll: got %d %q, want 200", a.Status, a.Body)
+	}
+	for a.Body == "" { // as good an answer: the client polls again, elsewhere
+		a = p.at(1).Poll(p.token)
+	}
+	wantCompletionError(t, rawclient.Records(a.Body)[0], "late")
+}
+
 func TestDrainingNodeIsAliveAndNotReady(t *testing.T) {
 	t.Parallel()
 	c := drainCluster(t, nodes.Start)

@@ -133,6 +133,9 @@ func (s *Server) Do(args ...string) string {
 // Try is Do for commands that may fail. It may be called concurrently.
 func (s *Server) Try(args ...string) (string, error) { return do(s.Addr, commandTimeout, args...) }
 
+// Ask is Try for a server that is known by its address only, such as a sentinel.
+func Ask(addr string, args ...string) (string, error) { return do(addr, commandTimeout, args...) }
+
 func (s *Server) must(what string, err error) {
 	s.tb.Helper()
 	if err != nil {
