@@ -147,7 +147,9 @@ func TestABroadcastDecodesWithoutAllocating(t *testing.T) {
 
 func FuzzDecodeEntry(f *testing.F) {
 	for _, e := range entries() {
-		f.Add(string(streams.AppendEntry(nil, &e)))
+		if data := streams.AppendEntry(nil, &e); len(data) < 200 { // long seeds are slow to vary
+			f.Add(string(data))
+		}
 	}
 	f.Add("")
 	f.Add("\x02\x01\x00\x00\x00\x00\x00")

@@ -24,9 +24,6 @@ func (o *memoryOpen) poll(rec *memoryRecord) (OpenOutcome, error) {
 		o.extend(rec)
 		return OpenFirstPoll, nil
 	}
-	if rec.Owner != "" && rec.Owner == o.Owner {
-		return OpenAttached, nil // a repeat of what was decided
-	}
 	answer := o.arrival(rec)
 	if answer == answerUndecided {
 		return OpenUndecided, nil

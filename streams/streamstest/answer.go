@@ -1,6 +1,8 @@
 package streamstest
 
 import (
+	"time"
+
 	"hubstream/streams"
 )
 
@@ -31,6 +33,7 @@ func (h *hub) answerAt(id, owner, mark string, sent streams.Position, pollAt int
 
 func anAnswerIsCommitted(h *hub) {
 	h.polling("c")
+	time.Sleep(3 * time.Millisecond) // after the first poll's answer
 	before := h.opens(poll("c", "n1", "m"), streams.OpenAttached)
 	p := h.send("1")
 	equal(h, "number of the answer", h.answerAt("c", "n1", "m", p, before.Now-5), 2)

@@ -128,6 +128,9 @@ func anEndHappensOnce(h *hub) {
 		h.ends(streams.EndRequest{ID: "c", Token: "other", OnlyExpired: true}, streams.EndAlready)
 		h.ends(streams.EndRequest{ID: "nobody", Token: "t"}, streams.EndAlready)
 	})
+	h.webSocket("no token", "n1")
+	h.ends(streams.EndRequest{ID: "no token"}, streams.EndDone)
+	h.ends(streams.EndRequest{ID: "no token"}, streams.EndAlready)
 	// An end of nobody leaves nothing behind.
 	h.opens(request(streams.OpenWebSocket, "nobody", "n1"), streams.OpenCreated)
 }
@@ -288,6 +291,6 @@ func anEndedConnectionIsInNoSet(h *hub) {
 	h.end(streams.EndRequest{ID: "c"})
 	h.check(!h.isExpired("c"), "an ended connection is still among the expired")
 	h.gone("c")
-	h.must("restamp", h.store.Restamp(h.ctx, h.name, []string{"c"}, h.slice(h.last(), 1).Gen, "next"))
+	h.must("restamp", h.store.Restamp(h.ctx, h.name, restampNode, []string{"c"}, h.slice(h.last(), 1).Gen, "next"))
 	h.gone("c")
 }

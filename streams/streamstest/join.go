@@ -197,7 +197,7 @@ func aConnectionHasAtMostSoManyGroups(h *hub) {
 	refused("first", "one more")
 	h.change("c", streams.VerbJoin, groups[1:]...) // those it is in count once
 	h.leave("c", "first")
-	h.join("c", "one more") // memberships that have ended do not count
+	h.join("c", "one more", groups[1]) // memberships that have ended do not count, nor those it has
 }
 
 func theClosingDoNotJoin(h *hub) {

@@ -171,19 +171,20 @@ func aConnectionKeepsItsGeneration(h *hub) {
 	h.stateful("socket", "n1")
 	h.polling("poll")
 	gen := h.record("poll").Gen
-	h.must("restamp", h.store.Restamp(h.ctx, h.name, []string{"socket", "poll"}, gen, "lost"))
+	h.must("restamp", h.store.Restamp(h.ctx, h.name, restampNode, []string{"socket", "poll"}, gen, "lost"))
 	for _, id := range []string{"socket", "poll"} {
 		for _, r := range h.everyMode(id) {
 			h.refuses(r, streams.ErrGeneration)
 		}
 	}
-	h.must("restamp", h.store.Restamp(h.ctx, h.name, []string{"poll"}, "lost", gen))
+	h.must("restamp", h.store.Restamp(h.ctx, h.name, restampNode, []string{"poll"}, "lost", gen))
 	h.opens(poll("poll", "n1", "m"), streams.OpenAttached)
 }
 
 func aCursorBelowTheFloorIsAGap(h *hub) {
 	h.stateful("socket", "n1")
 	h.polling("poll")
+	h.opens(request(streams.OpenPost, "post", ""), streams.OpenCreated)
 	p := h.sendApart("1", "2", "3")
 	h.save("socket", "n1", p[1], 0)
 	h.opens(poll("poll", "n1", "a"), streams.OpenAttached)
@@ -203,6 +204,7 @@ func aCursorBelowTheFloorIsAGap(h *hub) {
 	h.refuses(request(streams.OpenWebSocket, "socket", "n3"), streams.ErrGap)
 	h.refuses(reattach, streams.ErrGap)
 	h.refuses(poll("poll", "n4", "d"), streams.ErrGap)
+	h.refuses(poll("post", "n4", "d"), streams.ErrGap)
 	h.opens(request(streams.OpenPost, "poll", ""), streams.OpenFound) // a POST reads nothing
 }
 
@@ -215,12 +217,12 @@ func refusalsHaveTheirOrder(h *hub) {
 	wrong.User = "bob"
 	wrong.CreateUntil = 1
 	gen := h.record("c").Gen
-	h.must("restamp", h.store.Restamp(h.ctx, h.name, []string{"c"}, gen, "lost"))
+	h.must("restamp", h.store.Restamp(h.ctx, h.name, restampNode, []string{"c"}, gen, "lost"))
 
 	h.refuses(wrong, streams.ErrGone)
 	wrong.User = "ann"
 	h.refuses(wrong, streams.ErrGeneration)
-	h.must("restamp", h.store.Restamp(h.ctx, h.name, []string{"c"}, "lost", gen))
+	h.must("restamp", h.store.Restamp(h.ctx, h.name, restampNode, []string{"c"}, "lost", gen))
 	h.refuses(wrong, streams.ErrTransport)
 	wrong.Mode = streams.OpenPoll
 	h.refuses(wrong, streams.ErrGap)
@@ -273,6 +275,31 @@ func takingOverRenewsTheLease(h *hub) {
 		h.opens(r, streams.OpenAttached)
 		h.check(!h.isExpired(id), "%s did not renew the lease", modeName(mode))
 	}
+
+	posted := request(streams.OpenPost, "posted", "")
+	posted.NewLease = short
+	h.opens(posted, streams.OpenCreated)
+	h.waitExpired("posted")
+	h.opens(poll("posted", "n1", "m"), streams.OpenFirstPoll)
+	h.check(!h.isExpired("posted"), "the first poll did not renew the lease")
+}
+
+// restampNode is the node whose owner tokens most tests use.
+const restampNode = "n1"
+
+func movedRecordsAreThoseTheNodeServedLast(h *hub) {
+	h.webSocket("mine", "n1")
+	h.webSocket("mine.too", "n1.abc")
+	h.webSocket("other", "n10")
+	h.polling("answered") // by n1
+	gen := h.record("mine").Gen
+	h.must("restamp", h.store.Restamp(h.ctx, h.name, "n1", []string{"mine", "mine.too", "other", "answered"}, gen, "next"))
+	for _, id := range []string{"mine", "mine.too", "answered"} {
+		equal(h, "generation of "+id, h.record(id).Gen, "next")
+	}
+	equal(h, "generation of what another node serves", h.record("other").Gen, gen)
+	h.must("restamp", h.store.Restamp(h.ctx, h.name, "n2", []string{"answered"}, "next", "last"))
+	equal(h, "generation of what another node answered", h.record("answered").Gen, "next")
 }
 
 func movedRecordsAreThoseNamed(h *hub) {
@@ -280,11 +307,11 @@ func movedRecordsAreThoseNamed(h *hub) {
 		h.webSocket(id, "n1")
 	}
 	gen := h.record("a").Gen
-	h.must("restamp", h.store.Restamp(h.ctx, h.name, []string{"a", "b", "nobody"}, gen, "next"))
+	h.must("restamp", h.store.Restamp(h.ctx, h.name, restampNode, []string{"a", "b", "nobody"}, gen, "next"))
 	equal(h, "generation of a", h.record("a").Gen, "next")
 	equal(h, "generation of b", h.record("b").Gen, "next")
 	equal(h, "generation of c, not named", h.record("c").Gen, gen)
-	h.must("restamp", h.store.Restamp(h.ctx, h.name, []string{"a", "c"}, "other", "last"))
+	h.must("restamp", h.store.Restamp(h.ctx, h.name, restampNode, []string{"a", "c"}, "other", "last"))
 	equal(h, "generation of a, of another generation", h.record("a").Gen, "next")
 	equal(h, "generation of c, of another generation", h.record("c").Gen, gen)
 	h.gone("nobody")
