@@ -294,11 +294,13 @@ func (p *poll) write(status int, body []byte) bool {
 		h.Set("Content-Length", strconv.Itoa(len(body)))
 	}
 	_ = p.rc.SetWriteDeadline(time.Now().Add(p.s.cfg.SendTimeout))
+	// Only before: a client that has read everything may close before Flush returns.
+	gone := p.Context().Err() != nil
 	p.w.WriteHeader(status)
 	if _, err := p.w.Write(body); err != nil {
 		return false
 	}
-	return p.rc.Flush() == nil && p.Context().Err() == nil
+	return p.rc.Flush() == nil && !gone
 }
 
 // wrote tells the next poll, wherever it goes, whether this answer went out.
