@@ -45,9 +45,15 @@ type Attachment struct {
 	// groups are those that the hub's index wakes it for; guarded by hub.mu.
 	groups map[string]struct{}
 
-	mu       sync.Mutex
-	filter   filter
-	cursor   Position
+	mu     sync.Mutex
+	filter filter
+	cursor Position
+	// behind: after the cursor there may be a match that nothing will wake it for.
+	behind bool
+	// resets is the hub's when the attachment entered it.
+	resets uint64
+	// waiting: nothing is considered before Start.
+	waiting  bool
 	stateful bool
 	acks     acks
 	err      error
@@ -67,21 +73,33 @@ func (a *Attachment) ID() string { return a.id }
 // Owner is the token of this attach.
 func (a *Attachment) Owner() string { return a.owner }
 
-// Cursor is the position up to which Next has considered everything.
+// Cursor is the position up to which everything has been considered: every match at or
+// before it was returned by Next.
 func (a *Attachment) Cursor() Position {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.advance()
 	return a.cursor
 }
 
+// advance moves the cursor over what was no match, so that a connection for which there
+// is nothing does not fall out of the log: an entry that is for it would have woken it.
+func (a *Attachment) advance() {
+	h := a.hub
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	if !a.behind && !a.dirty.Load() && a.err == nil && a.resets == h.resets {
+		a.cursor = later(a.cursor, h.win.end)
+	}
+}
+
 // Start lets messages after p match: the handshake was answered there. It makes the
-// attachment number its matches if the connection is stateful.
+// attachment number its matches if the connection is stateful. Until then Next returns
+// nothing to a WebSocket: it would pass over messages between p and the call of Start.
 func (a *Attachment) Start(p Position, stateful bool) {
 	a.mu.Lock()
 	a.filter.started, a.filter.start = true, p
-	a.stateful = stateful
-	a.acks.cursor = p
-	a.saved = savedPair{cursor: p, at: time.Now()}
+	a.stateful, a.waiting = stateful, false
 	a.mu.Unlock()
 	a.notify()
 }
@@ -102,6 +120,10 @@ func (a *Attachment) Next(ctx context.Context, dst []*Item, maxBytes int) ([]*It
 		return dst, a.err
 	}
 	a.dirty.Store(false)
+	if a.waiting {
+		return dst, nil
+	}
+	a.behind = true
 	if a.stateful && a.acks.full() {
 		return dst, nil
 	}
@@ -129,13 +151,14 @@ func (a *Attachment) take(ctx context.Context, t *taker) error {
 		at, reached := a.hub.visit(&a.filter, a.cursor, t.offer)
 		if reached {
 			a.cursor = at
+			a.behind = t.done
 			if !a.cursor.Before(a.filter.known) {
 				a.filter.forget(a.cursor)
 			}
 			return nil
 		}
-		pg, err := a.hub.pages.after(ctx, a.cursor)
-		if err != nil {
+		pg, err := a.page(ctx)
+		if err != nil || a.err != nil {
 			return err
 		}
 		a.cursor = pg.visit(&a.filter, a.cursor, t.offer)
@@ -143,6 +166,15 @@ func (a *Attachment) take(ctx context.Context, t *taker) error {
 			return nil
 		}
 	}
+}
+
+// page reads what follows the cursor from the store, without a.mu: Acks and leases do
+// not wait for it.
+func (a *Attachment) page(ctx context.Context) (*page, error) {
+	cursor := a.cursor
+	a.mu.Unlock()
+	defer a.mu.Lock()
+	return a.hub.pages.after(ctx, cursor)
 }
 
 // taker collects what a visit offers.
@@ -156,9 +188,11 @@ type taker struct {
 
 func (t *taker) offer(item *Item, v verdict) want {
 	if v != deliver {
+		// The cursor stays before it: a poll answers what came before, and the next poll
+		// must meet it again.
 		t.done = true
 		t.a.err = terminal(item, v)
-		return enough
+		return reject
 	}
 	if t.taken && len(item.Body) > t.left {
 		t.done = true
@@ -250,6 +284,7 @@ const (
 func (a *Attachment) touchItem(always bool) (item TouchItem, due bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.advance()
 	cursor, acked := a.acks.pair(a.cursor)
 	changed := a.stateful && acked != a.saved.acked
 	now := time.Now()

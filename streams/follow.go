@@ -52,6 +52,7 @@ func (h *hub) follower(ctx context.Context, audience Audience, after Receipt, wa
 		hub: h, user: audience.User, wake: wake,
 		filter: newFollower(audience, reply.Last),
 		cursor: at.Position,
+		behind: true,
 		saved:  savedPair{at: time.Now()},
 	}
 	for range 3 { // the window may move on while it enters

@@ -24,6 +24,8 @@ type hub struct {
 	win     window
 	gen     string
 	tailing bool
+	// resets counts how often the window began anew, passing over entries.
+	resets uint64
 	// proof is the newest entry that is known to be in the log.
 	proof RawEntry
 	// advanced is closed when the window's end moves; nil when nobody waits.
@@ -39,7 +41,10 @@ type hub struct {
 	idle time.Time
 
 	memberships map[string]membership // of connections that polled lately
-	trims       trimSamples
+	// recent are the connections that were served here lately, and when: after a clean
+	// fail-over they are carried over to the new generation.
+	recent map[string]time.Time
+	trims  trimSamples
 	// pressed: the log is over its limit, and trimmed to the shortest retention. full:
 	// that did not help, and sends are refused.
 	pressed, full bool
@@ -59,8 +64,8 @@ func newHub(n *Node, name string) *hub {
 	h := &hub{
 		name: name, node: n,
 		all: attachments{}, conns: map[string][]*Attachment{}, users: map[string][]*Attachment{}, groups: map[string]attachments{},
-		memberships: map[string]membership{},
-		idle:        time.Now(),
+		memberships: map[string]membership{}, recent: map[string]time.Time{},
+		idle: time.Now(),
 	}
 	h.pages = pages{log: n.store, name: name, size: n.pageEntries, byFrom: map[Position]*list.Element{}}
 	return h
@@ -70,6 +75,10 @@ func newHub(n *Node, name string) *hub {
 func (h *hub) append(entries []RawEntry) {
 	var wake []*Attachment
 	h.mu.Lock()
+	if !h.tailing { // retired while the read was under way
+		h.mu.Unlock()
+		return
+	}
 	everybody := false
 	before := h.win.bytes
 	for _, e := range entries {
@@ -262,6 +271,7 @@ func (h *hub) enter(a *Attachment, gen string, known Position) error {
 	if known.Before(h.win.start) || h.win.end.Before(known) {
 		return errWindowMoved
 	}
+	a.resets = h.resets
 	h.all[a] = struct{}{}
 	if a.id != "" {
 		h.conns[a.id] = append(h.conns[a.id], a)
@@ -290,6 +300,9 @@ func (h *hub) leave(a *Attachment) {
 		return
 	}
 	delete(h.all, a)
+	if a.id != "" {
+		h.recent[a.id] = time.Now()
+	}
 	removeFew(h.conns, a.id, a)
 	removeFew(h.users, a.user, a)
 	for group := range a.groups {
@@ -313,6 +326,11 @@ func (h *hub) unuse() {
 func (h *hub) live() []*Attachment {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
+	return h.attached()
+}
+
+// attached is live with h.mu held.
+func (h *hub) attached() []*Attachment {
 	list := make([]*Attachment, 0, len(h.all))
 	for a := range h.all {
 		list = append(list, a)

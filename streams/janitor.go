@@ -16,6 +16,8 @@ const (
 	trimInterval  = time.Second
 	sweepInterval = 5 * time.Second
 	sweepBatch    = 500
+	// recentTime is how long a connection may be between two requests, at the most.
+	recentTime = 2 * time.Minute
 	// minRetention is kept however large the log is.
 	minRetention = 15 * time.Second
 	// maxClockStep is how far the store's clock and this node's may drift apart between two
@@ -277,6 +279,11 @@ func (n *Node) retire(ctx context.Context) {
 		for id, m := range h.memberships {
 			if now.Sub(m.at) > n.cfg.Linger {
 				delete(h.memberships, id)
+			}
+		}
+		for id, at := range h.recent {
+			if now.Sub(at) > recentTime {
+				delete(h.recent, id)
 			}
 		}
 		if h.uses == 0 && now.Sub(h.idle) > n.cfg.Linger && h.tailing {

@@ -111,7 +111,7 @@ func TestACleanFailoverIsProven(t *testing.T) {
 
 	_, err = f.open("n2")
 	f.refused(err, streams.ErrGeneration)
-	f.must(f.Restamp(f.ctx, faultyHub, []string{"c"}, before.Gen, after.Gen))
+	f.must(f.Restamp(f.ctx, faultyHub, "n1", []string{"c"}, before.Gen, after.Gen))
 	_, err = f.open("n2")
 	f.must(err)
 }

@@ -3,6 +3,7 @@ package streams
 import (
 	"context"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -118,7 +119,6 @@ func (m *Memory) Handshake(ctx context.Context, hub string, r HandshakeRequest) 
 			rec.Start = h.append(string(r.Reply), now)
 		} else {
 			rec.Start = h.last
-			rec.Cursor = h.last
 		}
 		h.renew(rec, now, r.Lease)
 		reply.Start = rec.Start
@@ -299,16 +299,25 @@ func (m *Memory) Expired(ctx context.Context, hub string, limit int) ([]string, 
 }
 
 // Restamp implements Records.
-func (m *Memory) Restamp(ctx context.Context, hub string, ids []string, from, to string) error {
+func (m *Memory) Restamp(ctx context.Context, hub, node string, ids []string, from, to string) error {
 	if err := m.enter(ctx); err != nil {
 		return err
 	}
 	h := m.hub(hub)
 	defer h.step()()
 	for _, id := range ids {
-		if rec := h.records[id]; rec != nil && rec.Gen == from {
+		if rec := h.records[id]; rec != nil && rec.Gen == from && rec.servedBy(node) {
 			rec.Gen = to
 		}
 	}
 	return nil
+}
+
+// servedBy tells whether node served the connection last, or nobody has yet.
+func (r *memoryRecord) servedBy(node string) bool {
+	last := r.Owner
+	if last == "" && r.Answers != 1 { // the first poll's answer was empty
+		last = r.answeredBy
+	}
+	return last == "" || last == node || strings.HasPrefix(last, node+".")
 }

@@ -255,14 +255,16 @@ func (h *hub) membership(id string) membership {
 	return h.memberships[id]
 }
 
-// remember keeps a poller's groups, so that its next poll need not read them.
+// remember notes that a connection is served here, and keeps a poller's groups, so that
+// its next poll need not read them.
 func (h *hub) remember(r *Record) {
-	if r.Transport != TransportLongPolling || r.Membership == 0 {
-		return
-	}
+	now := time.Now()
 	h.mu.Lock()
-	h.memberships[r.ID] = membership{r.Membership, r.Groups, time.Now()}
-	h.mu.Unlock()
+	defer h.mu.Unlock()
+	h.recent[r.ID] = now
+	if r.Transport == TransportLongPolling && r.Membership > 0 {
+		h.memberships[r.ID] = membership{r.Membership, r.Groups, now}
+	}
 }
 
 // errWindowMoved says that the window has moved on between the record's reading and
@@ -278,6 +280,8 @@ func (n *Node) Attach(ctx context.Context, hubName string, reply OpenReply, owne
 		hub: h, id: reply.Record.ID, user: reply.Record.User, owner: owner, lease: lease, wake: wake,
 		filter:   newFilter(&reply.Record, owner, reply.Last),
 		cursor:   reply.Record.Cursor,
+		behind:   true,
+		waiting:  reply.Record.Transport == TransportWebSockets && reply.Record.Start.IsZero(),
 		stateful: reply.Record.Stateful(),
 		acks:     acks{cursor: reply.Record.Cursor, acked: reply.Record.Acked},
 		saved:    savedPair{reply.Record.Cursor, reply.Record.Acked, time.Now()},
@@ -301,7 +305,9 @@ func (h *hub) attach(ctx context.Context, a *Attachment, reply OpenReply) error 
 		if err := h.verify(ctx); err != nil {
 			return err
 		}
-		err = h.enter(a, reply.Gen, reply.Last)
+		if err = h.enter(a, reply.Gen, reply.Last); errors.Is(err, ErrUnverified) {
+			err = errWindowMoved // the record was read in an earlier generation
+		}
 	}
 	return err
 }

@@ -3,6 +3,8 @@ package streams
 import (
 	"container/list"
 	"context"
+	"errors"
+	"fmt"
 	"sort"
 	"sync"
 )
@@ -34,18 +36,27 @@ type page struct {
 	err   error
 }
 
+// errShortLog says that nothing follows a position in the store although something
+// does in the window: a tail was lost, and the next Verify finds it out.
+var errShortLog = fmt.Errorf("%w: the log is shorter than it was", ErrUnavailable)
+
 // after returns a page that reaches beyond p. It returns ErrGap if the log no longer
 // reaches back to p.
 func (c *pages) after(ctx context.Context, p Position) (*page, error) {
-	pg, mine := c.find(p)
-	if mine {
-		c.load(ctx, pg)
-	}
-	select {
-	case <-pg.ready:
-		return pg, pg.err
-	case <-ctx.Done():
-		return nil, ctx.Err()
+	for {
+		pg, mine := c.find(p)
+		if mine {
+			c.load(ctx, pg)
+		}
+		select {
+		case <-pg.ready:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+		if mine || !errors.Is(pg.err, ErrUnavailable) {
+			return pg, pg.err
+		}
+		// Who loaded it may have been given less time than there is here.
 	}
 }
 
@@ -86,8 +97,10 @@ func (c *pages) load(ctx context.Context, pg *page) {
 		pg.err = err
 	case pg.from.Before(reply.Floor):
 		pg.err = ErrGap
+	case len(reply.Entries) == 0 && !reply.Last.After(pg.from):
+		pg.err = errShortLog
 	case len(reply.Entries) == 0:
-		pg.end = later(pg.from, reply.Last)
+		pg.end = reply.Last
 	default:
 		pg.items = make([]*Item, len(reply.Entries))
 		for i, e := range reply.Entries {

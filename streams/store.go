@@ -194,8 +194,11 @@ type Records interface {
 	End(ctx context.Context, hub string, r EndRequest) (EndReply, error)
 	// Expired returns at most limit IDs of connections whose lease has passed.
 	Expired(ctx context.Context, hub string, limit int) ([]string, error)
-	// Restamp moves records from generation from to generation to; others are left alone.
-	Restamp(ctx context.Context, hub string, ids []string, from, to string) error
+	// Restamp moves records from generation from to generation to, if node served them
+	// last: an owner token of its own (node, or what begins with node and ".") owns the
+	// record or, if nobody does, committed its last answer; or nobody has served it yet.
+	// Others are left alone.
+	Restamp(ctx context.Context, hub, node string, ids []string, from, to string) error
 }
 
 // OpenMode says which request opens the connection.
@@ -301,8 +304,8 @@ type HandshakeRequest struct {
 	Lease   time.Duration
 }
 
-// HandshakeReply is where the connection starts. With WebSockets (no Reply) the
-// cursor is set to Start as well.
+// HandshakeReply is where the connection starts. The cursor stays where it was: a
+// close since the creation still counts.
 type HandshakeReply struct {
 	Start Position
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -22,8 +23,10 @@ type tailer struct {
 	hubs   map[string]*hub
 	nodes  int // that tail the bucket, as the last beat said
 
-	cursors []Cursor // run's
-	reading []*hub   // run's
+	// run's
+	cursors []Cursor
+	reading []*hub
+	silent  time.Time // since when nothing came
 }
 
 // tail makes sure that the hub is tailed, from position last on at the latest.
@@ -38,6 +41,9 @@ func (h *hub) tail(ctx context.Context, gen string, last Position) error {
 	reply, err := h.node.store.Range(ctx, h.name, last.previous(), 1)
 	if err != nil {
 		return err
+	}
+	if reply.Gen != gen {
+		return errWindowMoved // and that entry would prove nothing
 	}
 	h.node.mu.Lock()
 	defer h.node.mu.Unlock()
@@ -76,35 +82,54 @@ func (t *tailer) run(ctx context.Context) {
 	defer t.tail.Close()
 	stop := context.AfterFunc(ctx, t.tail.Wake)
 	defer stop()
-	silent := time.Now() // since when nothing came
+	t.silent = time.Now()
 	for t.collect() {
 		batches, err := t.tail.Read(ctx, t.cursors, t.node.tailEntries, tailBlock)
 		if ctx.Err() != nil {
 			t.stopped()
 			return
 		}
+		if err == nil {
+			err = t.check(ctx, batches)
+		}
 		if err != nil {
 			t.node.contact.broken()
 			t.recover(ctx, err)
-			silent = time.Now()
+			t.silent = time.Now()
 			continue
-		}
-		now := time.Now()
-		check := now.Sub(silent) >= tailBlock
-		if len(batches) > 0 || check {
-			silent = now
 		}
 		for _, b := range batches {
 			t.deliver(b)
-			check = check || len(b.Entries) == t.node.tailEntries
-		}
-		if check {
-			t.verify(ctx)
 		}
 		if len(batches) > 0 {
 			t.pace(ctx)
 		}
 	}
+}
+
+// check makes sure that what was read follows what was read before. A tail that is
+// behind the floor goes on after it without a hint; it cannot be, unless it lags
+// (a full batch) or is late.
+func (t *tailer) check(ctx context.Context, batches []Batch) error {
+	now := time.Now()
+	late := now.Sub(t.silent) >= tailBlock
+	if late {
+		if err := t.verify(ctx); err != nil {
+			return err
+		}
+	}
+	if late || len(batches) > 0 {
+		t.silent = now
+	}
+	for _, b := range batches {
+		if late || len(b.Entries) < t.node.tailEntries {
+			continue
+		}
+		if err := t.hub(b.Hub).verify(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // collect lists the hubs to read. It returns false when there are none any more: the
@@ -132,13 +157,12 @@ func (t *tailer) stopped() {
 	delete(t.node.tailers, t.bucket)
 }
 
-func (t *tailer) deliver(b Batch) {
-	for _, h := range t.reading {
-		if h.name == b.Hub {
-			h.append(b.Entries)
-			return
-		}
-	}
+func (t *tailer) deliver(b Batch) { t.hub(b.Hub).append(b.Entries) }
+
+// hub is one of those that are read.
+func (t *tailer) hub(name string) *hub {
+	i := slices.IndexFunc(t.reading, func(h *hub) bool { return h.name == name })
+	return t.reading[i]
 }
 
 // pace waits after a read, the longer the more nodes read the bucket: together they
@@ -205,34 +229,39 @@ func (h *hub) verify(ctx context.Context) error {
 	h.mu.Lock()
 	h.gen = reply.Gen
 	gap := h.tailing && h.win.end.Before(reply.Floor)
+	var behind []*Attachment
 	if gap {
 		h.restart(reply.Last)
+		behind = h.attached()
 	}
 	h.mu.Unlock()
 	if gap {
 		h.node.stats.Gaps.Add(1)
 		h.node.log.Warn("tail behind the log's floor", "hub", h.name)
-		for _, a := range h.live() {
-			a.notify() // it finds out by itself whether it is behind the floor
-		}
+	}
+	for _, a := range behind {
+		a.fail(ErrGap)
 	}
 	return nil
 }
 
-// carryOver moves the records of the connections that this node serves, or whose poll
-// it answered last, to a new generation.
+// carryOver moves the records of the connections that this node serves, or served last,
+// to a new generation. What another node has served since is that node's to prove.
 func (h *hub) carryOver(ctx context.Context, from, to string) error {
 	h.mu.RLock()
-	ids := make([]string, 0, len(h.all)+len(h.memberships))
+	ids := make([]string, 0, len(h.all)+len(h.recent))
 	for a := range h.all {
 		if a.id != "" {
 			ids = append(ids, a.id)
 		}
 	}
+	for id := range h.recent {
+		ids = append(ids, id)
+	}
 	h.mu.RUnlock()
 	for len(ids) > 0 {
 		n := min(len(ids), touchBatch)
-		if err := h.node.store.Restamp(ctx, h.name, ids[:n], from, to); err != nil {
+		if err := h.node.store.Restamp(ctx, h.name, h.node.cfg.Name, ids[:n], from, to); err != nil {
 			return err
 		}
 		ids = ids[n:]
@@ -249,11 +278,9 @@ func (h *hub) lose(reply VerifyReply) {
 	h.gen = reply.Gen
 	h.proof = RawEntry{}
 	clear(h.memberships)
+	clear(h.recent)
 	h.restart(reply.Last)
-	lost := make([]*Attachment, 0, len(h.all))
-	for a := range h.all {
-		lost = append(lost, a)
-	}
+	lost := h.attached()
 	h.mu.Unlock()
 	h.pages.clear()
 	for _, a := range lost {
@@ -265,6 +292,7 @@ func (h *hub) lose(reply VerifyReply) {
 func (h *hub) restart(p Position) {
 	h.node.windowBytes.Add(-int64(h.win.bytes))
 	h.win.reset(p)
+	h.resets++
 	h.proof = RawEntry{}
 	if h.advanced != nil {
 		close(h.advanced)

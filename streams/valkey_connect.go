@@ -28,13 +28,17 @@ const (
 	// keepAlive is how long a silent connection is trusted; then it must answer a PING
 	// within the call timeout.
 	keepAlive = time.Second
+	// dialsPerCall is the part of a call's time that connecting may take, and that the
+	// greeting may take after it. Callers that need the same connection wait for it without
+	// regard to their own deadlines, which it may overrun by as much.
+	dialsPerCall = 4
 )
 
 // clientOption is what both clients have in common.
 func (c *ValkeyConfig) clientOption(conns *connections) (valkey.ClientOption, error) {
 	option := valkey.ClientOption{
 		ClientName:          clientName,
-		Dialer:              net.Dialer{Timeout: c.CallTimeout, KeepAlive: keepAlive},
+		Dialer:              net.Dialer{Timeout: c.CallTimeout / dialsPerCall, KeepAlive: keepAlive},
 		ConnWriteTimeout:    c.CallTimeout,
 		DialCtxFn:           conns.dial,
 		TLSConfig:           c.TLS,

@@ -7,14 +7,71 @@ import (
 )
 
 // A connection's record is a hash. Its fields are short, because every connection
-// has them; parseRecord reads them in the order of record.lua. Beside them:
+// has them. recordFields are those that every script that returns a record returns, in
+// this order, which is record.lua's, too. Beside them:
 //
 //	g:<group>   the group's intervals, "join,leave;join,"
 //	go, ci      groups it is in; intervals that have ended
-//	ao          the owner that committed the last answer
+//	ao          the owner that committed the last answer; for the first poll's, the token of its Open
 //	dp          where the last Finish ended
 //	ty, cp      token of the Handshake or CloseConnection that made the state, and the close entry's position
 //	x, xs, xp   of a tombstone: token of the End, the state before it, the close entry's position
+var recordFields = [...]string{
+	"u", "t", "s", "g", "o", "p", "v", "st", "c", "a", "d", "k", "tk",
+	"sn", "m", "pa", "aa", "n", "w", "f", "si", "ms", "ao",
+}
+
+// read sets what a field holds, which is the next thing in the answer.
+func (r *Record) read(field string, a *answer) {
+	switch field {
+	case "u":
+		r.User = a.text()
+	case "t":
+		r.Transport = storedTransports[a.text()]
+	case "s":
+		r.State = storedStates[a.text()]
+	case "g":
+		r.Gen = a.text()
+	case "o":
+		r.Owner = a.text()
+	case "p":
+		r.Protocol = uint8(a.int())
+	case "v":
+		r.Version = uint8(a.int())
+	case "st":
+		r.Start = a.position()
+	case "c":
+		r.Cursor = a.position()
+	case "a":
+		r.Acked = a.uint()
+	case "d":
+		r.Done = a.uint()
+	case "k":
+		r.Tickets = a.uint()
+	case "tk":
+		r.Ticket = a.uint()
+	case "sn":
+		r.Sent = a.position()
+	case "m":
+		r.Mark = a.text()
+	case "pa":
+		r.PollAt = a.int()
+	case "aa":
+		r.AnsweredAt = a.int()
+	case "n":
+		r.Answers = a.uint()
+	case "w":
+		r.Wrote = a.uint()
+	case "f":
+		r.Failed = a.uint()
+	case "si":
+		r.Since = a.int()
+	case "ms":
+		r.Membership = a.uint()
+	default:
+		a.next()
+	}
+}
 
 // The transports and states as they are stored.
 var (
@@ -24,6 +81,7 @@ var (
 	storedStates = map[string]State{"n": StateNew, "o": StateOpen, "c": StateClosing, "d": StateDead}
 )
 
+// parseOpen reads what open.lua answers, and lookup.lua, which sets nothing.
 func parseOpen(id string, reply []valkey.ValkeyMessage) (OpenReply, error) {
 	a := answer{rest: reply}
 	open := OpenReply{
@@ -37,36 +95,21 @@ func parseOpen(id string, reply []valkey.ValkeyMessage) (OpenReply, error) {
 	if groups := a.next(); !groups.IsNil() {
 		open.Record.Groups = parseGroups(groups, &a)
 	}
+	if len(a.rest) > 0 {
+		set := answer{rest: a.list(), err: a.err}
+		for len(set.rest) > 0 && set.err == nil {
+			open.Record.read(set.text(), &set)
+		}
+		a.err = set.err
+	}
 	return open, a.err
 }
 
 func parseRecord(id string, in *answer) Record {
 	a := answer{rest: in.list(), err: in.err}
-	r := Record{
-		ID:        id,
-		User:      a.text(),
-		Transport: storedTransports[a.text()],
-		State:     storedStates[a.text()],
-		Gen:       a.text(),
-		Owner:     a.text(),
-		Protocol:  uint8(a.int()),
-		Version:   uint8(a.int()),
-		Start:     a.position(),
-		Cursor:    a.position(),
-		Acked:     a.uint(),
-		Done:      a.uint(),
-		Tickets:   a.uint(),
-		Ticket:    a.uint(),
-		Sent:      a.position(),
-		Mark:      a.text(),
-		PollAt:    a.int(),
-
-		AnsweredAt: a.int(),
-		Answers:    a.uint(),
-		Wrote:      a.uint(),
-		Failed:     a.uint(),
-		Since:      a.int(),
-		Membership: a.uint(),
+	r := Record{ID: id}
+	for _, field := range recordFields {
+		r.read(field, &a)
 	}
 	in.err = a.err
 	return r

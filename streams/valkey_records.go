@@ -20,7 +20,7 @@ func (v *Valkey) Open(ctx context.Context, hub string, r OpenRequest) (OpenReply
 	}
 	args := []string{
 		strconv.Itoa(int(r.Mode)), r.ID, r.User, r.Owner, strconv.FormatInt(r.CreateUntil, 10), ms(r.Lease), ms(r.NewLease),
-		r.Mark, boolArg(r.Force), uintArg(r.Ticket), uintArg(r.Membership), string(r.Moved), "1",
+		r.Mark, boolArg(r.Force), uintArg(r.Ticket), uintArg(r.Membership), string(r.Moved), randomName(), "1",
 	}
 	reply, err := v.run(ctx, hub, openScript, keys, args)
 	if errors.Is(err, ErrFull) {
@@ -185,6 +185,7 @@ func (v *Valkey) End(ctx context.Context, hub string, r EndRequest) (EndReply, e
 	if end.Outcome == EndDone {
 		end.Position = a.position()
 		end.Record = parseRecord(r.ID, &a)
+		end.Record.State = storedStates[a.text()]
 	}
 	return end, a.err
 }
@@ -199,7 +200,7 @@ func (v *Valkey) Expired(ctx context.Context, hub string, limit int) ([]string, 
 }
 
 // Restamp implements Records. Many records are several steps.
-func (v *Valkey) Restamp(ctx context.Context, hub string, ids []string, from, to string) error {
+func (v *Valkey) Restamp(ctx context.Context, hub, node string, ids []string, from, to string) error {
 	k := v.keys.hub(hub)
 	for len(ids) > 0 {
 		n := min(len(ids), touchedAtOnce)
@@ -207,7 +208,7 @@ func (v *Valkey) Restamp(ctx context.Context, hub string, ids []string, from, to
 		for i, id := range ids[:n] {
 			keys[i] = k.record(id)
 		}
-		if _, err := v.run(ctx, hub, restampScript, keys, []string{from, to}); err != nil {
+		if _, err := v.run(ctx, hub, restampScript, keys, []string{from, to, node}); err != nil {
 			return err
 		}
 		ids = ids[n:]

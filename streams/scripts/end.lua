@@ -4,13 +4,13 @@
 --
 -- KEYS log, live, record
 -- ARGV id, owner, 1 if only expired, token, entry, ms of the tombstone, prefix of the hub's keys
--- returns outcome, position, record
+-- returns outcome, position, record, the state it was in
 
 local DONE, ALREADY, ALIVE, REFUSED = 1, 2, 3, 4
 
 local log, live, key = KEYS[1], KEYS[2], KEYS[3]
 local id, owner, token = ARGV[1], ARGV[2], ARGV[4]
-local r = load(key)
+local r, values = load(key)
 if not r then
   redis.call('ZREM', live, id)
   return {'ok', ALREADY}
@@ -20,8 +20,7 @@ if r.s == 'd' then
   if token == '' or grave[1] ~= token then
     return {'ok', ALREADY}
   end
-  r.s = grave[2]
-  return {'ok', DONE, grave[3], fixed(r)} -- a repetition
+  return {'ok', DONE, grave[3], values, grave[2]} -- a repetition
 end
 if owner ~= '' and r.o ~= owner then
   return {'ok', REFUSED}
@@ -53,4 +52,4 @@ if r.ms then
 end
 redis.call('HSET', key, 's', 'd', 'x', token, 'xs', r.s, 'xp', position)
 redis.call('PEXPIRE', key, ARGV[6])
-return {'ok', DONE, position, fixed(r)}
+return {'ok', DONE, position, values, r.s}

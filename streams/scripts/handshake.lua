@@ -24,7 +24,6 @@ if ARGV[5] ~= '' then
 else
   local _
   _, _, _, start = state(KEYS[1], log)
-  redis.call('HSET', key, 'c', start)
 end
 redis.call('HSET', key, 's', ARGV[6] == '1' and 'c' or 'o', 'p', ARGV[3], 'v', ARGV[4], 'st', start, 'ty', ARGV[8])
 redis.call('ZADD', live, now() + ARGV[7], ARGV[1])

@@ -32,7 +32,9 @@ end
 
 -- The run ID of this process.
 local function process()
-  return string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+  local info = redis.call('INFO', 'server')
+  local _, i = string.find(info, 'run_id:', 1, true)
+  return string.sub(info, i + 1, i + 40)
 end
 
 -- The log: generation and the process that made it (false without a log), floor, and

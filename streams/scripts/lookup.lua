@@ -3,9 +3,9 @@
 -- KEYS meta, log, record
 -- returns outcome (found), now, generation, floor, last position, record, groups
 
-local r = load(KEYS[3])
+local r, values = load(KEYS[3])
 if not r or r.s == 'd' then
   return {'gone'}
 end
 local gen, _, floor, last = state(KEYS[1], KEYS[2])
-return {'ok', 6, now(), gen or '', floor, last, fixed(r), groups(KEYS[3], r)}
+return {'ok', 6, now(), gen or '', floor, last, values, groups(KEYS[3], r)}

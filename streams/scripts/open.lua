@@ -3,8 +3,9 @@
 --
 -- KEYS meta, log, live, record, the user's connections (if there is a user)
 -- ARGV mode, id, user, owner, create until, lease, lease while new, mark, force,
---      ticket, membership, moved entry, 1 if a connection may be created
--- returns outcome, now, generation, floor, last position, record, groups
+--      ticket, membership, moved entry, token of the call, 1 if a connection may be created
+-- returns outcome, now, generation, floor, last position, record as it was, groups,
+--         fields of the record that were set, each followed by its value
 
 local WEBSOCKET, EVENTS, POLL, POST, REATTACH = '1', '2', '3', '4', '5'
 local CREATED, ATTACHED, TICKET, FIRST_POLL, UNDECIDED, FOUND = 1, 2, 3, 4, 5, 6
@@ -12,13 +13,13 @@ local TRANSPORT = {[WEBSOCKET] = 'w', [EVENTS] = 's', [POLL] = 'l', [POST] = '',
 local REPEATED_POLL, ABANDONED_POLL = 1000, 95000 -- ms; see memory_open.go
 
 local meta, log, live, key = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local mode, id, user, owner, moved = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[12]
+local mode, id, user, owner, moved, token = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[12], ARGV[13]
 local gen, run, floor, last = state(meta, log)
 if gen and run ~= process() then
   return {'unverified'}
 end
 local time = now()
-local r = load(key)
+local r, values = load(key)
 
 local changes = {}
 local function set(field, value)
@@ -35,11 +36,11 @@ local function reply(outcome)
   if #changes > 0 then
     redis.call('HSET', key, unpack(changes))
   end
-  return {'ok', outcome, time, gen, floor, last, fixed(r), groups(key, r, ARGV[11])}
+  return {'ok', outcome, time, gen, floor, last, values, groups(key, r, ARGV[11]), changes}
 end
 
--- Commits the first poll's answer, which is empty. The owner is kept only to know a
--- repetition of this very call.
+-- Commits the first poll's answer, which is empty, and nobody owns the connection.
+-- The token tells a repetition of this very call from another poll.
 local function first_poll()
   set('n', '1')
   set('w', '0')
@@ -49,7 +50,7 @@ local function first_poll()
   set('aa', time)
   set('sn', r.c)
   set('o', '')
-  set('ao', owner)
+  set('ao', token)
   lease()
   return reply(FIRST_POLL)
 end
@@ -72,7 +73,7 @@ local function create()
   if mode == REATTACH or time > tonumber(ARGV[5]) then
     return {'gone'}
   end
-  if ARGV[13] ~= '1' then
+  if ARGV[14] ~= '1' then
     return {'full'}
   end
   if not gen then
@@ -131,7 +132,7 @@ local function poll()
   if owner ~= '' and r.o == owner then
     return reply(ATTACHED) -- a repetition
   end
-  if owner ~= '' and r.o == '' and r.n == '1' and r.ao == owner then
+  if r.ao == token then
     return reply(FIRST_POLL) -- a repetition
   end
   local yes = arrived()

@@ -5,23 +5,15 @@ local FIELDS = {
   'sn', 'm', 'pa', 'aa', 'n', 'w', 'f', 'si', 'ms', 'ao',
 }
 
--- The record's fixed fields by name; nil without a record.
+-- The record's fixed fields by name, and in their order for the reply; nil without a
+-- record.
 local function load(key)
   local values = redis.call('HMGET', key, unpack(FIELDS))
   local r = {}
-  for i = 1, #FIELDS do
-    r[FIELDS[i]] = values[i]
+  for i, field in ipairs(FIELDS) do
+    r[field] = values[i]
   end
-  return r.s and r
-end
-
--- The record's fixed fields in their order, for the reply.
-local function fixed(r)
-  local values = {}
-  for i = 1, #FIELDS do
-    values[i] = r[FIELDS[i]] or false
-  end
-  return values
+  return r.s and r, values
 end
 
 -- The record's groups, with other fields between them; false if the caller has

@@ -22,6 +22,7 @@ var openTests = []func(*hub){
 	knownGroupsAreNotToldAgain,
 	takingOverRenewsTheLease,
 	movedRecordsAreThoseNamed,
+	movedRecordsAreThoseTheNodeServedLast,
 }
 
 func theNewestWebSocketWins(h *hub) {
@@ -291,7 +292,9 @@ func movedRecordsAreThoseTheNodeServedLast(h *hub) {
 	h.webSocket("mine", "n1")
 	h.webSocket("mine.too", "n1.abc")
 	h.webSocket("other", "n10")
-	h.polling("answered") // by n1
+	h.polling("answered")
+	h.opens(poll("answered", "n1", "second"), streams.OpenAttached)
+	h.answer("answered", "n1", "second", h.last())
 	gen := h.record("mine").Gen
 	h.must("restamp", h.store.Restamp(h.ctx, h.name, "n1", []string{"mine", "mine.too", "other", "answered"}, gen, "next"))
 	for _, id := range []string{"mine", "mine.too", "answered"} {
