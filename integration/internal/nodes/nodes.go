@@ -42,6 +42,7 @@ type Options struct {
 	Drain  time.Duration // default DefaultDrain
 	Args   []string      // further flags
 	Env    []string      // further settings, NAME=value
+	Log    io.Writer     // gets what a process prints, too
 }
 
 func (o Options) args() []string {
@@ -168,6 +169,9 @@ func RunProcess(o Options) (*Node, error) {
 	cmd := exec.Command(bin, o.args()...)
 	cmd.Env = append([]string{"HOME=" + os.TempDir(), "GORACE=halt_on_error=1"}, o.Env...)
 	cmd.Stdout, cmd.Stderr = n.output, n.output
+	if o.Log != nil {
+		cmd.Stderr = io.MultiWriter(n.output, o.Log)
+	}
 	p, err := proc.Start(cmd)
 	if err != nil {
 		return nil, err
