@@ -96,11 +96,11 @@ const firstRead = 4 << 10 // 4 KiB
 
 func (w *sendWork) read(c echo.Context, limit int) error {
 	r := c.Request()
-	if r.ContentLength > int64(limit) {
-		return errBodyTooLarge(limit)
-	}
 	// A writer that has no deadlines, as in tests, does without.
 	_ = http.NewResponseController(c.Response().Writer).SetReadDeadline(time.Now().Add(bodyTimeout))
+	if r.ContentLength > int64(limit) {
+		return refuseBody(r, limit)
+	}
 	w.raw = w.raw[:0]
 	need := firstRead
 	if r.ContentLength >= 0 {
@@ -114,7 +114,7 @@ func (w *sendWork) read(c echo.Context, limit int) error {
 		w.raw = w.raw[:len(w.raw)+n]
 		switch {
 		case len(w.raw) > limit:
-			return errBodyTooLarge(limit)
+			return refuseBody(r, limit)
 		case err == io.EOF:
 			return nil
 		case errors.Is(err, os.ErrDeadlineExceeded):
@@ -129,7 +129,14 @@ func (w *sendWork) read(c echo.Context, limit int) error {
 	}
 }
 
-func errBodyTooLarge(limit int) error {
+// maxDrainedBytes is how much of a body that is too large is read all the same: a backend that still writes when the
+// connection is closed sees a broken connection, and not the answer that says why.
+const maxDrainedBytes = 8 << 20 // 8 MiB
+
+func refuseBody(r *http.Request, limit int) error {
+	if r.ContentLength <= maxDrainedBytes && r.Header.Get("Expect") == "" { // who expects an answer first has written nothing yet
+		_, _ = io.CopyN(io.Discard, r.Body, maxDrainedBytes)
+	}
 	return tooLarge(fmt.Sprintf("the body exceeds %d bytes, which is the limit", limit))
 }
 

@@ -218,6 +218,31 @@ func TestSendOfUnknownLength(t *testing.T) {
 	refused(t, post(io.MultiReader(strings.NewReader(`{"target":"m"}`), errReader{})), http.StatusBadRequest)
 }
 
+// A backend writes the whole body before it looks for an answer, and must find it.
+func TestBackendsSeeWhyALargeBodyIsRefused(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, handlers.Config{MaxSendBytes: 1 << 20})
+	server := httptest.NewServer(f)
+	defer server.Close()
+	defer server.Client().CloseIdleConnections()
+	for _, length := range []int64{5 << 20, -1} {
+		r, err := http.NewRequest("POST", server.URL+"/api/hubs/chat/send", strings.NewReader(strings.Repeat("x", 5<<20)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.ContentLength = length
+		answer, err := server.Client().Do(r)
+		if err != nil {
+			t.Errorf("of length %d: %v", length, err)
+			continue
+		}
+		answer.Body.Close()
+		if answer.StatusCode != http.StatusRequestEntityTooLarge {
+			t.Errorf("of length %d: got %d, want 413", length, answer.StatusCode)
+		}
+	}
+}
+
 type errReader struct{}
 
 func (errReader) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
