@@ -3,6 +3,7 @@ package streams
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -55,8 +56,8 @@ const (
 	defaultCallTimeout    = 2 * time.Second
 	defaultDurableTimeout = 50 * time.Millisecond
 	// maxCalls limits the calls in flight. The rest wait for their turn within their own
-	// deadlines. Half of what fits into a connection's queue: those whose callers have
-	// given up still lie there until the connection is found dead.
+	// deadlines. Half of what fits into a connection's queue, where those whose callers
+	// have given up stay until they are answered.
 	maxCalls = 512
 	// connectPause is the time between attempts of NewValkey.
 	connectPause = 100 * time.Millisecond
@@ -74,10 +75,11 @@ type Valkey struct {
 	cfg   ValkeyConfig
 	log   *slog.Logger
 	keys  keyNames
-	conns connections
 	calls chan struct{}
 	main  valkey.Client // pipelines everything but the tails
 	tails valkey.Client // gives each tail a connection of its own
+
+	mainConns, tailConns connections
 
 	// noUnblock: the server forbids CLIENT UNBLOCK; tails wait for less time instead.
 	noUnblock atomic.Bool
@@ -105,14 +107,14 @@ func NewValkey(ctx context.Context, cfg ValkeyConfig) (*Valkey, error) {
 	if err := v.keys.check(); err != nil {
 		return nil, err
 	}
-	option, err := v.cfg.clientOption(&v.conns)
+	option, err := v.cfg.clientOption()
 	if err != nil {
 		return nil, err
 	}
-	if v.main, err = connect(ctx, mainOption(option)); err != nil {
+	if v.main, err = connect(ctx, mainOption(option, &v.mainConns)); err != nil {
 		return nil, err
 	}
-	if v.tails, err = connect(ctx, tailOption(option)); err != nil {
+	if v.tails, err = connect(ctx, tailOption(option, &v.tailConns)); err != nil {
 		v.main.Close()
 		return nil, err
 	}
@@ -218,7 +220,11 @@ func (v *Valkey) begin(ctx context.Context) (_ context.Context, end func(), err 
 func (v *Valkey) observe(err error) {
 	if isReadOnly(err) {
 		// The server was demoted under its address, which may lead to another by now.
-		v.conns.closeAll()
+		v.mainConns.closeAll()
+		v.tailConns.closeAll()
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		v.mainConns.closeStuck(v.cfg.CallTimeout * 3 / 4) // some of the call's time went before it was sent
 	}
 }
 

@@ -35,12 +35,11 @@ const (
 )
 
 // clientOption is what both clients have in common.
-func (c *ValkeyConfig) clientOption(conns *connections) (valkey.ClientOption, error) {
+func (c *ValkeyConfig) clientOption() (valkey.ClientOption, error) {
 	option := valkey.ClientOption{
 		ClientName:          clientName,
 		Dialer:              net.Dialer{Timeout: c.CallTimeout / dialsPerCall, KeepAlive: keepAlive},
 		ConnWriteTimeout:    c.CallTimeout,
-		DialCtxFn:           conns.dial,
 		TLSConfig:           c.TLS,
 		ReadBufferEachConn:  connBuffer,
 		WriteBufferEachConn: connBuffer,
@@ -86,7 +85,8 @@ func (c *ValkeyConfig) clientOption(conns *connections) (valkey.ClientOption, er
 }
 
 // mainOption is for the client that pipelines the calls.
-func mainOption(o valkey.ClientOption) valkey.ClientOption {
+func mainOption(o valkey.ClientOption, conns *connections) valkey.ClientOption {
+	o.DialCtxFn = conns.dial
 	// Always through the pipeline's own goroutines: a caller that gives up early must not
 	// take the connection, and other callers' answers, with it.
 	o.AlwaysPipelining = true
@@ -95,7 +95,8 @@ func mainOption(o valkey.ClientOption) valkey.ClientOption {
 
 // tailOption is for the client that the tails have their connections from. RESP 2
 // answers XREAD with arrays, which are read without maps in between.
-func tailOption(o valkey.ClientOption) valkey.ClientOption {
+func tailOption(o valkey.ClientOption, conns *connections) valkey.ClientOption {
+	o.DialCtxFn = conns.dial
 	o.AlwaysRESP2 = true
 	o.RingScaleEachConn = tailRing
 	o.PipelineMultiplex = -1
@@ -158,8 +159,10 @@ func (s *urlSettings) add(u *url.URL, option *valkey.ClientOption) error {
 	return nil
 }
 
-// connections knows the open connections, and tells errors of a connection on which
-// no command can have been sent yet from others.
+// connections knows the open connections of a client. It tells errors of a connection
+// on which no command can have been sent yet from others, and closes those that do not
+// answer: commands given up by their callers would fill the library's queues, where
+// others would wait for longer than their deadlines.
 type connections struct {
 	mu   sync.Mutex
 	open map[*connection]struct{} // guarded by mu
@@ -193,12 +196,28 @@ func (c *connections) dial(ctx context.Context, addr string, d *net.Dialer, cfg 
 }
 
 // closeAll closes every connection; they are made anew when they are needed.
-func (c *connections) closeAll() {
+func (c *connections) closeAll() { c.close(func(*connection) bool { return true }) }
+
+// closeStuck closes the connections that have not answered for some time.
+func (c *connections) closeStuck(patience time.Duration) {
+	before := time.Now().Add(-patience).UnixNano()
+	c.close(func(t *connection) bool {
+		since := t.waiting.Load()
+		return since != 0 && since <= before
+	})
+}
+
+func (c *connections) close(which func(*connection) bool) {
+	var list []*connection
 	c.mu.Lock()
-	open := c.open
-	c.open = nil
+	for t := range c.open {
+		if which(t) {
+			list = append(list, t)
+			delete(c.open, t)
+		}
+	}
 	c.mu.Unlock()
-	for t := range open {
+	for _, t := range list {
 		_ = t.Conn.Close()
 	}
 }
@@ -209,6 +228,8 @@ type connection struct {
 	all *connections
 	// answered: the server has answered. Before that only the greeting was sent.
 	answered atomic.Bool
+	// waiting is since when something was sent and nothing has come, ns; 0: nothing was.
+	waiting atomic.Int64
 }
 
 // Read implements net.Conn.
@@ -216,11 +237,20 @@ func (t *connection) Read(b []byte) (int, error) {
 	n, err := t.Conn.Read(b)
 	if n > 0 {
 		t.answered.Store(true)
+		t.waiting.Store(0)
 	}
 	if err != nil && !t.answered.Load() {
 		err = &notSentError{fmt.Errorf("no answer to the greeting: %w", err)}
 	}
 	return n, err
+}
+
+// Write implements net.Conn.
+func (t *connection) Write(b []byte) (int, error) {
+	if t.waiting.Load() == 0 {
+		t.waiting.Store(time.Now().UnixNano())
+	}
+	return t.Conn.Write(b)
 }
 
 // Close implements net.Conn.

@@ -8,9 +8,9 @@ import (
 	"github.com/valkey-io/valkey-go"
 )
 
-// passing are the error replies that trying again may mend. Nothing was changed by
+// passingReplies are the error replies that trying again may mend. Nothing was changed by
 // a command that was answered with one of them.
-var passing = []string{
+var passingReplies = []string{
 	"LOADING ", "READONLY ", "MASTERDOWN ", "CLUSTERDOWN ", "TRYAGAIN ", "MOVED ", "ASK ",
 	"NOREPLICAS ", "MISCONF ", "BUSY ", "UNBLOCKED ", "EXECABORT ",
 }
@@ -29,7 +29,7 @@ func classify(err error) (mapped error, repeatable bool) {
 	if strings.HasPrefix(text, "OOM ") {
 		return fmt.Errorf("%w: %s", ErrFull, text), false
 	}
-	for _, prefix := range passing {
+	for _, prefix := range passingReplies {
 		repeatable = repeatable || strings.HasPrefix(text, prefix)
 	}
 	return fmt.Errorf("%w: %s", ErrUnavailable, text), repeatable

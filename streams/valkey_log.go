@@ -2,7 +2,6 @@ package streams
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -107,10 +106,8 @@ func (v *Valkey) Range(ctx context.Context, hub string, after Position, limit in
 		if err == nil {
 			return reply, nil
 		}
+		v.observe(err)
 		mapped, repeatable := classify(err)
-		if errors.Is(err, ErrUnavailable) {
-			mapped = err
-		}
 		if !repeatable || ctx.Err() != nil || sleep(ctx, pause) != nil {
 			return RangeReply{}, mapped
 		}

@@ -12,13 +12,14 @@ import (
 //
 //	g:<group>   the group's intervals, "join,leave;join,"
 //	go, ci      groups it is in; intervals that have ended
-//	ao          the owner that committed the last answer; for the first poll's, the token of its Open
+//	ao          the owner that committed the last answer
 //	dp          where the last Finish ended
+//	fp          token of the Open that was the first poll
 //	ty, cp      token of the Handshake or CloseConnection that made the state, and the close entry's position
 //	x, xs, xp   of a tombstone: token of the End, the state before it, the close entry's position
 var recordFields = [...]string{
 	"u", "t", "s", "g", "o", "p", "v", "st", "c", "a", "d", "k", "tk",
-	"sn", "m", "pa", "aa", "n", "w", "f", "si", "ms", "ao",
+	"sn", "m", "pa", "aa", "n", "w", "f", "si", "ms", "fp",
 }
 
 // read sets what a field holds, which is the next thing in the answer.

@@ -50,7 +50,7 @@ local function first_poll()
   set('aa', time)
   set('sn', r.c)
   set('o', '')
-  set('ao', token)
+  set('fp', token)
   lease()
   return reply(FIRST_POLL)
 end
@@ -132,7 +132,7 @@ local function poll()
   if owner ~= '' and r.o == owner then
     return reply(ATTACHED) -- a repetition
   end
-  if r.ao == token then
+  if r.fp == token then
     return reply(FIRST_POLL) -- a repetition
   end
   local yes = arrived()
