@@ -272,25 +272,59 @@ func (h *hub) remember(r *Record) {
 var errWindowMoved = fmt.Errorf("%w: the window moved on", ErrUnavailable)
 
 // Attach takes a connection into live service, as Open returned it. wake is called, from any
-// goroutine and without blocking, when Next may have more; Next may be called at once.
+// goroutine and without blocking, when Next may have more; Next must be called once at first.
 // The lease is what the node renews for the connection until Detach; zero renews none (long polling).
+//
+// Errors: ErrUnavailable, and ErrOwner if another attach owns the connection by now.
 func (n *Node) Attach(ctx context.Context, hubName string, reply OpenReply, owner string, lease time.Duration, wake func()) (*Attachment, error) {
 	h := n.acquire(hubName)
-	a := &Attachment{
-		hub: h, id: reply.Record.ID, user: reply.Record.User, owner: owner, lease: lease, wake: wake,
-		filter:   newFilter(&reply.Record, owner, reply.Last),
-		cursor:   reply.Record.Cursor,
+	for tries := 0; ; tries++ {
+		a := newAttachment(h, &reply, owner, lease, wake)
+		err := h.attach(ctx, a, reply)
+		if err == nil {
+			return a, nil // the attachment holds the use of h until it leaves
+		}
+		if errors.Is(err, errWindowMoved) && tries < maxAttachTries {
+			reply, err = n.Reopen(ctx, hubName, reply.Record.ID, owner)
+		}
+		if err != nil {
+			h.release()
+			return nil, err
+		}
+	}
+}
+
+// maxAttachTries bounds how often an attach reads the record again because the window moved on.
+const maxAttachTries = 5
+
+func newAttachment(h *hub, reply *OpenReply, owner string, lease time.Duration, wake func()) *Attachment {
+	r := &reply.Record
+	return &Attachment{
+		hub: h, id: r.ID, user: r.User, owner: owner, lease: lease, wake: wake,
+		filter:   newFilter(r, owner, reply.Last),
+		cursor:   r.Cursor,
 		behind:   true,
-		waiting:  reply.Record.Transport == TransportWebSockets && reply.Record.Start.IsZero(),
-		stateful: reply.Record.Stateful(),
-		acks:     acks{cursor: reply.Record.Cursor, acked: reply.Record.Acked},
-		saved:    savedPair{reply.Record.Cursor, reply.Record.Acked, time.Now()},
+		waiting:  r.Transport == TransportWebSockets && r.Start.IsZero(),
+		stateful: r.Stateful(),
+		acks:     acks{cursor: r.Cursor, acked: r.Acked},
+		saved:    savedPair{r.Cursor, r.Acked, time.Now()},
 	}
-	if err := h.attach(ctx, a, reply); err != nil {
-		h.release()
-		return nil, err
+}
+
+// Reopen reads the record of a connection that owner opened before, for another
+// Attach. An Open in its place could displace a newer owner. ErrOwner if there is one,
+// ErrGone if the connection has ended.
+func (n *Node) Reopen(ctx context.Context, hubName, id, owner string) (OpenReply, error) {
+	reply, err := n.store.Lookup(ctx, hubName, id)
+	switch {
+	case err != nil:
+		return OpenReply{}, err
+	case reply.Record.Owner != owner:
+		return OpenReply{}, ErrOwner
+	case reply.Record.Gen != reply.Gen:
+		return OpenReply{}, fmt.Errorf("%w: %w", ErrUnavailable, ErrGeneration)
 	}
-	return a, nil // the attachment holds the use of h until it leaves
+	return reply, nil
 }
 
 func (h *hub) attach(ctx context.Context, a *Attachment, reply OpenReply) error {

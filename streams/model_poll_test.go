@@ -1,0 +1,491 @@
+package streams
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"sync/atomic"
+	"time"
+)
+
+// poller is a long polling client's part of a client.
+type poller struct {
+	// marked: the client's polls carry a mark (JavaScript, Java); .NET's do not.
+	marked bool
+	// polled: the first poll's answer has arrived.
+	polled bool
+	active time.Time // when a poll of it was opened last
+	// request is the client's, ghosts are those that it, or a proxy, has given up.
+	request  *request
+	ghosts   []*request
+	mark     string // of the last poll
+	untold   func() // a Wrote of the last answer that is still to come
+	marksOff bool   // the next poll must not carry the same mark
+}
+
+// request is a poll at its server.
+type request struct {
+	c     *client
+	node  *simNode
+	mark  string
+	owner string
+	began time.Time
+
+	stage   stage
+	tries   int
+	opened  OpenReply
+	result  chan attached
+	att     *Attachment
+	woken   atomic.Bool
+	answer  []string // the bodies
+	number  uint64
+	isGhost bool
+}
+
+type stage int
+
+const (
+	sent   stage = iota
+	failed       // the attach: the record is read again
+	opened
+	attaching
+	held
+	answered
+	done
+)
+
+// poll starts the client's next poll.
+func (c *client) poll() {
+	mark := ""
+	if c.marked {
+		mark = strconv.FormatInt(time.Now().UnixMilli(), 10)
+		if c.marksOff && mark == c.mark {
+			time.Sleep(time.Millisecond)
+			mark = strconv.FormatInt(time.Now().UnixMilli(), 10)
+		}
+	}
+	c.mark, c.marksOff = mark, false
+	c.startRequest(mark)
+}
+
+func (c *client) startRequest(mark string) {
+	n := c.w.node()
+	c.request = &request{c: c, node: n, mark: mark, owner: n.NewOwner(), began: time.Now(), result: make(chan attached, 1)}
+	c.active = time.Now()
+	c.w.note("poll %s at %s mark=%q", c, n.name, mark)
+	c.w.count["polls"]++
+	c.request.open()
+}
+
+// again is what a proxy, or the client, does with a poll whose answer it has not had:
+// it sends it once more. Without a mark that is safe only as long as the answer is
+// not committed, or is known to have failed.
+func (c *client) again() {
+	r := c.request
+	if !c.marked && r.stage == answered || r.stage == sent {
+		return
+	}
+	c.w.note("again %s stage=%d", c, r.stage)
+	r.isGhost = true
+	c.ghosts = append(c.ghosts, r)
+	if !c.marked {
+		for _, g := range c.ghosts { // what they have committed already is known to be lost
+			if g.stage == answered {
+				g.wrote(false)
+			}
+		}
+	}
+	c.w.count["again"]++
+	c.startRequest(r.mark)
+}
+
+func (c *client) actPoll() {
+	w := c.w
+	if len(c.ghosts) > 0 && w.chance(300) {
+		c.ghosts[w.rng.IntN(len(c.ghosts))].act()
+		return
+	}
+	switch {
+	case c.over:
+	case c.untold != nil && w.chance(500):
+		c.tell()
+	case c.polled && !c.shaken && w.chance(400):
+		c.shake()
+	case c.request == nil:
+		c.poll()
+	case w.chance(30):
+		c.again()
+	case w.chance(2):
+		c.leave()
+	default:
+		c.request.act()
+	}
+}
+
+// tell makes the Wrote that was still to come.
+func (c *client) tell() {
+	if c.untold != nil {
+		c.untold()
+		c.untold = nil
+	}
+}
+
+// shake is the POST with the handshake.
+func (c *client) shake() {
+	_, err := c.w.node().Handshake(context.Background(), c.hub.hub, HandshakeRequest{
+		ID: c.id, Protocol: 1, Version: 1, Reply: handshakeReply(c.id), Lease: simPollLease,
+	})
+	c.w.note("handshake %s: %v", c, err)
+	if r := c.record(); err != nil && r != nil && r.State == StateNew {
+		c.w.fail("handshake of %s: %v", c, err)
+	}
+	c.shaken = true
+	c.w.pull()
+}
+
+func (r *request) act() {
+	switch r.stage {
+	case sent:
+		r.open()
+	case failed:
+		r.reopen()
+	case opened:
+		r.attach()
+	case attaching:
+		r.collect()
+	case held:
+		if r.woken.Load() {
+			r.take()
+		} else if r.c.w.chance(200) {
+			r.commit()
+		}
+	case answered:
+		r.write()
+	}
+}
+
+// open opens the poll; with an undecided answer before, it waits a little and decides.
+func (r *request) open() {
+	c := r.c
+	q := c.openRequest(OpenPoll, r.owner)
+	q.Mark, q.Lease, q.Force = r.mark, simPollLease, r.tries > 1
+	if q.Force && c.untold != nil {
+		c.tell() // it has arrived by now
+	}
+	r.tries++
+	before := c.record()
+	reply, err := r.node.Open(context.Background(), c.hub.hub, q)
+	c.w.note("open %s at %s mark=%q: %d cursor=%v last=%v %v", c, r.node.name, r.mark, reply.Outcome, reply.Record.Cursor, reply.Last, err)
+	switch {
+	case errors.Is(err, ErrGone):
+		r.end()
+		c.gone()
+	case errors.Is(err, ErrGap):
+		r.end()
+		c.gap(before.Cursor)
+		c.leave()
+	case err != nil:
+		c.w.fail("%s polls: %v", c, err)
+	case reply.Outcome == OpenUndecided:
+		c.w.count["undecided"]++
+	case reply.Outcome == OpenFirstPoll:
+		r.number, r.stage = reply.Record.Answers, answered
+	case reply.Outcome == OpenAttached:
+		r.opened, r.stage = reply, opened
+		c.active = time.Now()
+		if n := c.truth.upTo(reply.Record.Cursor); c.shaken && n != c.got {
+			c.w.fail("%s has %d, but its poll begins after %d", c, c.got, n)
+		}
+	default:
+		c.w.fail("%s polls: %v", c, reply.Outcome)
+	}
+}
+
+func (r *request) reopen() {
+	c := r.c
+	reply, err := r.node.Reopen(context.Background(), c.hub.hub, c.id, r.owner)
+	c.w.note("reopen %s at %s: %v", c, r.node.name, err)
+	switch {
+	case err == nil:
+		r.opened.Record, r.opened.Gen, r.opened.Last, r.stage = reply.Record, reply.Gen, reply.Last, opened
+	case errors.Is(err, ErrOwner), errors.Is(err, ErrGone):
+		c.attachRefused(r.owner, err)
+		r.end()
+	default:
+		c.w.fail("reopen of %s: %v", c, err)
+	}
+}
+
+func (r *request) attach() {
+	r.stage = attaching
+	go func() {
+		att, err := r.node.Attach(r.node.ctx, r.c.hub.hub, r.opened, r.owner, 0, func() { r.woken.Store(true) })
+		r.result <- attached{att, err}
+	}()
+	r.c.w.wait()
+	r.collect()
+}
+
+func (r *request) collect() {
+	if r.stage != attaching {
+		return
+	}
+	select {
+	case a := <-r.result:
+		r.c.w.note("attached %s at %s: %v", r.c, r.node.name, a.err)
+		switch {
+		case errors.Is(a.err, ErrUnavailable):
+			r.c.w.count["attach failed"]++
+			r.stage = failed
+		case errors.Is(a.err, ErrOwner), errors.Is(a.err, ErrGone):
+			r.stage = failed
+			r.c.attachRefused(r.owner, a.err)
+			r.end()
+		case a.err != nil:
+			r.c.w.fail("attach of %s: %v", r.c, a.err)
+		default:
+			r.att, r.stage = a.att, held
+			r.woken.Store(true)
+		}
+	default:
+	}
+}
+
+// take takes what there is and answers, or waits on.
+func (r *request) take() {
+	r.woken.Store(false)
+	n := next(r.att, r.c.w.limit())
+	for _, item := range n.items {
+		r.answer = append(r.answer, string(item.Body))
+	}
+	switch {
+	case len(n.items) > 0:
+		r.commit()
+	case n.err == nil:
+	case notFinal(n.err):
+		r.woken.Store(true)
+	default:
+		r.finish(n.err)
+	}
+}
+
+func (r *request) finish(err error) {
+	c := r.c
+	c.w.note("finish %s at %s: %v", c, r.node.name, err)
+	var closed *CloseError
+	switch {
+	case errors.As(err, &closed):
+		c.ending = true
+		if !closed.Ended {
+			if _, err := r.node.End(context.Background(), c.hub.hub, c.id, ""); err != nil {
+				c.w.fail("end of %s: %v", c, err)
+			}
+		}
+		mine := !r.isGhost
+		r.end()
+		if mine {
+			c.closed()
+		}
+	case errors.Is(err, ErrOwner):
+		if rec := c.record(); rec != nil && rec.Owner == r.owner {
+			c.w.fail("%s at %s is told that it lost ownership, and has not", c, r.node.name)
+		}
+		r.end()
+	case errors.Is(err, ErrGap):
+		c.gap(r.att.Cursor())
+		c.ending = true
+		_, _ = r.node.End(context.Background(), c.hub.hub, c.id, "")
+		r.end()
+		c.leave()
+	default:
+		c.w.fail("%s: %v", c, err)
+	}
+}
+
+// commit commits the answer.
+func (r *request) commit() {
+	c := r.c
+	n, err := r.node.Answer(context.Background(), c.hub.hub, AnswerRequest{
+		ID: c.id, Owner: r.owner, Sent: r.att.Cursor(), Mark: r.mark, PollAt: r.opened.Now, Lease: simPollLease,
+	})
+	c.w.note("answer %s at %s: %d bodies to %v, number %d %v", c, r.node.name, len(r.answer), r.att.Cursor(), n, err)
+	switch {
+	case err == nil:
+		r.number, r.stage = n, answered
+		_ = r.att.Detach(context.Background(), 0)
+	case errors.Is(err, ErrOwner), errors.Is(err, ErrGone):
+		if rec := c.record(); rec != nil && rec.Owner == r.owner {
+			c.w.fail("answer of %s: %v", c, err)
+		}
+		r.end()
+	default:
+		c.w.fail("answer of %s: %v", c, err)
+	}
+}
+
+// write writes the answer's bytes, which arrive or not.
+func (r *request) write() {
+	c := r.c
+	if r.isGhost {
+		if c.w.chance(500) {
+			r.wrote(false)
+		}
+		r.end()
+		return
+	}
+	switch n := c.w.rng.IntN(100); {
+	case n < 10:
+		r.wrote(false)
+		c.w.note("write %s failed", c)
+		c.w.count["write failed"]++
+		r.isGhost = true
+		c.ghosts = append(c.ghosts, r)
+		r.end()
+		c.startRequest(r.mark)
+	case n < 15:
+		if c.marked {
+			c.again()
+		}
+	default:
+		r.arrive()
+		switch {
+		case n < 70:
+			r.wrote(true)
+		case n < 95:
+			c.untold = func() { r.wrote(true) }
+		default: // the node never tells
+			c.marksOff = true
+		}
+	}
+}
+
+func (r *request) arrive() {
+	c := r.c
+	c.w.note("arrived %s: answer %d, %d bodies", c, r.number, len(r.answer))
+	c.polled = true
+	for _, body := range r.answer {
+		c.receive(body)
+	}
+	r.end()
+}
+
+func (r *request) wrote(ok bool) {
+	if err := r.node.Wrote(context.Background(), r.c.hub.hub, r.c.id, r.number, ok); err != nil && !r.node.dead() {
+		r.c.w.fail("wrote %s: %v", r.c, err)
+	}
+	if r.node.dead() {
+		r.c.marksOff = true
+	}
+}
+
+// end forgets the request.
+func (r *request) end() {
+	c := r.c
+	if r.stage == attaching {
+		go func() {
+			if a := <-r.result; a.att != nil {
+				_ = a.att.Detach(context.Background(), 0)
+			}
+		}()
+	}
+	r.stage = done
+	if r.att != nil {
+		_ = r.att.Detach(context.Background(), 0)
+	}
+	if c.request == r {
+		c.request = nil
+	}
+	for i, g := range c.ghosts {
+		if g == r {
+			c.ghosts = append(c.ghosts[:i:i], c.ghosts[i+1:]...)
+			break
+		}
+	}
+}
+
+// drain is the poll's end at a node that stops in good order.
+func (r *request) drain() {
+	r.collect()
+	if r.stage == held {
+		r.commit()
+	}
+	if r.stage == answered {
+		r.arrive()
+		r.wrote(true)
+	}
+}
+
+// lostRequests is called when a node is gone: its polls are sent again, elsewhere.
+func (c *client) lostRequests(n *simNode) {
+	for i := len(c.ghosts) - 1; i >= 0; i-- {
+		if g := c.ghosts[i]; g.node == n {
+			g.end()
+		}
+	}
+	r := c.request
+	if r == nil || r.node != n || c.over {
+		return
+	}
+	if !c.marked && r.stage == answered {
+		r.end()
+		c.leave() // the client cannot know
+		return
+	}
+	r.end()
+	c.startRequest(r.mark)
+}
+
+// hurryPoll keeps a poll from staying longer than a server would hold it, and from
+// being followed later than a client would.
+func (c *client) hurryPoll() {
+	c.tell()
+	for i := 0; i < 20 && !c.over; i++ {
+		r := c.request
+		switch {
+		case r == nil:
+			c.poll()
+		case r.stage == answered:
+			r.arrive()
+			r.wrote(true)
+		case r.stage == held && time.Since(r.began) > 10*time.Second:
+			if r.woken.Load() {
+				r.take()
+			} else {
+				r.commit()
+			}
+		case r.stage == held:
+			return
+		default:
+			r.act()
+		}
+		c.w.wait()
+	}
+}
+
+// behavePoll does everything that the client and its servers would do at once.
+func (c *client) behavePoll() {
+	for len(c.ghosts) > 0 {
+		c.ghosts[0].end()
+	}
+	c.tell()
+	for i := 0; i < 20 && !c.over; i++ {
+		r := c.request
+		switch {
+		case c.polled && !c.shaken:
+			c.shake()
+		case r == nil:
+			c.poll()
+		case r.stage == answered:
+			r.arrive()
+			r.wrote(true)
+		case r.stage == held:
+			if !r.woken.Load() {
+				return
+			}
+			r.take()
+		default:
+			r.act()
+		}
+		c.w.wait()
+	}
+}

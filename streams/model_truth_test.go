@@ -1,0 +1,130 @@
+package streams
+
+import (
+	"fmt"
+	"slices"
+)
+
+// truth is the one-page model of a hub: it reads the log once, in order, and notes for
+// each connection which entries it must be sent. It knows no cursors, windows,
+// indexes and records, and shares nothing with the filter but the entries themselves.
+type truth struct {
+	hub   string
+	after Position
+	conns map[string]*truthConn
+	// times says when an entry was in the log at the latest, for trims.
+	times []truthTime
+}
+
+type truthTime struct {
+	position Position
+	at       int64 // ms
+}
+
+// truthConn is a connection in the model.
+type truthConn struct {
+	id, user string
+	groups   map[string]bool
+	start    Position // zero before the handshake is answered
+	want     []truthMatch
+	// closed: its own close or end was at this position; nothing after it matches.
+	closed Position
+	ended  int // how often the log says that it ended
+}
+
+type truthMatch struct {
+	position Position
+	body     string
+}
+
+func newTruth(hub string) *truth {
+	return &truth{hub: hub, conns: map[string]*truthConn{}}
+}
+
+// take takes the log's next entry.
+func (t *truth) take(raw RawEntry, now int64) {
+	e, err := DecodeEntry(raw.Data)
+	if err != nil {
+		panic(fmt.Sprintf("the log holds what is no entry: %v", err))
+	}
+	t.after = raw.Position
+	t.times = append(t.times, truthTime{raw.Position, now})
+	for _, c := range t.conns {
+		c.take(raw.Position, &e)
+	}
+}
+
+func (c *truthConn) take(p Position, e *Entry) {
+	named := slices.Contains(e.Connections, c.id)
+	switch e.Kind {
+	case KindMessage:
+		if !c.start.IsZero() && p.After(c.start) && c.hears(e) {
+			c.match(p, e)
+		}
+	case KindReply:
+		if named {
+			c.match(p, e)
+			if e.Flags&FlagHandshake != 0 {
+				c.start = p
+			}
+		}
+	case KindControl:
+		if named {
+			c.change(e)
+		}
+	case KindClose:
+		if e.Flags&FlagEnded != 0 {
+			if named {
+				c.ended++
+				c.close(p)
+			}
+		} else if c.hears(e) {
+			c.close(p)
+		}
+	}
+}
+
+func (c *truthConn) match(p Position, e *Entry) {
+	if c.closed.IsZero() {
+		c.want = append(c.want, truthMatch{p, string(e.Body)})
+	}
+}
+
+func (c *truthConn) close(p Position) {
+	if c.closed.IsZero() {
+		c.closed = p
+	}
+}
+
+func (c *truthConn) hears(e *Entry) bool {
+	heard := e.Flags&FlagAll != 0 || slices.Contains(e.Connections, c.id) ||
+		c.user != "" && slices.Contains(e.Users, c.user)
+	for _, group := range e.Groups {
+		heard = heard || c.groups[group]
+	}
+	return heard && !slices.Contains(e.Excluded, c.id)
+}
+
+func (c *truthConn) change(e *Entry) {
+	switch e.Verb {
+	case VerbJoin:
+		for _, group := range e.Named {
+			c.groups[group] = true
+		}
+	case VerbLeave:
+		for _, group := range e.Named {
+			delete(c.groups, group)
+		}
+	case VerbLeaveAll:
+		clear(c.groups)
+	}
+}
+
+// upTo counts the matches at or before p.
+func (c *truthConn) upTo(p Position) int {
+	n := 0
+	for n < len(c.want) && !c.want[n].position.After(p) {
+		n++
+	}
+	return n
+}
