@@ -64,6 +64,7 @@ type config struct {
 	buffer         bool
 	ignoreHeaders  bool
 	retryPolls     bool
+	retries        int
 	checkHealth    bool
 	idle           time.Duration
 
@@ -94,6 +95,9 @@ func CutIdle(d time.Duration) Option { return func(c *config) { c.idle = d } }
 
 // RetryPolls makes HAProxy send a GET again, to another node, when its node refuses, dies or answers with an error.
 func RetryPolls() Option { return func(c *config) { c.retryPolls = true } }
+
+// Retries sets how often RetryPolls sends a request again; the default is 3.
+func Retries(n int) Option { return func(c *config) { c.retries = n } }
 
 // CheckHealth makes HAProxy ask each node's /readyz and leave out those that do not answer 200.
 func CheckHealth() Option { return func(c *config) { c.checkHealth = true } }
@@ -147,7 +151,7 @@ func run(nodes []string, opts []Option, program string, write func(*config) stri
 		return nil, err
 	}
 	for try := 1; ; try++ {
-		c := &config{program: program, nodes: nodes, idle: 100 * time.Second}
+		c := &config{program: program, nodes: nodes, idle: 100 * time.Second, retries: 3}
 		for _, o := range opts {
 			o(c)
 		}
