@@ -22,7 +22,7 @@ func haproxyConfig(c *config) string {
 	line("  timeout client %s", milliseconds(c.idle))
 	line("  timeout server %s", milliseconds(c.idle))
 	line("  timeout tunnel %s", milliseconds(c.idle))
-	line("  timeout check 5s") // a busy machine is no dead node
+	line("  timeout check 5s")     // a busy machine is no dead node
 	line("  option http-no-delay") // without it every server-sent event waits 200 ms
 	if c.retryPolls {
 		line("  retries %d", c.retries)
