@@ -3,77 +3,132 @@ package transports
 import (
 	"context"
 	"math/rand/v2"
+	"sync"
 	"time"
 )
 
-// begin counts a request or socket in, unless the node is stopping.
-func (s *Server) begin() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	select {
-	case <-s.draining:
+// activity counts what is under way.
+type activity struct {
+	mu      sync.Mutex
+	count   int
+	stopped bool          // nothing begins any more
+	idle    chan struct{} // closed when the count falls to zero; nil while nobody waits
+}
+
+// begin counts one in, unless the node has stopped.
+func (a *activity) begin() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.stopped {
 		return false
-	default:
-		s.active.Add(1)
-		return true
+	}
+	a.count++
+	return true
+}
+
+// Done counts one out.
+func (a *activity) Done() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.count--
+	if a.count == 0 && a.idle != nil {
+		close(a.idle)
+		a.idle = nil
 	}
 }
+
+// wait returns when nothing is under way, or when ctx ends.
+func (a *activity) wait(ctx context.Context) {
+	a.mu.Lock()
+	if a.count == 0 {
+		a.mu.Unlock()
+		return
+	}
+	if a.idle == nil {
+		a.idle = make(chan struct{})
+	}
+	idle := a.idle
+	a.mu.Unlock()
+	select {
+	case <-idle:
+	case <-ctx.Done():
+	}
+}
+
+func (a *activity) stop() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.stopped = true
+}
+
+// begin counts a new socket or stream in, unless the node is stopping. Requests of
+// connections that exist are served until it has stopped: balancers take their time to notice, and
+// to refuse a poll ends the client's connection.
+func (s *Server) begin() bool { return !s.isDraining() && s.active.begin() }
+
+func (s *Server) isDraining() bool {
+	select {
+	case <-s.draining:
+		return true
+	default:
+		return false
+	}
+}
+
+// maxSpread is the longest time over which clients are sent away.
+const maxSpread = 10 * time.Second
 
 // Drain ends the service of all connections, spread over the time that ctx leaves:
 // polls are answered and stateful sockets cut, whose clients go on at another node and
 // notice nothing; the others are closed and may reconnect. It returns when all are
-// gone or ctx ends, whichever is first.
+// gone or ctx ends, whichever is first; what is left then is cut. It may be called again.
 func (s *Server) Drain(ctx context.Context) {
-	s.mu.Lock()
-	s.drain.Do(func() { close(s.draining) })
-	s.mu.Unlock()
-	spread := s.drainTime(ctx)
-	for _, c := range s.wheel.all() {
-		delay := time.Duration(0)
-		if spread > 0 {
-			delay = rand.N(spread)
+	s.drainOnce.Do(func() {
+		// Half of the time there is, so that the last of them can go in order.
+		if deadline, ok := ctx.Deadline(); ok {
+			s.spread = min(max(time.Until(deadline)/2, 0), maxSpread)
 		}
-		go func() {
-			_ = sleep(ctx, delay)
-			c.drainOut()
-		}()
-	}
-	gone := make(chan struct{})
-	go func() {
-		s.active.Wait()
-		close(gone)
-	}()
-	select {
-	case <-gone:
-	case <-ctx.Done():
-	}
-	s.stop()
-	for _, c := range s.wheel.all() {
-		_ = c.conn.Close()
-	}
-	close(s.wheel.stop)
-	<-s.wheel.done
+		close(s.draining)
+		go s.drainSockets(s.wheel.all())
+	})
+	s.active.wait(ctx)
+	s.stopOnce.Do(func() {
+		s.active.stop()
+		s.stop()
+		for _, c := range s.wheel.all() {
+			_ = c.conn.Close()
+		}
+		s.wheel.close()
+	})
 }
 
-// drainTime is the time over which clients are sent away; half of what there is, so that
-// the last of them can go in order.
-func (s *Server) drainTime(ctx context.Context) time.Duration {
-	deadline, ok := ctx.Deadline()
-	if !ok {
+// drainDelay is how long one connection of many waits before it goes.
+func (s *Server) drainDelay() time.Duration {
+	if s.spread <= 0 {
 		return 0
 	}
-	return min(time.Until(deadline)/2, 10*time.Second)
+	return rand.N(s.spread)
 }
 
 // drainPause spreads the end of event streams.
 func (s *Server) drainPause(ctx context.Context) {
-	_ = sleep(ctx, rand.N(time.Second))
+	_ = sleep(ctx, s.drainDelay())
+}
+
+// drainSockets sends the sockets' clients away, one after the other.
+func (s *Server) drainSockets(sockets []*webSocket) {
+	for i, c := range sockets {
+		if i > 0 && sleep(s.ctx, s.spread/time.Duration(len(sockets))) != nil {
+			return
+		}
+		go c.drainOut()
+	}
 }
 
 // drainOut sends the socket's client away.
 func (c *webSocket) drainOut() {
-	if c.stateful.Load() && c.ready.Load() {
-		c.drop() // its goroutine saves the cursor and detaches
+	if c.att.Load() == nil || c.isStateful() {
+		c.drop() // its goroutine saves the cursor and detaches; one that only waits is told nothing
 		return
 	}
 	c.close(closing{reconnect: true, reason: "drain"})

@@ -24,9 +24,9 @@ func (s *Server) serveEvents(c *request) {
 		return
 	}
 	defer s.active.Done()
-	owner := s.node.NewOwner()
-	opened, err := s.openWaiting(c, s.openRequest(c, streams.OpenEvents, owner))
-	if errors.Is(err, streams.ErrUnavailable) || errors.Is(err, streams.ErrFull) {
+	r := s.openRequest(c, streams.OpenEvents, s.node.NewOwner())
+	opened, err := s.openWaiting(c, r)
+	if isAway(err) {
 		c.refuse(http.StatusNotFound, "the connection's store is not reachable")
 		return
 	}
@@ -34,31 +34,35 @@ func (s *Server) serveEvents(c *request) {
 		s.refuseError(c, err)
 		return
 	}
+	defer s.end(c.hub, c.token.ConnectionID, r.Owner) // the client cannot come back to it
 	wake := make(chan struct{}, 1)
-	att, err := s.node.Attach(c.Context(), c.hub, opened, owner, liveLease, func() {
-		select {
-		case wake <- struct{}{}:
-		default:
-		}
-	})
+	att, err := s.attachWaiting(c.Context(), c.hub, r, &opened, func() { ring(wake) })
 	if err != nil {
-		s.end(c.hub, c.token.ConnectionID, owner)
 		c.refuse(http.StatusNotFound, "No Connection with that ID")
 		return
 	}
-	defer att.Detach(context.Background(), 0)
-	defer s.end(c.hub, c.token.ConnectionID, owner) // the client cannot come back to it
-	e := &eventStream{request: c, s: s, att: att, opened: opened, wake: wake}
+	defer func() { _ = att.Detach(context.Background(), 0) }()
+	e := &eventStream{request: c, s: s, att: att, owner: r.Owner, opened: opened, wake: wake}
 	e.serve()
+}
+
+// ring rings a bell: a channel of capacity 1 that remembers one stroke.
+func ring(bell chan<- struct{}) {
+	select {
+	case bell <- struct{}{}:
+	default:
+	}
 }
 
 type eventStream struct {
 	*request
-	s      *Server
-	att    *streams.Attachment
-	opened streams.OpenReply
-	wake   chan struct{}
-	buf    []byte
+	s        *Server
+	att      *streams.Attachment
+	owner    string
+	opened   streams.OpenReply
+	wake     chan struct{}
+	answered bool // the handshake is
+	buf      []byte
 }
 
 func (e *eventStream) serve() {
@@ -76,25 +80,27 @@ func (e *eventStream) serve() {
 	defer handshake.Stop()
 	ping := time.NewTicker(e.s.cfg.KeepAlive)
 	defer ping.Stop()
+	draining, leave := e.s.draining, (<-chan time.Time)(nil)
 	for {
-		more, err := e.flush()
+		retry, err := e.flush()
 		if err != nil {
 			return
 		}
-		if more {
-			continue
-		}
 		select {
 		case <-e.wake:
+		case <-retry:
 		case <-ping.C:
-			err = e.send(pingEvent)
-		case <-handshake.C:
-			if e.opened.Record.State == streams.StateNew {
-				e.s.cancelHandshake(e.Context(), e.hub, &e.opened)
+			if e.answered { // nothing may come before the handshake's answer
+				err = e.send(pingEvent)
 			}
-		case <-e.s.draining:
-			e.s.drainPause(e.Context())
-			_ = e.close(closing{reconnect: true, reason: "drain"})
+		case <-handshake.C:
+			if !e.answered {
+				handshake.Reset(e.s.cancelHandshake(e.Context(), e.hub, &e.opened))
+			}
+		case <-draining:
+			draining, leave = nil, time.After(e.s.drainDelay())
+		case <-leave:
+			e.close(closing{reconnect: true, reason: "drain"})
 			return
 		case <-e.Context().Done():
 			return
@@ -105,38 +111,64 @@ func (e *eventStream) serve() {
 	}
 }
 
-// flush writes what there is now. more says that there may be more at once.
-func (e *eventStream) flush() (more bool, err error) {
+// flush writes what there is now. If there may be more, and wake is not called for it,
+// retry ticks. An error says that the stream is over.
+func (e *eventStream) flush() (retry <-chan time.Time, err error) {
 	items, err := e.att.Next(e.Context(), nil, maxEventsBytes)
-	e.buf = e.buf[:0]
-	for _, item := range items {
-		e.buf = append(e.buf, event(item)...)
-		if item.Flags&streams.FlagFinal != 0 {
-			_ = e.send(e.buf)
-			return false, streams.ErrGone
-		}
+	if last, sendErr := e.write(items); last || sendErr != nil {
+		return nil, errors.Join(streams.ErrGone, sendErr)
 	}
 	switch {
 	case len(items) > 0:
-		return true, e.send(e.buf)
+		ring(e.wake)
+		return nil, nil
 	case err == nil:
-		return false, nil
+		return nil, nil
 	case errors.Is(err, streams.ErrUnavailable):
-		return true, sleep(e.Context(), storeRetry)
+		return time.After(storeRetry), nil
 	case e.Context().Err() != nil:
-		return false, err
+		return nil, err
 	}
-	_ = e.close(closingFor(err))
-	return false, err
+	e.close(closingFor(err))
+	return nil, err
 }
 
-// close sends a Close message; the end of the response follows.
-func (e *eventStream) close(c closing) error {
-	e.s.log.Debug("connection closed", "hub", e.hub, "connection_id", e.token.ConnectionID, "reason", c.reason)
-	if c.silent {
-		return nil
+// write writes items. last: nothing follows them.
+func (e *eventStream) write(items []*streams.Item) (last bool, err error) {
+	e.buf = e.buf[:0]
+	for _, item := range items {
+		b, final := event(item), item.Flags&streams.FlagFinal != 0
+		if item.Flags&streams.FlagHandshake != 0 {
+			e.answered = true
+			if item.Protocol == uint8(hubprotocol.MessagePack) && !final {
+				b, final = binaryRefused, true
+			}
+		}
+		e.buf = append(e.buf, b...)
+		if final {
+			return true, e.send(e.buf)
+		}
 	}
-	return e.send(appendEvent(nil, hubprotocol.AppendClose(nil, hubprotocol.JSON, c.text, c.reconnect)))
+	if len(e.buf) == 0 {
+		return false, nil
+	}
+	return false, e.send(e.buf)
+}
+
+// binaryRefused answers a handshake that came before the stream was opened, when the
+// transport was not known.
+var binaryRefused = func() []byte {
+	_, err := hubprotocol.HandshakeRequest{Protocol: hubprotocol.MessagePack.String(), Version: 1}.Check(false)
+	return appendEvent(nil, hubprotocol.HandshakeResponse(err.Error()))
+}()
+
+// close sends a Close message; the end of the response follows.
+func (e *eventStream) close(c closing) {
+	e.s.log.Debug("connection closed", "hub", e.hub, "connection_id", e.token.ConnectionID, "reason", c.reason)
+	if c.silent || e.s.end(e.hub, e.token.ConnectionID, e.owner) {
+		return
+	}
+	_ = e.send(appendEvent(nil, hubprotocol.AppendClose(nil, hubprotocol.JSON, c.text, c.reconnect)))
 }
 
 func (e *eventStream) send(b []byte) error {

@@ -3,7 +3,6 @@ package transports
 import (
 	"errors"
 	"sync"
-	"time"
 
 	"github.com/gobwas/ws"
 
@@ -29,13 +28,23 @@ type flushBuffer struct {
 	items []*streams.Item
 }
 
+// release gives the buffer back. What it refers to must not live on for it, nor what
+// one large message has made it grow to.
+func (b *flushBuffer) release() {
+	clear(b.items[:cap(b.items)])
+	if cap(b.bytes) > 4*maxFlushBytes {
+		b.bytes = nil
+	}
+	flushBuffers.Put(b)
+}
+
 // schedule makes sure that what is there now gets written. It does not block.
 func (c *webSocket) schedule() {
 	for {
 		switch c.flushing.Load() {
 		case idle:
 			if c.flushing.CompareAndSwap(idle, flushing) {
-				go c.flush()
+				go c.flusher()
 				return
 			}
 		case flushing:
@@ -51,10 +60,7 @@ func (c *webSocket) schedule() {
 // flush writes until there is nothing left.
 func (c *webSocket) flush() {
 	b := flushBuffers.Get().(*flushBuffer)
-	defer func() {
-		clear(b.items)
-		flushBuffers.Put(b)
-	}()
+	defer b.release()
 	for {
 		c.flushing.Store(flushing)
 		for c.flushSome(b) {
@@ -67,20 +73,15 @@ func (c *webSocket) flush() {
 
 // flushSome joins what there is into one write. more says that there may be more.
 func (c *webSocket) flushSome(b *flushBuffer) (more bool) {
-	b.bytes, b.items = c.appendControl(b.bytes[:0]), b.items[:0]
-	att := c.att.Load()
-	if att == nil || c.over.Load() {
+	if !c.ready.Load() || c.over.Load() {
 		return false
 	}
-	proto := c.protocol()
+	b.bytes, b.items = c.appendControl(b.bytes[:0]), b.items[:0]
 	var end error
 	if !c.held.Load() {
-		b.items, end = att.Next(c.s.ctx, b.items, maxFlushBytes)
+		b.items, end = c.att.Load().Next(c.s.ctx, b.items, maxFlushBytes)
 	}
-	for _, item := range b.items {
-		b.bytes = append(b.bytes, frame(item, proto)...)
-	}
-	if len(b.bytes) > 0 && c.write(b.bytes) != nil {
+	if out := b.join(c.protocol()); len(out) > 0 && c.write(out) != nil {
 		return false
 	}
 	if errors.Is(end, streams.ErrUnavailable) {
@@ -91,6 +92,17 @@ func (c *webSocket) flushSome(b *flushBuffer) (more bool) {
 		return false
 	}
 	return len(b.items) > 0
+}
+
+// join returns what is to be written. A single item's frame is written as it is.
+func (b *flushBuffer) join(p hubprotocol.Protocol) []byte {
+	if len(b.bytes) == 0 && len(b.items) == 1 {
+		return frame(b.items[0], p)
+	}
+	for _, item := range b.items {
+		b.bytes = append(b.bytes, frame(item, p)...)
+	}
+	return b.bytes
 }
 
 // appendControl appends the ping and the Ack that are due.
@@ -129,8 +141,7 @@ func (c *webSocket) closeFor(err error) {
 		c.drop() // another node serves it, or its client knows that it has ended
 		return
 	}
-	_ = c.write(ws.CompiledCloseNormalClosure)
-	_ = c.conn.SetReadDeadline(time.Now().Add(closeTimeout))
+	c.writeLast(ws.CompiledCloseNormalClosure)
 }
 
 // close ends the connection with a Close message. It is marked ended first: a stateful
@@ -139,12 +150,17 @@ func (c *webSocket) close(how closing) {
 	if !c.over.CompareAndSwap(false, true) {
 		return
 	}
-	c.s.end(c.hub, c.id, c.owner)
+	if c.s.end(c.hub, c.id, c.owner) && c.isStateful() {
+		c.drop() // the client has another socket
+		return
+	}
 	c.s.log.Debug("connection closed", "hub", c.hub, "connection_id", c.id, "reason", how.reason)
 	var b []byte
 	if p := c.protocol(); p != 0 {
 		b = protocolFrame(hubprotocol.AppendClose(nil, p, how.text, how.reconnect), p)
 	}
-	_ = c.write(append(b, ws.CompiledCloseNormalClosure...))
-	_ = c.conn.SetReadDeadline(time.Now().Add(closeTimeout))
+	if how.frame == nil {
+		how.frame = ws.CompiledCloseNormalClosure
+	}
+	c.writeLast(append(b, how.frame...))
 }

@@ -2,6 +2,7 @@ package transports
 
 import (
 	"bufio"
+	"errors"
 	"io"
 	"sync"
 
@@ -24,6 +25,12 @@ const readBufferBytes = 512
 const payloadBytes = 4 << 10 // 4 KiB
 
 var payloads = sync.Pool{New: func() any { return new([payloadBytes]byte) }}
+
+// isFrameError tells whether the client sent what is not a WebSocket frame.
+func isFrameError(err error) bool {
+	var protocol ws.ProtocolError
+	return errors.As(err, &protocol) || errors.Is(err, ws.ErrHeaderLengthMSB)
+}
 
 // next reads the next frame. A data frame's payload goes to receive piece by piece; a
 // control frame's is returned.

@@ -9,29 +9,47 @@ import (
 	"hubstream/transports/hubprotocol"
 )
 
-// handshakeText is what a failed handshake is answered with.
-func handshakeText(err error) string {
-	var m *hubprotocol.MessageError
-	if errors.As(err, &m) {
-		return hubprotocol.HandshakeFailed + " " + m.Error()
+// handshake is a client's handshake, settled.
+type handshake struct {
+	protocol hubprotocol.Protocol
+	version  int
+	rest     []byte // what the client sent along with it
+	refusal  string // the error to answer with; empty: accepted
+}
+
+// readHandshake reads the first bytes of a connection. ok is false if more are needed.
+func (s *Server) readHandshake(b []byte, binaryAllowed bool) (h handshake, ok bool) {
+	request, rest, err := hubprotocol.ParseHandshake(b)
+	if len(b)-len(rest) > s.cfg.MaxMessageBytes {
+		return handshake{refusal: hubprotocol.HandshakeCanceled}, true
 	}
-	return err.Error()
+	if errors.Is(err, hubprotocol.ErrIncomplete) {
+		return handshake{}, false
+	}
+	if err != nil {
+		return handshake{refusal: hubprotocol.HandshakeFailed + " " + err.Error()}, true
+	}
+	protocol, err := request.Check(binaryAllowed)
+	if err != nil {
+		return handshake{refusal: err.Error()}, true
+	}
+	return handshake{protocol: protocol, version: request.Version, rest: rest}, true
 }
 
 // answerHandshake records a handshake that came by POST, and puts its answer into the
 // log: whichever node holds the poll or stream finds it there, before everything else.
-// A non-empty refusal refuses it, and the connection is over once that was delivered.
-func (s *Server) answerHandshake(ctx context.Context, hub, id string, p hubprotocol.Protocol, version int, refusal string) error {
+// If it is refused, the connection is over once that was delivered.
+func (s *Server) answerHandshake(ctx context.Context, hub, id string, h handshake) error {
 	e := streams.Entry{
 		Kind: streams.KindReply, Flags: streams.FlagHandshake, Connections: []string{id},
-		Protocol: uint8(p), Version: uint8(min(version, 1)), // version 2 is for WebSockets alone
-		Body: hubprotocol.HandshakeResponse(refusal),
+		Protocol: uint8(h.protocol), Version: uint8(min(h.version, 1)), // version 2 is for WebSockets alone
+		Body: hubprotocol.HandshakeResponse(h.refusal),
 	}
-	if refusal != "" {
+	if h.refusal != "" {
 		e.Flags |= streams.FlagFinal
 	}
 	_, err := s.node.Handshake(ctx, hub, streams.HandshakeRequest{
-		ID: id, Protocol: e.Protocol, Version: e.Version, Refused: refusal != "",
+		ID: id, Protocol: e.Protocol, Version: e.Version, Refused: h.refusal != "",
 		Reply: streams.AppendEntry(nil, &e), Lease: liveLease,
 	})
 	return err
@@ -43,11 +61,13 @@ func (s *Server) untilHandshake(o *streams.OpenReply) time.Duration {
 	return s.cfg.HandshakeTimeout - age
 }
 
-// cancelHandshake refuses the handshake that has not come in time.
-func (s *Server) cancelHandshake(ctx context.Context, hub string, o *streams.OpenReply) {
-	if s.untilHandshake(o) > 0 {
-		return
+// cancelHandshake refuses the handshake if it has not come in time, and returns after
+// what time to look again.
+func (s *Server) cancelHandshake(ctx context.Context, hub string, o *streams.OpenReply) time.Duration {
+	if left := s.untilHandshake(o); left > 0 {
+		return left
 	}
 	// Whoever is second, the handshake or this, is refused.
-	_ = s.answerHandshake(ctx, hub, o.Record.ID, hubprotocol.JSON, 1, hubprotocol.HandshakeCanceled)
+	_ = s.answerHandshake(ctx, hub, o.Record.ID, handshake{protocol: hubprotocol.JSON, version: 1, refusal: hubprotocol.HandshakeCanceled})
+	return storeRetry
 }

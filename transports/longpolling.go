@@ -17,6 +17,14 @@ const (
 	// undecidedWait is how long a poll with the mark of the one before waits to learn
 	// whether that one's answer was written.
 	undecidedWait = 200 * time.Millisecond
+	// undecidedPause is the pause between two looks at that.
+	undecidedPause = 20 * time.Millisecond
+	// maxPollTime is the longest time that a poll is held for: the first clients give up
+	// at 100 s, and what they are answered at 95 s or later counts as not received.
+	maxPollTime = 90 * time.Second
+	// lateWait is how long a poll waits that comes to a node that is stopping: for balancers
+	// that have not noticed, clients would poll again and again without a pause.
+	lateWait = time.Second
 	// unmarkedWait is how long a poll without a mark waits before the handshake: it may be
 	// the first poll again, whose answer was lost.
 	unmarkedWait = time.Second
@@ -28,7 +36,10 @@ type poll struct {
 	s        *Server
 	owner    string
 	mark     string // the "_" of JavaScript and Java clients
+	arrived  time.Time
+	at       int64 // when it arrived, by the store's clock
 	deadline time.Time
+	late     bool // the node was stopping already when it came
 	opened   streams.OpenReply
 	att      *streams.Attachment
 	wake     chan struct{}
@@ -38,21 +49,21 @@ type poll struct {
 // servePoll answers a poll: with what there is for the client, once there is something,
 // or with nothing in time for the proxies in between (TransportProtocols.md, "Long Polling").
 func (s *Server) servePoll(c *request) {
-	if !s.begin() {
-		c.refuse(http.StatusServiceUnavailable, "the node is stopping")
+	p := &poll{
+		request: c, s: s, owner: s.node.NewOwner(), mark: c.URL.Query().Get("_"),
+		arrived: time.Now(), late: s.isDraining(), wake: make(chan struct{}, 1),
+	}
+	if !s.active.begin() {
+		p.write(http.StatusOK, nil) // any other answer would end the client's connection
 		return
 	}
 	defer s.active.Done()
-	p := &poll{
-		request: c, s: s, owner: s.node.NewOwner(), mark: c.URL.Query().Get("_"),
-		deadline: time.Now().Add(jittered(s.cfg.PollTimeout, s.cfg.PollJitter)),
-		wake:     make(chan struct{}, 1),
-	}
+	p.deadline = p.arrived.Add(jittered(s.cfg.PollTimeout, s.cfg.PollJitter))
 	ctx, cancel := context.WithDeadline(c.Context(), p.deadline)
 	defer cancel()
 	err := p.open(ctx)
 	switch {
-	case errors.Is(err, streams.ErrUnavailable):
+	case isAway(err):
 		p.write(http.StatusOK, nil) // touching nothing is always safe
 		return
 	case err != nil:
@@ -64,15 +75,15 @@ func (s *Server) servePoll(c *request) {
 	}
 	p.proto = hubprotocol.Protocol(p.opened.Record.Protocol)
 	if err := p.attach(ctx); err != nil {
-		if errors.Is(err, streams.ErrGone) {
-			s.refuseError(c, err)
-		} else {
+		if isAway(err) || ctx.Err() != nil {
 			p.write(http.StatusOK, nil)
+		} else {
+			s.refuseError(c, err)
 		}
 		return
 	}
-	defer p.att.Detach(context.Background(), 0)
-	p.serve(ctx)
+	defer func() { _ = p.att.Detach(context.Background(), 0) }()
+	p.serve()
 }
 
 // open opens the poll. While the store is away the poll is held: any answer but 200
@@ -88,31 +99,41 @@ func (p *poll) open(ctx context.Context) error {
 		switch {
 		case err == nil && reply.Outcome != streams.OpenUndecided:
 			p.opened = reply
+			p.at = reply.Now - time.Since(p.arrived).Milliseconds()
 			return nil
 		case err == nil:
-			r.Force = time.Now().After(undecided)
-			pause = 20 * time.Millisecond
-		case !errors.Is(err, streams.ErrUnavailable):
+			r.Force = !time.Now().Before(undecided)
+			pause = undecidedPause
+		case !isAway(err):
 			return err
 		}
-		select {
-		case <-time.After(pause):
-		case <-ctx.Done():
-			return streams.ErrUnavailable
-		case <-p.s.draining:
+		if p.pause(ctx, pause) != nil {
 			return streams.ErrUnavailable
 		}
 	}
 }
 
+// pause waits between two attempts. The error says that there is no more time.
+func (p *poll) pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	draining := p.s.draining
+	if p.late {
+		draining = nil
+	}
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-draining:
+		return context.Canceled
+	}
+}
+
 func (p *poll) attach(ctx context.Context) error {
 	for {
-		att, err := p.s.node.Attach(ctx, p.hub, p.opened, p.owner, 0, func() {
-			select {
-			case p.wake <- struct{}{}:
-			default:
-			}
-		})
+		att, err := p.s.node.Attach(ctx, p.hub, p.opened, p.owner, 0, func() { ring(p.wake) })
 		if err == nil {
 			p.att = att
 			return nil
@@ -120,11 +141,7 @@ func (p *poll) attach(ctx context.Context) error {
 		if !errors.Is(err, streams.ErrUnavailable) {
 			return err
 		}
-		select {
-		case <-time.After(storeRetry):
-		case <-ctx.Done():
-			return err
-		case <-p.s.draining:
+		if p.pause(ctx, storeRetry) != nil {
 			return err
 		}
 		if err := p.open(ctx); err != nil {
@@ -134,43 +151,59 @@ func (p *poll) attach(ctx context.Context) error {
 }
 
 // serve waits for something to answer.
-func (p *poll) serve(ctx context.Context) {
+func (p *poll) serve() {
+	// Before the handshake's answer a JavaScript client with MessagePack dies of an empty
+	// one, and which protocol it will ask for is not known: it waits for that, or for the
+	// refusal of a handshake that does not come.
+	unanswered := p.proto == 0
+	if unanswered {
+		p.deadline = later(p.deadline, time.Now().Add(p.untilHandshake()+p.s.cfg.StoreTimeout))
+	}
+	ctx, cancel := context.WithDeadline(p.Context(), p.deadline)
+	defer cancel()
 	timeout := time.NewTimer(p.patience())
 	defer timeout.Stop()
 	draining := p.s.draining
+	if unanswered || p.late {
+		draining = nil
+	}
 	for {
 		items, err := p.att.Next(ctx, nil, maxPollBytes)
+		if p.Context().Err() != nil {
+			return // the client is gone, and what is not committed is for its next poll
+		}
 		if len(items) > 0 {
 			p.answer(ctx, items)
 			return
 		}
 		if err != nil && ctx.Err() == nil && !errors.Is(err, streams.ErrUnavailable) {
-			p.over(ctx, err)
+			p.over(err)
 			return
 		}
 		select {
 		case <-p.wake:
 		case <-p.retry(err):
 		case <-timeout.C:
-			if p.proto == 0 && p.mark != "" && !p.expired() {
-				// A JavaScript client with MessagePack dies of an empty answer before that
-				// of the handshake, and which protocol it will ask for is not known.
-				timeout.Reset(max(p.untilHandshake(), 10*time.Millisecond))
-				p.s.cancelHandshake(ctx, p.hub, &p.opened)
+			if unanswered && ctx.Err() == nil && (p.mark != "" || p.untilHandshake() <= 0) {
+				timeout.Reset(p.s.cancelHandshake(ctx, p.hub, &p.opened))
 				continue
 			}
 			p.answer(ctx, nil)
 			return
 		case <-draining:
-			if p.proto != 0 {
-				p.answer(ctx, nil)
-				return
-			}
-			draining = nil // as above: it waits for its handshake, or for the end of the drain
+			p.answer(ctx, nil)
+			return
 		case <-p.Context().Done():
 			return // the client is gone; another poll of it may come
 		}
 	}
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 // retry ticks if the store was away.
@@ -185,15 +218,16 @@ func (p *poll) retry(err error) <-chan time.Time {
 func (p *poll) patience() time.Duration {
 	d := time.Until(p.deadline)
 	if p.proto == 0 {
-		d = min(d, max(p.untilHandshake(), 0))
+		d = min(d, p.untilHandshake())
 		if p.mark == "" {
 			d = min(d, unmarkedWait)
 		}
 	}
-	return d
+	if p.late && p.proto != 0 {
+		d = min(d, lateWait)
+	}
+	return max(d, 0)
 }
-
-func (p *poll) expired() bool { return !time.Now().Before(p.deadline) }
 
 func (p *poll) untilHandshake() time.Duration {
 	return p.s.untilHandshake(&p.opened)
@@ -202,12 +236,17 @@ func (p *poll) untilHandshake() time.Duration {
 // answer commits and writes an answer. It is committed before its bytes are written:
 // what a client may have received is known to whichever node gets its next poll.
 func (p *poll) answer(ctx context.Context, items []*streams.Item) {
+	if len(items) > 0 {
+		// From here on the answer may have been committed, and any other, even an empty one,
+		// would tell the next poll that it has arrived: so it takes whatever time there is.
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(p.Context(), p.arrived.Add(maxPollTime))
+		defer cancel()
+	}
 	body, final := p.body(items)
 	n, err := p.commit(ctx)
 	switch {
-	case errors.Is(err, streams.ErrUnavailable) && len(items) > 0:
-		// The answer may have been committed. Any answer but this one, even an empty one,
-		// would tell the next poll that it has arrived.
+	case isAway(err) && len(items) > 0:
 		panic(http.ErrAbortHandler)
 	case err != nil:
 		p.refused(err)
@@ -238,19 +277,14 @@ func (p *poll) body(items []*streams.Item) (body []byte, final bool) {
 func (p *poll) commit(ctx context.Context) (uint64, error) {
 	r := streams.AnswerRequest{
 		ID: p.token.ConnectionID, Owner: p.owner, Sent: p.att.Cursor(),
-		Mark: p.mark, PollAt: p.opened.Now, Lease: pollLease,
+		Mark: p.mark, PollAt: p.at, Lease: pollLease,
 	}
 	for {
 		// The answer must be tried even when the poll's time is up.
 		try, cancel := context.WithTimeout(context.WithoutCancel(ctx), p.s.cfg.StoreTimeout)
 		n, err := p.s.node.Answer(try, p.hub, r)
 		cancel()
-		if !errors.Is(err, streams.ErrUnavailable) || ctx.Err() != nil {
-			return n, err
-		}
-		select {
-		case <-time.After(storeRetry):
-		case <-ctx.Done():
+		if !isAway(err) || sleep(ctx, storeRetry) != nil {
 			return n, err
 		}
 	}
@@ -259,15 +293,17 @@ func (p *poll) commit(ctx context.Context) (uint64, error) {
 // refused answers a poll whose answer could not be committed.
 func (p *poll) refused(err error) {
 	switch {
-	case errors.Is(err, streams.ErrUnavailable):
+	case isAway(err):
 		p.write(http.StatusOK, nil)
-	default: // another poll has taken over, or the connection has ended
+	case errors.Is(err, streams.ErrOwner), errors.Is(err, streams.ErrGone): // another poll has taken over, or the connection has ended
 		p.write(http.StatusNoContent, nil)
+	default:
+		p.over(err)
 	}
 }
 
 // over ends the poll of a connection that is over, or that another poll has taken over.
-func (p *poll) over(ctx context.Context, err error) {
+func (p *poll) over(err error) {
 	c := closingFor(err)
 	if c.silent {
 		p.write(http.StatusNoContent, nil)
@@ -306,7 +342,9 @@ func (p *poll) write(status int, body []byte) bool {
 // wrote tells the next poll, wherever it goes, whether this answer went out.
 func (p *poll) wrote(n uint64, ok bool) {
 	s, hub, id := p.s, p.hub, p.token.ConnectionID
-	s.active.Add(1)
+	if !s.active.begin() {
+		return
+	}
 	go func() {
 		defer s.active.Done()
 		ctx, cancel := context.WithTimeout(context.Background(), s.cfg.StoreTimeout)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"time"
 
 	"hubstream/streams"
 	"hubstream/transports/hubprotocol"
@@ -15,12 +16,12 @@ import (
 // (TransportProtocols.md, "HTTP Post"). It is answered when all of it has its effect or its place in
 // the log: the client's next POST may reach another node at once.
 func (s *Server) servePost(c *request) {
-	if !s.begin() {
+	if !s.active.begin() {
 		c.refuse(http.StatusServiceUnavailable, "the node is stopping")
 		return
 	}
 	defer s.active.Done()
-	body, err := io.ReadAll(http.MaxBytesReader(c.w, c.Body, s.cfg.MaxPostBytes))
+	body, err := s.readBody(c)
 	var tooLarge *http.MaxBytesError
 	if errors.As(err, &tooLarge) {
 		c.refuse(http.StatusRequestEntityTooLarge, fmt.Sprintf("the body is over the limit of %d bytes", tooLarge.Limit))
@@ -48,6 +49,15 @@ func (s *Server) servePost(c *request) {
 	h.Set("Content-Type", "text/plain")
 	h.Set("Content-Length", "0")
 	c.w.WriteHeader(http.StatusOK)
+}
+
+func (s *Server) readBody(c *request) ([]byte, error) {
+	_ = c.rc.SetReadDeadline(time.Now().Add(s.cfg.SendTimeout))
+	body, err := io.ReadAll(http.MaxBytesReader(c.w, c.Body, s.cfg.MaxPostBytes))
+	if err == nil { // else net/http, which reads what is left before it answers, would wait for ever
+		_ = c.rc.SetReadDeadline(time.Time{})
+	}
+	return body, err
 }
 
 // post is one POST of a client.
@@ -101,20 +111,12 @@ func (p *post) handshake(ctx context.Context, body []byte) (proto hubprotocol.Pr
 	if len(body) == 0 {
 		return 0, nil, true, nil
 	}
-	request, rest, err := hubprotocol.ParseHandshake(body)
-	if errors.Is(err, hubprotocol.ErrIncomplete) || len(body)-len(rest) > p.s.cfg.MaxMessageBytes {
-		err = errors.New(hubprotocol.HandshakeCanceled)
+	h, ok := p.s.readHandshake(body, p.opened.Record.Transport != streams.TransportServerSentEvents)
+	if !ok { // the next POST may go to another node: nothing is carried over
+		h.refusal = hubprotocol.HandshakeCanceled
 	}
-	if err == nil {
-		binaryAllowed := p.opened.Record.Transport != streams.TransportServerSentEvents
-		proto, err = request.Check(binaryAllowed)
-	}
-	refusal := ""
-	if err != nil {
-		refusal = handshakeText(err)
-	}
-	err = p.s.answerHandshake(ctx, p.hub, p.token.ConnectionID, proto, request.Version, refusal)
-	return proto, rest, refusal != "", err
+	err = p.s.answerHandshake(ctx, p.hub, p.token.ConnectionID, h)
+	return h.protocol, h.rest, h.refusal != "", err
 }
 
 // malformed ends a connection whose client sent what cannot be read.

@@ -92,11 +92,11 @@ type Server struct {
 	ctx  context.Context // of the sockets; ends with Drain
 	stop context.CancelFunc
 
-	// draining is closed when the node begins to stop.
-	mu       sync.Mutex // begin against Drain
-	draining chan struct{}
-	drain    sync.Once
-	active   sync.WaitGroup // requests and sockets under way
+	draining  chan struct{} // closed when the node begins to stop
+	drainOnce sync.Once
+	spread    time.Duration // over which connections are sent away; set before draining is closed
+	stopOnce  sync.Once
+	active    activity // requests and sockets under way
 
 	wheel wheel
 }
@@ -155,6 +155,9 @@ func (s *Server) serveGet(c *request) {
 			c.refuse(http.StatusForbidden, "the origin is not allowed")
 			return
 		}
+		if !c.isWebSocket() {
+			return
+		}
 		if c.URL.Query().Get("id") == "" { // the client skipped negotiation
 			c.token = negotiate.Token{
 				ConnectionID: negotiate.NewConnectionID(), Hub: c.hub, User: c.user,
@@ -189,6 +192,24 @@ func headerHas(h http.Header, name, token string) bool {
 	}
 	return false
 }
+
+// isWebSocket refuses an upgrade that is not one to WebSockets, before it makes or
+// changes anything.
+func (c *request) isWebSocket() bool {
+	if !headerHas(c.Header, "Sec-WebSocket-Version", "13") {
+		c.w.Header().Set("Sec-WebSocket-Version", "13")
+		c.refuse(http.StatusUpgradeRequired, "WebSocket version 13 is required")
+		return false
+	}
+	if len(c.Header.Get("Sec-WebSocket-Key")) != webSocketKeyLength || !c.ProtoAtLeast(1, 1) {
+		c.refuse(http.StatusBadRequest, "malformed WebSocket upgrade")
+		return false
+	}
+	return true
+}
+
+// webSocketKeyLength is that of 16 bytes in base64.
+const webSocketKeyLength = 24
 
 func (s *Server) serves(c *request, t negotiate.Transport) bool {
 	if slices.Contains(s.cfg.Transports, t) {
@@ -237,11 +258,16 @@ func (s *Server) refuseError(c *request, err error) {
 	case errors.Is(err, streams.ErrGap):
 		s.end(c.hub, c.token.ConnectionID, "")
 		c.refuse(http.StatusNotFound, "No Connection with that ID")
-	case errors.Is(err, streams.ErrUnavailable), errors.Is(err, streams.ErrFull):
+	case isAway(err):
 		c.refuse(http.StatusServiceUnavailable, "the connection's store is not reachable")
 	default:
 		c.refuse(http.StatusNotFound, "No Connection with that ID")
 	}
+}
+
+// isAway tells whether the store cannot be used now, and may be later.
+func isAway(err error) bool {
+	return errors.Is(err, streams.ErrUnavailable) || errors.Is(err, streams.ErrFull)
 }
 
 // openRequest is what every Open of a connection has in common.
@@ -271,16 +297,42 @@ func (s *Server) openWaiting(c *request, r streams.OpenRequest) (streams.OpenRep
 	}
 }
 
+// attachWaiting attaches what r has opened. While the store is away, or the log has
+// moved on meanwhile, it waits and opens again.
+func (s *Server) attachWaiting(ctx context.Context, hub string, r streams.OpenRequest, opened *streams.OpenReply, wake func()) (*streams.Attachment, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.StoreTimeout)
+	defer cancel()
+	for {
+		att, err := s.node.Attach(ctx, hub, *opened, r.Owner, liveLease, wake)
+		if !errors.Is(err, streams.ErrUnavailable) {
+			return att, err
+		}
+		if sleep(ctx, storeRetry) != nil {
+			return nil, err
+		}
+		again, err := s.node.Open(ctx, hub, r)
+		switch {
+		case err == nil:
+			*opened = again
+		case !errors.Is(err, streams.ErrUnavailable):
+			return nil, err
+		}
+	}
+}
+
 // storeRetry is the pause between attempts to reach a store that is away.
 const storeRetry = 100 * time.Millisecond
 
 // end ends a connection. It is tried for a while only: the lease does it otherwise.
-func (s *Server) end(hub, id, owner string) {
+// refused: another attach serves the connection, which goes on there.
+func (s *Server) end(hub, id, owner string) (refused bool) {
 	ctx, cancel := context.WithTimeout(context.Background(), s.cfg.StoreTimeout)
 	defer cancel()
-	if _, err := s.node.End(ctx, hub, id, owner); err != nil {
+	reply, err := s.node.End(ctx, hub, id, owner)
+	if err != nil {
 		s.log.Debug("connection not ended", "hub", hub, "connection_id", id, "error", err)
 	}
+	return err == nil && reply.Outcome == streams.EndRefused
 }
 
 // jittered spreads d by jitter to both sides.
@@ -294,6 +346,7 @@ func jittered(d, jitter time.Duration) time.Duration {
 // closing says what an attachment's final error means for its client.
 type closing struct {
 	silent    bool   // the client is sent nothing: another attach serves it, or it has ended
+	frame     []byte // the WebSocket close frame; nil: normal closure
 	text      string // of the Close message
 	reconnect bool
 	reason    string // for logs and metrics

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/gobwas/ws"
+
 	"hubstream/streams"
 	"hubstream/transports/hubprotocol"
 )
@@ -100,7 +102,10 @@ func (c *webSocket) awaitSequence(opened streams.OpenReply) {
 
 // takeOver makes this socket the connection's, from whichever node had it.
 func (c *webSocket) takeOver(sequence uint64) error {
-	opened, err := c.reattach()
+	r := streams.OpenRequest{
+		Mode: streams.OpenReattach, ID: c.id, User: c.user, Owner: c.owner, Lease: liveLease, Ticket: c.ticket,
+	}
+	opened, err := c.reattach(r)
 	switch {
 	case errors.Is(err, streams.ErrOwner), errors.Is(err, streams.ErrUnavailable):
 		c.drop() // a newer socket has it; or the client may try again
@@ -109,9 +114,7 @@ func (c *webSocket) takeOver(sequence uint64) error {
 		c.sayGone(err)
 		return errDropped
 	}
-	ctx, cancel := context.WithTimeout(c.s.ctx, c.s.cfg.StoreTimeout)
-	defer cancel()
-	att, err := c.s.node.Attach(ctx, c.hub, opened, c.owner, liveLease, c.schedule)
+	att, err := c.s.attachWaiting(c.s.ctx, c.hub, r, &opened, c.schedule)
 	if err != nil {
 		c.drop()
 		return errDropped
@@ -134,13 +137,11 @@ func (c *webSocket) takeOver(sequence uint64) error {
 	return nil
 }
 
-func (c *webSocket) reattach() (streams.OpenReply, error) {
+func (c *webSocket) reattach(r streams.OpenRequest) (streams.OpenReply, error) {
 	ctx, cancel := context.WithTimeout(c.s.ctx, c.s.cfg.StoreTimeout)
 	defer cancel()
 	for {
-		opened, err := c.s.node.Open(ctx, c.hub, streams.OpenRequest{
-			Mode: streams.OpenReattach, ID: c.id, User: c.user, Owner: c.owner, Lease: liveLease, Ticket: c.ticket,
-		})
+		opened, err := c.s.node.Open(ctx, c.hub, r)
 		if !errors.Is(err, streams.ErrUnavailable) || sleep(ctx, storeRetry) != nil {
 			return opened, err
 		}
@@ -157,6 +158,5 @@ func (c *webSocket) sayGone(err error) {
 	b := hubprotocol.AppendSequence(nil, c.protocol(), 1)
 	b = hubprotocol.AppendClose(b, c.protocol(), how.text, how.reconnect)
 	c.over.Store(true)
-	_ = c.writeMessage(b)
-	_ = c.conn.SetReadDeadline(time.Now().Add(closeTimeout))
+	c.writeLast(append(protocolFrame(b, c.protocol()), ws.CompiledCloseNormalClosure...))
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"math"
 	"net"
 	"net/http"
 	"sync"
@@ -29,34 +30,43 @@ type webSocket struct {
 	conn    net.Conn
 	hub, id string
 	user    string
+	owner   string
 	ticket  uint64 // of a returning stateful connection
+	flusher func() // flush
 
 	// owned by the reading goroutine
-	frames    frames
-	handshake []byte // its bytes so far
-	parser    *hubprotocol.Parser
-	inbound   inbound
+	frames  frames
+	begun   []byte // of the handshake, so far
+	parser  *hubprotocol.Parser
+	inbound inbound
 
 	// set by the reading goroutine before the first schedule that needs them
-	owner    string
 	proto    atomic.Uint32 // a hubprotocol.Protocol; 0 before the handshake
-	stateful atomic.Bool
+	stateful atomic.Bool   // before the handshake: it may become so
 	att      atomic.Pointer[streams.Attachment]
 
-	writing sync.Mutex // one write at a time
+	writing  sync.Mutex // one write at a time
+	finished bool       // the last frame was written; guarded by writing
 
 	flushing atomic.Int32
-	ready    atomic.Bool // the handshake is answered, or the connection taken over
+	decided  atomic.Bool // the handshake is about to be answered
+	ready    atomic.Bool // it is answered, or the connection taken over
 	held     atomic.Bool // nothing but pings goes out
 	ping     atomic.Bool // a ping is due
 	gone     atomic.Bool // the socket is closed
 	over     atomic.Bool // the connection has ended, or has been given up here
 
 	// in milliseconds of the server's clock
-	opened, pinged, received, acked atomic.Int64 // opened: when the handshake was answered
-	clientPings                     atomic.Bool
-	ackDue                          atomic.Uint64 // number to acknowledge; 0: nothing new
+	opened        atomic.Int64 // when the socket was, then when the handshake was answered
+	pinged, acked atomic.Int64
+	received      atomic.Int64 // dispatching, while something is
+	clientPings   atomic.Bool
+	ackDue        atomic.Uint64 // number to acknowledge; 0: nothing new
 }
+
+// dispatching stands in for the time of what was received last: a client is not silent
+// while the server is busy with what it has sent.
+const dispatching = math.MaxInt64
 
 // serveWebSocket upgrades, and serves the socket on goroutines of its own: the
 // request's, with its buffers and its grown stack, ends.
@@ -65,8 +75,8 @@ func (s *Server) serveWebSocket(c *request) {
 		c.refuse(http.StatusServiceUnavailable, "the node is stopping")
 		return
 	}
-	owner := s.node.NewOwner()
-	opened, err := s.openWaiting(c, s.openRequest(c, streams.OpenWebSocket, owner))
+	r := s.openRequest(c, streams.OpenWebSocket, s.node.NewOwner())
+	opened, err := s.openWaiting(c, r)
 	if err != nil {
 		s.active.Done()
 		s.refuseError(c, err)
@@ -79,34 +89,51 @@ func (s *Server) serveWebSocket(c *request) {
 			_ = conn.Close()
 		}
 		if opened.Outcome != streams.OpenTicket {
-			s.end(c.hub, c.token.ConnectionID, owner)
+			s.end(c.hub, c.token.ConnectionID, r.Owner)
 		}
 		s.active.Done()
 		return
 	}
-	socket := &webSocket{
-		s: s, conn: conn, hub: c.hub, id: c.token.ConnectionID, user: c.token.User, owner: owner,
-	}
+	socket := s.newSocket(c, conn, early(rw.Reader), r.Owner)
+	go socket.run(r, opened)
+}
+
+// early returns the frames that came along with the upgrade.
+func early(r *bufio.Reader) []byte {
+	b, _ := r.Peek(r.Buffered())
+	return bytes.Clone(b)
+}
+
+func (s *Server) newSocket(c *request, conn net.Conn, early []byte, owner string) *webSocket {
+	socket := &webSocket{s: s, conn: conn, hub: c.hub, id: c.token.ConnectionID, user: c.token.User, owner: owner}
+	socket.flusher = socket.flush
 	socket.stateful.Store(s.cfg.StatefulReconnect && c.token.StatefulReconnect)
+	socket.opened.Store(s.wheel.now())
 	var in io.Reader = conn
-	if n := rw.Reader.Buffered(); n > 0 { // a frame came along with the request
-		early, _ := rw.Reader.Peek(n)
-		in = io.MultiReader(bytes.NewReader(bytes.Clone(early)), conn)
+	if len(early) > 0 {
+		in = io.MultiReader(bytes.NewReader(early), conn)
 	}
 	socket.frames.in = bufio.NewReaderSize(in, readBufferBytes)
-	go socket.run(opened)
+	return socket
 }
 
 // run takes the connection into service, and serves the socket.
-func (c *webSocket) run(opened streams.OpenReply) {
+func (c *webSocket) run(r streams.OpenRequest, opened streams.OpenReply) {
 	if opened.Outcome == streams.OpenTicket {
 		c.awaitSequence(opened)
-	} else if err := c.attach(opened); err != nil {
-		c.s.end(c.hub, c.id, c.owner)
-		c.release()
-		return
+	} else {
+		att, err := c.s.attachWaiting(c.s.ctx, c.hub, r, &opened, c.schedule)
+		if err != nil {
+			c.s.end(c.hub, c.id, c.owner)
+			c.release()
+			return
+		}
+		c.att.Store(att)
 	}
 	c.s.wheel.add(c)
+	if c.s.isDraining() { // since the upgrade
+		go c.drainOut()
+	}
 	c.serve()
 }
 
@@ -120,9 +147,6 @@ func (c *webSocket) serve() {
 	}
 	c.leave(err)
 	c.s.wheel.remove(c)
-	if c.over.Load() {
-		c.linger()
-	}
 	c.release()
 }
 
@@ -130,25 +154,6 @@ func (c *webSocket) release() {
 	_ = c.conn.Close()
 	c.gone.Store(true)
 	c.s.active.Done()
-}
-
-// linger lets what was written last arrive: a socket that is closed while there is
-// something to read is reset.
-func (c *webSocket) linger() {
-	_ = c.conn.SetReadDeadline(time.Now().Add(closeTimeout))
-	_, _ = io.Copy(io.Discard, c.conn)
-}
-
-func (c *webSocket) attach(opened streams.OpenReply) error {
-	_ = c.conn.SetReadDeadline(time.Now().Add(c.s.cfg.HandshakeTimeout))
-	ctx, cancel := context.WithTimeout(c.s.ctx, c.s.cfg.StoreTimeout)
-	defer cancel()
-	att, err := c.s.node.Attach(ctx, c.hub, opened, c.owner, liveLease, c.schedule)
-	if err != nil {
-		return err
-	}
-	c.att.Store(att)
-	return nil
 }
 
 // Ends of a socket that the reading goroutine decides.
@@ -159,7 +164,9 @@ var (
 	errHandled = errors.New("what has come is handled")
 )
 
-// read reads until the socket ends.
+// read reads until the socket ends. After the connection's end it goes on, for a while,
+// until the client has answered the close frame: a socket that is closed with
+// something left to read is reset, and the client may lose what was written last.
 func (c *webSocket) read() error {
 	for {
 		op, control, err := c.frames.next(c.receive)
@@ -170,10 +177,8 @@ func (c *webSocket) read() error {
 		case ws.OpPing:
 			_ = c.write(ws.MustCompileFrame(ws.NewPongFrame(control)))
 		case ws.OpClose:
-			if !c.over.Load() { // else ours went before
-				// The clients check for 1000, whatever they have sent themselves.
-				_ = c.write(ws.CompiledCloseNormalClosure)
-			}
+			// The clients check for 1000, whatever they have sent themselves.
+			c.writeLast(ws.CompiledCloseNormalClosure)
 			return io.EOF
 		}
 		if c.frames.in.Buffered() == 0 {
@@ -185,20 +190,16 @@ func (c *webSocket) read() error {
 // leave gives the connection up, or ends it, when its socket has ended.
 func (c *webSocket) leave(err error) {
 	att := c.att.Load()
-	var netErr net.Error
-	switch {
-	case att == nil: // never took the connection over
+	if att == nil { // it never took the connection over
 		return
+	}
+	if isFrameError(err) {
+		c.close(closing{text: "Connection closed with an error. " + err.Error(), reconnect: true, reason: "protocol_error", frame: ws.CompiledCloseProtocolError})
+		c.linger()
+	}
+	switch {
 	case c.over.Load():
-	case c.protocol() == 0 && errors.As(err, &netErr) && netErr.Timeout():
-		c.refuseHandshake(hubprotocol.HandshakeCanceled)
-	case isProtocolError(err):
-		c.close(closing{text: "Connection closed with an error. " + err.Error(), reconnect: true, reason: "protocol_error"})
-	case errors.Is(err, errClientClosed):
-		c.over.Store(true)
-		c.s.end(c.hub, c.id, c.owner)
-		_ = c.write(ws.CompiledCloseNormalClosure)
-	case c.stateful.Load() && c.protocol() != 0:
+	case c.isStateful():
 		ctx, cancel := context.WithTimeout(context.Background(), c.s.cfg.StoreTimeout)
 		defer cancel()
 		_ = att.Detach(ctx, c.s.cfg.DetachedTimeout)
@@ -209,12 +210,17 @@ func (c *webSocket) leave(err error) {
 	_ = att.Detach(context.Background(), 0)
 }
 
-// isProtocolError tells whether the client sent what cannot be read.
+// linger is what read does after the end, for a client whose frames cannot be read.
+func (c *webSocket) linger() {
+	_ = c.conn.SetReadDeadline(time.Now().Add(closeTimeout))
+	_, _ = io.Copy(io.Discard, c.frames.in)
+}
+
+// isProtocolError tells whether the client sent a hub message that cannot be read.
 func isProtocolError(err error) bool {
 	var message *hubprotocol.MessageError
 	var large *hubprotocol.TooLargeError
-	var frame ws.ProtocolError
-	return errors.As(err, &message) || errors.As(err, &large) || errors.As(err, &frame) || errors.Is(err, errSequence)
+	return errors.As(err, &message) || errors.As(err, &large) || errors.Is(err, errSequence)
 }
 
 // receive takes a piece of the client's byte stream.
@@ -222,13 +228,34 @@ func (c *webSocket) receive(b []byte) error {
 	if c.over.Load() {
 		return nil // the rest is of no interest
 	}
+	c.received.Store(dispatching)
+	err := c.take(b)
 	c.received.Store(c.s.wheel.now())
+	switch {
+	case err == nil || c.over.Load():
+		return nil
+	case errors.Is(err, errClientClosed):
+		c.over.Store(true)
+		c.s.end(c.hub, c.id, c.owner)
+		c.writeLast(ws.CompiledCloseNormalClosure)
+		return nil
+	case isProtocolError(err):
+		c.close(closing{text: "Connection closed with an error. " + err.Error(), reconnect: true, reason: "protocol_error"})
+		return nil
+	default:
+		return err
+	}
+}
+
+func (c *webSocket) take(b []byte) error {
 	if c.protocol() == 0 {
 		rest, err := c.shakeHands(b)
 		if err != nil || len(rest) == 0 {
 			return err
 		}
 		b = rest
+	} else if c.held.CompareAndSwap(true, false) {
+		c.schedule()
 	}
 	c.parser.Feed(b)
 	for {
@@ -247,65 +274,61 @@ func (c *webSocket) receive(b []byte) error {
 
 // shakeHands takes bytes of the handshake and returns what follows it.
 func (c *webSocket) shakeHands(b []byte) (rest []byte, err error) {
-	c.handshake = append(c.handshake, b...)
-	request, rest, err := hubprotocol.ParseHandshake(c.handshake)
-	if errors.Is(err, hubprotocol.ErrIncomplete) && len(c.handshake) <= c.s.cfg.MaxMessageBytes {
+	c.begun = append(c.begun, b...)
+	h, ok := c.s.readHandshake(c.begun, true)
+	switch {
+	case !ok:
+		return nil, nil
+	case !c.decided.CompareAndSwap(false, true): // it is too late
+		return nil, nil
+	case h.refusal != "":
+		c.refuseHandshake(h.refusal)
 		return nil, nil
 	}
-	if errors.Is(err, hubprotocol.ErrIncomplete) {
-		err = errors.New(hubprotocol.HandshakeCanceled)
-	}
-	var proto hubprotocol.Protocol
-	if err == nil {
-		proto, err = request.Check(true)
-	}
-	if err != nil {
-		c.refuseHandshake(handshakeText(err))
-		return nil, nil
-	}
-	c.handshake = nil
-	return rest, c.open(proto, request.Version)
+	c.begun = nil
+	return h.rest, c.open(h)
 }
 
-// open records the handshake and answers it. It is answered on the socket; messages match from the log's end on
-// at that moment.
-func (c *webSocket) open(proto hubprotocol.Protocol, version int) error {
-	stateful := version == 2 && c.stateful.Load()
-	c.stateful.Store(stateful)
+// open records the handshake and answers it on the socket; messages match from the
+// log's end at that moment on.
+func (c *webSocket) open(h handshake) error {
+	stateful := h.version == 2 && c.stateful.Load()
 	if !stateful {
-		version = min(version, 1)
+		h.version = min(h.version, 1)
 	}
 	ctx, cancel := context.WithTimeout(c.s.ctx, c.s.cfg.StoreTimeout)
 	defer cancel()
 	reply, err := c.s.node.Handshake(ctx, c.hub, streams.HandshakeRequest{
-		ID: c.id, Owner: c.owner, Protocol: uint8(proto), Version: uint8(version), Lease: liveLease,
+		ID: c.id, Owner: c.owner, Protocol: uint8(h.protocol), Version: uint8(h.version), Lease: liveLease,
 	})
 	if err != nil {
 		c.drop()
 		return errDropped
 	}
-	c.parser = hubprotocol.NewParser(proto, c.s.cfg.MaxMessageBytes)
-	c.proto.Store(uint32(proto))
+	c.stateful.Store(stateful)
+	c.parser = hubprotocol.NewParser(h.protocol, c.s.cfg.MaxMessageBytes)
+	c.proto.Store(uint32(h.protocol))
 	c.inbound.expect = 1
 	if err := c.writeMessage(hubprotocol.HandshakeResponse("")); err != nil {
 		return err
 	}
-	_ = c.conn.SetReadDeadline(time.Time{})
 	// Clients begin to count only after they have handled the handshake's answer: what
-	// would count waits for their first message, or a second.
+	// would count waits for the first frame that they send after it, or a second.
 	c.held.Store(stateful)
-	c.opened.Store(c.s.wheel.now())
-	c.pinged.Store(c.s.wheel.now())
-	c.ready.Store(true)
+	now := c.s.wheel.now()
+	c.opened.Store(now)
+	c.pinged.Store(now)
+	// Before Start nothing may be taken from the log: it would not match, and be passed.
 	c.att.Load().Start(reply.Start, stateful)
+	c.ready.Store(true)
+	c.schedule()
 	return nil
 }
 
 func (c *webSocket) refuseHandshake(text string) {
 	c.over.Store(true)
 	c.s.end(c.hub, c.id, c.owner)
-	_ = c.write(append(textFrame(hubprotocol.HandshakeResponse(text)), ws.CompiledCloseNormalClosure...))
-	_ = c.conn.SetReadDeadline(time.Now().Add(closeTimeout))
+	c.writeLast(append(textFrame(hubprotocol.HandshakeResponse(text)), ws.CompiledCloseNormalClosure...))
 }
 
 // message takes one hub message.
@@ -315,9 +338,6 @@ func (c *webSocket) message(m *hubprotocol.Message) error {
 			return nil // every client that means to come back sends it first
 		}
 		return c.takeOver(m.SequenceID)
-	}
-	if c.held.CompareAndSwap(true, false) {
-		c.schedule()
 	}
 	switch {
 	case m.Type == hubprotocol.Ping:
@@ -336,6 +356,9 @@ func (c *webSocket) message(m *hubprotocol.Message) error {
 
 func (c *webSocket) protocol() hubprotocol.Protocol { return hubprotocol.Protocol(c.proto.Load()) }
 
+// isStateful tells whether the connection is one that can be re-attached.
+func (c *webSocket) isStateful() bool { return c.protocol() != 0 && c.stateful.Load() }
+
 func (c *webSocket) writeMessage(payload []byte) error {
 	return c.write(protocolFrame(payload, c.protocol()))
 }
@@ -344,12 +367,33 @@ func (c *webSocket) writeMessage(payload []byte) error {
 func (c *webSocket) write(b []byte) error {
 	c.writing.Lock()
 	defer c.writing.Unlock()
-	_ = c.conn.SetWriteDeadline(time.Now().Add(c.s.cfg.SendTimeout))
-	if _, err := c.conn.Write(b); err != nil {
-		_ = c.conn.Close()
-		return err
+	if c.finished {
+		return errDropped
 	}
-	return nil
+	return c.writeNow(b)
+}
+
+// writeLast writes frames of which the last is a close frame. Nothing follows them but
+// the client's close frame, for which there is a time limit.
+func (c *webSocket) writeLast(b []byte) {
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	if c.finished {
+		return
+	}
+	c.finished = true
+	if c.writeNow(b) == nil {
+		_ = c.conn.SetReadDeadline(time.Now().Add(closeTimeout))
+	}
+}
+
+func (c *webSocket) writeNow(b []byte) error {
+	_ = c.conn.SetWriteDeadline(time.Now().Add(c.s.cfg.SendTimeout))
+	_, err := c.conn.Write(b)
+	if err != nil {
+		_ = c.conn.Close()
+	}
+	return err
 }
 
 // drop cuts the socket without a word: a stateful client comes back, to another node

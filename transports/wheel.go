@@ -2,17 +2,18 @@ package transports
 
 import (
 	"sync"
-	"sync/atomic"
 	"time"
+
+	"hubstream/transports/hubprotocol"
 )
 
 // wheel looks after all WebSockets of the node with one ticker: pings, Acks, and
-// clients that have fallen silent.
+// clients that do not begin, or have fallen silent.
 type wheel struct {
-	began time.Time
-	clock atomic.Int64 // ms since began, as of the last tick
-
-	keepAlive, clientTimeout int64 // ms
+	// static
+	began                                      time.Time
+	interval                                   int64 // of the ticks, ms
+	keepAlive, clientTimeout, handshakeTimeout int64 // ms
 
 	mu      sync.Mutex
 	sockets map[*webSocket]struct{}
@@ -24,9 +25,13 @@ func (w *wheel) start(cfg Config) {
 	w.began = time.Now()
 	w.keepAlive = cfg.KeepAlive.Milliseconds()
 	w.clientTimeout = cfg.ClientTimeout.Milliseconds()
+	w.handshakeTimeout = cfg.HandshakeTimeout.Milliseconds()
 	w.sockets = map[*webSocket]struct{}{}
 	w.stop, w.done = make(chan struct{}), make(chan struct{})
-	go w.run(min(time.Second, max(cfg.KeepAlive/8, time.Millisecond)))
+	shortest := min(cfg.KeepAlive, cfg.ClientTimeout, cfg.HandshakeTimeout)
+	interval := min(time.Second, max(shortest/8, time.Millisecond))
+	w.interval = interval.Milliseconds()
+	go w.run(interval)
 }
 
 func (w *wheel) run(interval time.Duration) {
@@ -36,7 +41,6 @@ func (w *wheel) run(interval time.Duration) {
 	for {
 		select {
 		case <-ticker.C:
-			w.clock.Store(time.Since(w.began).Milliseconds())
 			for _, c := range w.due() {
 				c.schedule()
 			}
@@ -46,8 +50,13 @@ func (w *wheel) run(interval time.Duration) {
 	}
 }
 
-// now is coarse: it advances with the ticks.
-func (w *wheel) now() int64 { return w.clock.Load() }
+func (w *wheel) close() {
+	close(w.stop)
+	<-w.done
+}
+
+// now is the server's clock in ms.
+func (w *wheel) now() int64 { return time.Since(w.began).Milliseconds() }
 
 func (w *wheel) add(c *webSocket) {
 	w.mu.Lock()
@@ -78,7 +87,7 @@ func (w *wheel) due() (due []*webSocket) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for c := range w.sockets {
-		if c.tick(now) {
+		if c.tick(w, now) {
 			due = append(due, c)
 		}
 	}
@@ -86,11 +95,18 @@ func (w *wheel) due() (due []*webSocket) {
 }
 
 // tick tells whether the socket has something to write at a time.
-func (c *webSocket) tick(now int64) (due bool) {
-	if !c.ready.Load() || c.over.Load() {
+func (c *webSocket) tick(w *wheel, now int64) (due bool) {
+	switch {
+	case c.over.Load():
+		return false
+	case !c.ready.Load():
+		if c.protocol() == 0 && now-c.opened.Load() >= w.handshakeTimeout && c.decided.CompareAndSwap(false, true) {
+			go c.refuseHandshake(hubprotocol.HandshakeCanceled)
+		}
 		return false
 	}
-	if now-c.pinged.Load() >= c.s.wheel.keepAlive {
+	// The next tick would be too late.
+	if now-c.pinged.Load() > w.keepAlive-w.interval {
 		c.pinged.Store(now)
 		c.ping.Store(true)
 		due = true
@@ -102,7 +118,7 @@ func (c *webSocket) tick(now int64) (due bool) {
 		due = true
 	}
 	// Only a client that has pinged is timed out: JavaScript clients that once polled never ping.
-	if c.clientPings.Load() && now-c.received.Load() > c.s.wheel.clientTimeout {
+	if c.clientPings.Load() && now-c.received.Load() > w.clientTimeout {
 		c.clientPings.Store(false)
 		go c.close(closing{text: "Connection closed with an error. The client did not send anything in time.", reconnect: true, reason: "client_timeout"})
 	}

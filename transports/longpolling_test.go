@@ -1,0 +1,660 @@
+package transports_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"hubstream/streams"
+	"hubstream/transports"
+)
+
+// pending is a poll that waits.
+type pending struct {
+	*connection
+	answered chan answer
+	cancel   context.CancelFunc
+}
+
+// poll starts a poll at a node; an empty mark is none.
+func (k *connection) poll(by int, mark string) *pending {
+	ctx, cancel := context.WithCancel(k.ctx)
+	p := &pending{k, make(chan answer, 1), cancel}
+	query := "id=" + k.token
+	if mark != "" {
+		query += "&_=" + mark
+	}
+	go func() {
+		defer cancel()
+		p.answered <- k.cluster.do(ctx, by, http.MethodGet, query, "")
+	}()
+	return p
+}
+
+// expect takes the answer.
+func (p *pending) expect(status int, body string) answer {
+	p.Helper()
+	select {
+	case a := <-p.answered:
+		p.want("poll", a, status, body)
+		return a
+	case <-time.After(2 * time.Minute):
+		p.Fatalf("the poll was not answered, want %d %q", status, body)
+		return answer{}
+	}
+}
+
+// expectNothing lets time pass in which the poll must wait.
+func (p *pending) expectNothing(d time.Duration) *pending {
+	p.Helper()
+	time.Sleep(d)
+	synctest.Wait()
+	select {
+	case a := <-p.answered:
+		p.Fatalf("the poll was answered within %v: %+v", d, a)
+	default:
+	}
+	return p
+}
+
+// openPolling makes the first poll and the handshake, at one node each, and takes its answer.
+func (c *cluster) openPolling(handshake string) *connection {
+	c.Helper()
+	k := c.negotiate()
+	last := len(c.nodes) - 1
+	k.poll(0, "1").expect(200, "")
+	k.post(last, handshake)
+	k.poll(last/2, "2").expect(200, accepted)
+	return k
+}
+
+func within(t testing.TB, a answer, least, most time.Duration) {
+	t.Helper()
+	if a.after < least || a.after > most {
+		t.Fatalf("answered after %v, want %v to %v", a.after, least, most)
+	}
+}
+
+func TestFirstPollIsAnsweredAtOnce(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 3)
+		k := c.negotiate()
+		a := k.poll(0, "1").expect(200, "")
+		within(t, a, 0, 0)
+		for name, want := range map[string]string{
+			"Content-Length": "0", "Cache-Control": "no-cache, no-store", "Pragma": "no-cache",
+			"Expires": "Thu, 01 Jan 1970 00:00:00 GMT", "Content-Type": "application/octet-stream",
+		} {
+			if got := a.header.Get(name); got != want {
+				t.Errorf("%s: got %q, want %q", name, got, want)
+			}
+		}
+		// A proxy repeats it at another node, because the answer did not arrive: the client
+		// would wait a whole poll for an answer that comes at once.
+		time.Sleep(1200 * time.Millisecond)
+		within(t, k.poll(1, "1").expect(200, ""), 0, 0)
+		time.Sleep(1200 * time.Millisecond)
+		within(t, k.poll(2, "1").expect(200, ""), 0, 0)
+		k.poll(1, "2").expectNothing(10 * time.Second)
+	})
+}
+
+// The first poll's client went away before the answer.
+func TestFirstPollWhoseAnswerWasNotWritten(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 2)
+		k := c.negotiate()
+		k.unread(0, "_=1")
+		within(t, k.poll(1, "1").expect(200, ""), 0, time.Millisecond)
+		k.poll(0, "2").expectNothing(5 * time.Second)
+	})
+}
+
+// unread makes a poll at a node whose answer is not read, until its write has failed.
+func (k *connection) unread(by int, query string) {
+	k.Helper()
+	conn := k.nodes[by].dial()
+	defer conn.Close()
+	if _, err := io.WriteString(conn, "GET /"+hubName+"?id="+k.token+"&"+query+" HTTP/1.1\r\nHost: node\r\n\r\n"); err != nil {
+		k.Fatal(err)
+	}
+	time.Sleep(100 * time.Millisecond)
+	_ = conn.Close()
+	synctest.Wait()
+}
+
+func TestHandshakeBeforeWithAndAfterThePolls(t *testing.T) {
+	for name, handshake := range map[string]string{"json": handshakeJSON, "messagepack": handshakeMessagePack} {
+		encode := func(s string) string { return s }
+		if name == "messagepack" {
+			encode = packed
+		}
+		bubbleRun(t, name+" before", func(t *testing.T) {
+			c := newCluster(t, 3)
+			k := c.negotiate()
+			k.post(0, handshake)
+			c.publish(2, 1)
+			k.poll(1, "1").expect(200, "")
+			k.poll(2, "2").expect(200, accepted+encode(invocation(1)))
+		})
+		bubbleRun(t, name+" with", func(t *testing.T) {
+			c := newCluster(t, 3)
+			k := c.negotiate()
+			first := k.poll(0, "1")
+			go k.post(1, handshake)
+			first.expect(200, "")
+			k.poll(2, "2").expect(200, accepted)
+			c.publish(1, 1)
+			k.poll(0, "3").expect(200, encode(invocation(1)))
+		})
+		bubbleRun(t, name+" after", func(t *testing.T) {
+			c := newCluster(t, 3)
+			k := c.negotiate()
+			k.poll(0, "1").expect(200, "")
+			second := k.poll(1, "2").expectNothing(12 * time.Second)
+			c.publish(0, 1) // is before the handshake's answer
+			second.expectNothing(time.Second)
+			k.post(2, handshake+"")
+			second.expect(200, accepted)
+			third := k.poll(2, "3").expectNothing(time.Second)
+			c.publish(0, 2)
+			third.expect(200, encode(invocation(2)))
+		})
+	}
+}
+
+// A JavaScript client with MessagePack dies of an empty answer before that of the handshake.
+func TestNoEmptyAnswerBeforeTheHandshakesAnswer(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 2, func(cfg *transports.Config) { cfg.PollTimeout = 5 * time.Second })
+		k := c.negotiate()
+		k.poll(0, "1").expect(200, "")
+		second := k.poll(1, "2").expectNothing(14 * time.Second) // longer than polls wait
+		k.post(0, handshakeMessagePack)
+		second.expect(200, accepted)
+		k.poll(0, "3").expect(200, "")
+	})
+}
+
+func TestHandshakeThatDoesNotCome(t *testing.T) {
+	for _, mark := range []string{"", "2"} {
+		bubbleRun(t, "mark "+mark, func(t *testing.T) {
+			c := newCluster(t, 2)
+			k := c.negotiate()
+			k.poll(0, mark).expect(200, "")
+			began := time.Now()
+			for polls := 0; ; polls++ {
+				if polls > 20 {
+					t.Fatal("polls are answered without a pause")
+				}
+				a := <-k.poll(polls%2, fmt.Sprint(mark, mark)).answered
+				if mark == "" && a.status == 200 && a.body == "" {
+					within(t, a, 900*time.Millisecond, time.Second)
+					continue
+				}
+				k.want("poll", a, 200, `{"error":"Handshake was canceled."}`+"\x1e")
+				break
+			}
+			if d := time.Since(began); d < 14*time.Second || d > 16*time.Second {
+				t.Errorf("refused after %v, want 15 s", d)
+			}
+			k.wantRecord(false)
+			k.poll(0, "3").expect(404, "No Connection with that ID")
+		})
+	}
+}
+
+// .NET sends no mark: a poll of it may be the first one again, of which it was not answered.
+func TestUnmarkedPollBeforeTheHandshakeWaitsASecond(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 2)
+		k := c.negotiate()
+		k.poll(0, "").expect(200, "")
+		within(t, k.poll(1, "").expect(200, ""), time.Second, time.Second)
+		k.post(0, handshakeJSON)
+		k.poll(0, "").expect(200, accepted)
+		k.poll(1, "").expectNothing(20 * time.Second)
+	})
+}
+
+func TestHandshakeErrorsOverPolls(t *testing.T) {
+	for handshake, want := range map[string]string{
+		`{"protocol":"bson","version":1}` + "\x1e":             `{"error":"The protocol 'bson' is not supported."}` + "\x1e",
+		`{"protocol":"json","version":7}` + "\x1e":             `{"error":"The server does not support version 7 of the 'json' protocol."}` + "\x1e",
+		`{"protocol":"json"}` + "\x1e":                         `{"error":"An unexpected error occurred during connection handshake. Missing required property 'version'."}` + "\x1e",
+		`{"protocol":"json","version":1}`:                      `{"error":"Handshake was canceled."}` + "\x1e",
+		strings.Repeat(" ", 40<<10) + handshakeJSON:            `{"error":"Handshake was canceled."}` + "\x1e",
+		`{"protocol":"json","version":9}` + "\x1e" + ping + "": `{"error":"The server does not support version 9 of the 'json' protocol."}` + "\x1e",
+	} {
+		bubbleRun(t, handshake[:min(30, len(handshake))], func(t *testing.T) {
+			c := newCluster(t, 2)
+			k := c.negotiate()
+			k.poll(0, "1").expect(200, "")
+			k.post(1, handshake)
+			k.want("POST after", k.do(0, http.MethodPost, "", ping), 404, "No Connection with that ID")
+			k.poll(0, "2").expect(200, want)
+			k.poll(1, "3").expect(404, "No Connection with that ID")
+		})
+	}
+}
+
+func TestPollsOfAnyNodeGetEverythingInOrder(t *testing.T) {
+	for name, handshake := range map[string]string{"json": handshakeJSON, "messagepack": handshakeMessagePack} {
+		bubbleRun(t, name, func(t *testing.T) {
+			c := newCluster(t, 3)
+			k := c.openPolling(handshake)
+			const total = 3000
+			go func() {
+				for n := range total {
+					c.publish(n%3, n)
+					if n%17 == 0 {
+						time.Sleep(time.Duration(n%23) * time.Millisecond)
+					}
+				}
+			}()
+			want := invocations(0, total-1)
+			if name == "messagepack" {
+				want = packed(want)
+			}
+			for i := 0; want != ""; i++ {
+				a := <-k.poll(i%3, fmt.Sprint(100+i)).answered
+				rest, ok := strings.CutPrefix(want, a.body)
+				if a.status != 200 || a.body == "" || !ok {
+					t.Fatalf("got %d %q, want %.100q", a.status, a.body, want)
+				}
+				want = rest
+			}
+		})
+	}
+}
+
+// Consecutive polls of one client often carry the same millisecond.
+func TestEqualMarksOfConsecutivePolls(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 3)
+		k := c.openPolling(handshakeJSON)
+		c.publish(0, 0)
+		for n := range 300 { // data is always waiting
+			c.publish(n%3, n+1)
+			a := <-k.poll(n%3, "77").answered
+			if !strings.HasPrefix(a.body, invocation(n)) && a.body != invocation(n+1) {
+				t.Fatalf("poll %d: got %d %q", n, a.status, a.body)
+			}
+			if a.body == invocation(n) {
+				continue
+			}
+		}
+	})
+}
+
+// The very same poll comes again a second later, from a proxy: its answer did not arrive.
+func TestRepeatedPollIsAnsweredTheSame(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 3)
+		k := c.openPolling(handshakeJSON)
+		c.publish(0, 1)
+		k.poll(0, "10").expect(200, invocation(1))
+		time.Sleep(time.Second)
+		c.publish(0, 2)
+		k.poll(1, "10").expect(200, invocations(1, 2))
+		k.poll(2, "11").expectNothing(5 * time.Second)
+	})
+}
+
+// Within that second the node that has written the answer tells; until it has, the poll
+// waits for it, but not for long.
+func TestEqualMarkBeforeTheWriteIsKnown(t *testing.T) {
+	for _, written := range []bool{true, false} {
+		bubbleRun(t, fmt.Sprint("written ", written), func(t *testing.T) {
+			c := newCluster(t, 3)
+			k := c.openPolling(handshakeJSON)
+			var hold atomic.Bool
+			hold.Store(true)
+			t.Cleanup(func() { hold.Store(false); time.Sleep(time.Second) })
+			c.store.onBefore(func(step string) error {
+				for step == "wrote" && hold.Load() {
+					time.Sleep(10 * time.Millisecond)
+				}
+				return nil
+			})
+			c.publish(0, 1)
+			k.poll(0, "10").expect(200, invocation(1))
+			second := k.poll(1, "10").expectNothing(100 * time.Millisecond)
+			if written {
+				hold.Store(false)
+				second.expectNothing(time.Second)
+				c.publish(2, 2)
+				second.expect(200, invocation(2))
+				return
+			}
+			within(t, second.expect(200, invocation(1)), 200*time.Millisecond, 250*time.Millisecond)
+			hold.Store(false)
+		})
+	}
+}
+
+func TestAnswerThatCouldNotBeWrittenIsSentAgain(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 3)
+		k := c.openPolling(handshakeJSON)
+		c.publish(0, 1)
+		k.unread(0, "_=10")
+		c.publish(0, 2)
+		k.poll(1, "11").expect(200, invocations(1, 2))
+		k.poll(2, "12").expectNothing(5 * time.Second)
+	})
+}
+
+// Clients abort a poll at 100 s and poll again without having read its answer.
+func TestPollAfterAnAbandonedOneGetsItsAnswerAgain(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 2)
+		k := c.openPolling(handshakeJSON)
+		waiting := k.poll(0, "10").expectNothing(10 * time.Second)
+		c.publish(0, 1)
+		waiting.expect(200, invocation(1)) // let us say that it hangs in a proxy
+		time.Sleep(20 * time.Second)
+		k.poll(1, "10").expect(200, invocation(1))
+	})
+}
+
+func TestPollThatWasAbandonedWhileTheStoreWasAway(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 2)
+		k := c.openPolling(handshakeJSON)
+		c.store.goAway()
+		began := time.Now()
+		waiting := k.poll(0, "10")
+		time.AfterFunc(20*time.Second, c.store.comeBack)
+		waiting.expectNothing(20 * time.Second)
+		c.publish(1, 1)
+		waiting.expect(200, invocation(1))
+		c.nodes[0].stop()
+		// What the record says of the poll's time is when it came.
+		r, _ := k.record()
+		if d := time.UnixMilli(r.PollAt).Sub(began); d.Abs() > 10*time.Millisecond {
+			t.Errorf("the poll's time in the record is %v off", d)
+		}
+	})
+}
+
+func TestPollTimeout(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 2)
+		k := c.openPolling(handshakeMessagePack)
+		for n := range 5 {
+			a := k.poll(n%2, fmt.Sprint(n+10)).expect(200, "")
+			within(t, a, 23*time.Second, 27*time.Second)
+		}
+		c.publish(0, 1)
+		k.poll(0, "20").expect(200, packed(invocation(1)))
+	})
+}
+
+func TestNewerPollSupersedesTheOlder(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 2)
+		k := c.openPolling(handshakeJSON)
+		older := k.poll(0, "10").expectNothing(5 * time.Second)
+		newer := k.poll(1, "11")
+		older.expect(204, "")
+		newer.expectNothing(5 * time.Second)
+		c.publish(0, 1)
+		newer.expect(200, invocation(1))
+	})
+}
+
+// Both polls find the same messages; only one of them may give them to the client.
+func TestSupersededPollGetsNoMessages(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 2)
+		k := c.openPolling(handshakeJSON)
+		var overtaken atomic.Bool
+		var newer *pending
+		c.store.onBefore(func(step string) error {
+			if step == "answer" && overtaken.CompareAndSwap(false, true) {
+				newer = k.poll(1, "11")
+				time.Sleep(time.Second)
+			}
+			return nil
+		})
+		c.publish(0, 1)
+		k.poll(0, "10").expect(204, "")
+		newer.expect(200, invocation(1))
+	})
+}
+
+func TestClientThatGoesAwayMayPollAgain(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 2)
+		k := c.openPolling(handshakeJSON)
+		k.poll(0, "10").expectNothing(5 * time.Second).cancel()
+		synctest.Wait() // the node has noticed
+		c.publish(0, 1)
+		k.poll(1, "11").expect(200, invocation(1))
+	})
+}
+
+// Java sends DELETE while its poll is in flight, and waits for that to end.
+func TestDeleteEndsThePendingPollAtAnotherNode(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 3)
+		k := c.openPolling(handshakeJSON)
+		waiting := k.poll(0, "10").expectNothing(5 * time.Second)
+		k.want("DELETE", k.do(1, http.MethodDelete, "", ""), 202, "")
+		within(t, waiting.expect(204, ""), 5*time.Second, 5*time.Second)
+		k.want("DELETE again", k.do(2, http.MethodDelete, "", ""), 404, "No Connection with that ID")
+		k.want("POST", k.do(0, http.MethodPost, "", ping), 404, "No Connection with that ID")
+		k.poll(2, "11").expect(404, "No Connection with that ID")
+	})
+}
+
+func TestCloseOverPolls(t *testing.T) {
+	ends := map[string]func(k *connection){
+		"of the connection": func(k *connection) {
+			if _, err := k.nodes[1].CloseConnection(k.ctx, hubName, k.id, "enough", true); err != nil {
+				k.Fatal(err)
+			}
+		},
+		"of the hub": func(k *connection) {
+			k.publishEntry(1, &streams.Entry{Kind: streams.KindClose, Flags: streams.FlagAll | streams.FlagReconnect, Body: []byte("enough")})
+		},
+	}
+	for name, end := range ends {
+		bubbleRun(t, name+" between polls", func(t *testing.T) {
+			c := newCluster(t, 3)
+			k := c.openPolling(handshakeJSON)
+			c.publish(0, 1)
+			c.publish(0, 2)
+			end(k)
+			c.publish(0, 3)
+			k.poll(2, "10").expect(200, invocations(1, 2))
+			k.poll(0, "11").expect(200, closeMessage("enough"))
+			k.poll(1, "12").expect(404, "No Connection with that ID")
+		})
+		bubbleRun(t, name+" while one waits", func(t *testing.T) {
+			c := newCluster(t, 3)
+			k := c.openPolling(handshakeMessagePack)
+			waiting := k.poll(0, "10").expectNothing(time.Second)
+			end(k)
+			waiting.expect(200, packed(closeMessage("enough")))
+			k.wantRecord(false)
+		})
+	}
+}
+
+// After the close of a connection, before its client knows.
+func TestPostToAConnectionThatIsClosing(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 2)
+		k := c.openPolling(handshakeJSON)
+		_, _ = c.nodes[0].CloseConnection(c.ctx, hubName, k.id, "", false)
+		k.want("POST", k.do(1, http.MethodPost, "", ping), 404, "No Connection with that ID")
+		k.poll(1, "10").expect(200, `{"type":7}`+"\x1e")
+	})
+}
+
+func TestPollBodyHoldsWholeMessagesUpToItsLimit(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 2)
+		k := c.openPolling(handshakeJSON)
+		message := func(size int) string {
+			return `{"type":1,"target":"m","arguments":["` + strings.Repeat("x", size-40) + `"]}` + "\x1e"
+		}
+		small, large := message(100<<10), message(600<<10)
+		for _, body := range []string{small, small, small, large, small} {
+			c.publishBody(0, body)
+		}
+		k.poll(0, "10").expect(200, small+small)
+		k.poll(1, "11").expect(200, small)
+		k.poll(0, "12").expect(200, large) // alone
+		a := k.poll(1, "13").expect(200, small)
+		if got := a.header.Get("Content-Length"); got != fmt.Sprint(len(small)) {
+			t.Errorf("Content-Length %q, want %d", got, len(small))
+		}
+	})
+}
+
+func TestPollsAreHeldWhileTheStoreIsAway(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 2)
+		k := c.openPolling(handshakeJSON)
+		waiting := k.poll(0, "10").expectNothing(time.Second)
+		c.store.goAway()
+		a := waiting.expect(200, "")
+		within(t, a, 23*time.Second, 45*time.Second)
+		for n := range 3 {
+			a := k.poll(n%2, fmt.Sprint(n+11)).expect(200, "")
+			within(t, a, 23*time.Second, 27*time.Second)
+		}
+		late := k.poll(1, "20").expectNothing(5 * time.Second)
+		c.store.comeBack()
+		c.publish(0, 1)
+		late.expect(200, invocation(1))
+	})
+}
+
+// Once an answer may have been committed, any other would pass for it.
+func TestLostReplyOfAnAnswer(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 2)
+		k := c.openPolling(handshakeJSON)
+		waiting := k.poll(0, "10").expectNothing(time.Second)
+		var lost atomic.Bool
+		lost.Store(true)
+		c.store.onAfter(func(step string) error {
+			if step == "answer" && lost.Load() {
+				return streams.ErrUnavailable
+			}
+			return nil
+		})
+		c.publish(1, 1)
+		waiting.expectNothing(50 * time.Second) // longer than polls wait
+		lost.Store(false)
+		waiting.expect(200, invocation(1))
+		k.poll(1, "11").expectNothing(5 * time.Second)
+
+		again := c.openPolling(handshakeJSON)
+		lost.Store(true)
+		c.publish(1, 2)
+		// It may end openly meanwhile, but no answer may pass for the one that may be committed.
+		if a := <-again.poll(0, "10").answered; a.err == nil && a.status == 200 {
+			t.Errorf("got %d %q, want the connection cut or ended", a.status, a.body)
+		}
+	})
+}
+
+func TestPollingClientThatGoesForGoodIsExpired(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 2)
+		time.Sleep(2 * time.Minute)
+		k := c.openPolling(handshakeJSON)
+		time.Sleep(25 * time.Second)
+		k.wantRecord(true)
+		time.Sleep(15 * time.Second)
+		k.wantRecord(false)
+		k.poll(1, "10").expect(404, "No Connection with that ID")
+	})
+}
+
+func TestPostsToAnyNodeAreTakenInOrder(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 3)
+		k := c.openPolling(handshakeJSON)
+		want := ""
+		for n := range 30 {
+			k.post(n%3, call(n)+ping)
+			want += failure(n)
+		}
+		k.poll(0, "10").expect(200, want)
+	})
+}
+
+func TestPipelinedMessagesAfterAPostedHandshake(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 2)
+		k := c.negotiate()
+		k.poll(0, "1").expect(200, "")
+		k.post(1, handshakeJSON+call(0)+call(1))
+		k.poll(0, "2").expect(200, accepted+failure(0)+failure(1))
+	})
+}
+
+func TestBadPosts(t *testing.T) {
+	for name, post := range map[string]struct {
+		body, answer, text string
+	}{
+		"inside a message": {`{"type":6}` + "\x1e" + `{"type"`, "the body ends inside a message", ""},
+		"no type":          {"{}\x1e", "Missing required property 'type'.", ""},
+		"over the limit":   {strings.Repeat(" ", 33<<10) + ping, "the maximum message size of 32768 bytes was exceeded", ""},
+	} {
+		bubbleRun(t, name, func(t *testing.T) {
+			c := newCluster(t, 2)
+			other := c.openPolling(handshakeJSON)
+			k := c.openPolling(handshakeJSON)
+			waiting := k.poll(0, "10").expectNothing(time.Second)
+			k.want("POST", k.do(1, http.MethodPost, "", post.body), 400, post.answer)
+			waiting.expect(200, closeMessage("Connection closed with an error. "+post.answer))
+			k.poll(1, "11").expect(404, "No Connection with that ID")
+			c.publish(0, 1)
+			other.poll(1, "10").expect(200, invocation(1))
+		})
+	}
+	bubbleRun(t, "body over the limit", func(t *testing.T) {
+		c := newCluster(t, 1)
+		k := c.openPolling(handshakeJSON)
+		a := k.do(0, http.MethodPost, "", strings.Repeat(ping, 1<<20/len(ping)+1))
+		k.want("POST", a, 413, "the body is over the limit of 1048576 bytes")
+		k.wantRecord(true)
+	})
+	bubbleRun(t, "body that does not come", func(t *testing.T) {
+		c := newCluster(t, 1)
+		k := c.openPolling(handshakeJSON)
+		conn := c.nodes[0].dial()
+		defer conn.Close()
+		_, _ = io.WriteString(conn, "POST /"+hubName+"?id="+k.token+" HTTP/1.1\r\nHost: node\r\nContent-Length: 100\r\n\r\n{")
+		var b [64]byte
+		n, err := conn.Read(b[:])
+		if got := string(b[:n]); err != nil || !strings.HasPrefix(got, "HTTP/1.1 400") {
+			t.Errorf("got %q %v, want 400", got, err)
+		}
+		k.wantRecord(true)
+	})
+}
+
+func TestClientsCloseMessageEndsThePoll(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 2)
+		k := c.openPolling(handshakeJSON)
+		waiting := k.poll(0, "10").expectNothing(time.Second)
+		k.post(1, clientClose)
+		waiting.expect(204, "")
+		k.wantRecord(false)
+	})
+}

@@ -1,0 +1,606 @@
+package transports_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/gobwas/ws"
+
+	"hubstream/streams"
+	"hubstream/transports"
+)
+
+// openStateful opens a stateful connection whose client has spoken after the handshake.
+func (c *cluster) openStateful(by int) *socket {
+	c.Helper()
+	s := c.negotiate(stateful).openSocket(by, handshakeStateful)
+	s.sendText(ping)
+	return s
+}
+
+// returns opens another socket for a stateful connection, as a client does that was cut off.
+func (s *socket) returns(by, sequenceID int, messages ...string) *socket {
+	s.Helper()
+	back := s.dialSocket(by)
+	back.sendText(sequence(sequenceID), strings.Join(messages, ""))
+	return back
+}
+
+// The worked example: both sides replay what the other has not acknowledged, and drop what they have.
+func TestReattachAtAnotherNode(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 3)
+		a := c.openStateful(0)
+		for n := 1; n <= 7; n++ {
+			c.publish(n%3, n)
+		}
+		a.expect(invocations(1, 7))
+		a.sendText(ack(5), call(1), call(2)) // C1 and C2; C3 is lost on the way
+		a.expect(failure(1) + failure(2))    // the numbers 8 and 9
+		a.cut()
+		synctest.Wait()
+
+		b := a.returns(1, 2, call(2), call(3))
+		// C2 is not executed twice, C3 is.
+		b.expect(sequence(6) + invocations(6, 7) + failure(1) + failure(2) + failure(3))
+		c.publish(2, 8)
+		b.expect(invocation(8))
+		b.sendText(ack(11))
+		b.expect(ack(3))
+		b.cut()
+		synctest.Wait()
+
+		again := b.returns(2, 4)
+		again.expect(sequence(12))
+		again.expectNothing(5 * time.Second)
+	})
+}
+
+func TestReattachInMessagePack(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 2)
+		a := c.negotiate(stateful).dialSocket(0)
+		a.sendText(`{"protocol":"messagepack","version":2}` + "\x1e")
+		a.expectFrame(accepted, ws.OpText, ws.OpBinary)
+		a.sendBinary("\x02\x91\x06")
+		c.publish(1, 1)
+		c.publish(1, 2)
+		a.expectBinary(packed(invocations(1, 2)))
+		a.sendBinary("\x03\x92\x08\x01") // Ack 1
+		synctest.Wait()
+		a.cut()
+		synctest.Wait()
+		b := a.dialSocket(1)
+		b.sendBinary("\x03\x92\x09\x01") // Sequence 1
+		b.expectBinary("\x03\x92\x09\x02" + packed(invocation(2)))
+		b.sendBinary("\x0c\x95\x01\x80\xa1\x30\xa3\x41\x64\x64\x92\x01\x02") // Add(1, 2)
+		f, err := b.next()
+		if err != nil || !strings.Contains(string(f.Payload), "\x95\x03\x80\xa1\x30\x01") {
+			t.Errorf("got %q %v, want the Completion of invocation 0", f.Payload, err)
+		}
+		b.expectBinary("\x03\x92\x08\x01") // Ack 1
+	})
+}
+
+// Nothing was sent, nothing is to be replayed.
+func TestReattachWithNothingSent(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 2)
+		a := c.openStateful(0)
+		synctest.Wait()
+		a.cut()
+		synctest.Wait()
+		b := a.returns(1, 1)
+		b.expect(sequence(1))
+		c.publish(0, 1)
+		b.expect(invocation(1))
+	})
+}
+
+// A connection that is quiet for long keeps its place in the log, which is trimmed meanwhile.
+func TestQuietConnectionCanReturnAfterTheLogWasTrimmed(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 2)
+		a := c.openStateful(0)
+		for range 100 { // for others, more than five minutes
+			c.publishEntry(1, &streams.Entry{Kind: streams.KindMessage, Connections: []string{"another"}, Body: []byte(invocation(0))})
+			time.Sleep(4 * time.Second)
+			a.sendText(ping)
+		}
+		a.skipPings()
+		a.cut()
+		synctest.Wait()
+		b := a.returns(1, 1)
+		b.expect(sequence(1))
+	})
+}
+
+// The old node never writes again once another has the connection.
+func TestTakeOverCutsTheOldSocket(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 2)
+		a := c.openStateful(0)
+		c.publish(0, 1)
+		a.expect(invocation(1))
+		b := a.returns(1, 1)
+		b.expect(sequence(1) + invocation(1))
+		a.expectEnd() // without a close frame
+		c.publish(0, 2)
+		b.expect(invocation(2))
+		b.wantRecord(true)
+	})
+}
+
+// peer is a stateful client's bookkeeping: what it has sent and not seen acknowledged, and
+// which of what it receives is new.
+type peer struct {
+	*socket
+	sent, acked  int      // messages sent; of these acknowledged
+	expect, done int      // number of the next message; of the last that was new
+	got          []string // in order, once each
+	t            *testing.T
+}
+
+// receive takes everything that has come.
+func (p *peer) receive() {
+	synctest.Wait()
+	for len(p.in) > 0 {
+		f, ok := <-p.in
+		if !ok {
+			return
+		}
+		for m := range strings.SplitAfterSeq(string(f.Payload), "\x1e") {
+			p.message(m)
+		}
+	}
+}
+
+func (p *peer) message(m string) {
+	var n int
+	switch {
+	case m == "" || m == ping:
+	case scan(m, `{"type":8,"sequenceId":%d}`, &n):
+		if n > p.sent {
+			p.t.Fatalf("Ack %d of %d messages", n, p.sent)
+		}
+		p.acked = max(p.acked, n)
+	case scan(m, `{"type":9,"sequenceId":%d}`, &n):
+		if n > p.expect {
+			p.t.Fatalf("Sequence %d, want at most %d", n, p.expect)
+		}
+		p.expect = n
+	default:
+		if p.expect > p.done {
+			p.done = p.expect
+			p.got = append(p.got, m)
+		}
+		p.expect++
+	}
+}
+
+func scan(m, format string, n *int) bool {
+	_, err := fmt.Sscanf(m, format, n)
+	return err == nil
+}
+
+// call sends the next invocation.
+func (p *peer) call() {
+	p.sent++
+	p.sendText(call(p.sent))
+}
+
+// moves goes on at another node, as a client does whose socket was cut.
+func (p *peer) moves(to int) {
+	p.cut()
+	p.socket = p.dialSocket(to)
+	p.sendText(sequence(p.acked + 1))
+	for n := p.acked + 1; n <= p.sent; n++ {
+		p.sendText(call(n))
+	}
+}
+
+func TestBothDirectionsBusyAcrossReattaches(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 3)
+		p := &peer{socket: c.openStateful(0), expect: 1, t: t}
+		const rounds = 400
+		for n := range rounds {
+			c.publish(n%3, n)
+			p.call()
+			if n%3 == 0 {
+				p.receive()
+			}
+			if n%7 == 0 {
+				p.sendText(ack(p.done))
+			}
+			if n%11 == 10 {
+				p.moves(n % 3)
+			}
+			time.Sleep(time.Duration(n%5) * 50 * time.Millisecond)
+		}
+		time.Sleep(3 * time.Second)
+		p.receive()
+		pushed, answered := 0, 1
+		for _, m := range p.got {
+			switch m {
+			case invocation(pushed):
+				pushed++
+			case failure(answered):
+				answered++
+			default:
+				t.Fatalf("got %q, want message %d or answer %d", m, pushed, answered)
+			}
+		}
+		if pushed != rounds || answered != rounds+1 || p.acked != rounds {
+			t.Errorf("got %d messages, %d answers, Ack %d; want %d of each", pushed, answered-1, p.acked, rounds)
+		}
+	})
+}
+
+// JavaScript opens sockets that it abandons: told anything, or closed, they would do harm to its new connection.
+func TestGhostSocketIsToldNothingAndDoesNoHarm(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 3)
+		a := c.openStateful(0)
+		var ghosts []*socket
+		for by := range 3 {
+			ghosts = append(ghosts, a.dialSocket(by))
+		}
+		ghosts[1].sendText(ping + call(0)) // not what a client that means it sends first
+		c.publish(1, 1)
+		a.expect(invocation(1))
+		for range 8 {
+			time.Sleep(20 * time.Second)
+			a.sendText(ping)
+		}
+		for _, ghost := range ghosts {
+			ghost.expectNothing(0)
+		}
+		a.skipPings()
+		a.sendText(call(1))
+		a.expectBoth(failure(1), ack(1))
+		// The end of the connection does not reach them either.
+		a.sendText(clientClose)
+		a.wantRecord(false)
+		for _, ghost := range ghosts {
+			ghost.expectNothing(time.Minute)
+			ghost.cut()
+		}
+		a.wantRefused(2, 404, "No Connection with that ID")
+	})
+}
+
+func TestNewerTicketWins(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 3)
+		a := c.openStateful(0)
+		synctest.Wait()
+		a.cut()
+		synctest.Wait()
+		older, newer := a.dialSocket(1), a.dialSocket(2)
+		newer.sendText(sequence(1))
+		newer.expect(sequence(1))
+		older.sendText(sequence(1))
+		older.expectEnd()
+		c.publish(0, 1)
+		newer.expect(invocation(1))
+	})
+}
+
+func TestAcksComeOnceASecondAndAfterTheEffectIsDurable(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 1)
+		a := c.openStateful(0)
+		time.Sleep(3 * time.Second)
+		for n := range 50 {
+			a.sendText(call(n))
+			time.Sleep(100 * time.Millisecond)
+		}
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		last := 0
+		count := 0
+		for len(a.in) > 0 {
+			f, _ := a.next()
+			for m := range strings.SplitAfterSeq(string(f.Payload), "\x1e") {
+				var n int
+				if _, err := fmt.Sscanf(m, `{"type":8,"sequenceId":%d}`, &n); err == nil {
+					if n <= last {
+						t.Errorf("Ack %d after Ack %d", n, last)
+					}
+					last = n
+					count++
+				}
+			}
+		}
+		if last != 50 || count < 4 || count > 8 {
+			t.Errorf("got %d Acks, the last %d; want about one a second and 50", count, last)
+		}
+		// Nothing is acknowledged that is not durable.
+		c.store.onBefore(func(step string) error {
+			if step == "finish" {
+				return streams.ErrUnavailable
+			}
+			return nil
+		})
+		a.sendText(call(50))
+		time.Sleep(10 * time.Second)
+		a.skipPings()
+		c.store.onBefore(func(string) error { return nil })
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		got := ""
+		for len(a.in) > 0 {
+			f, _ := a.next()
+			got += string(f.Payload)
+		}
+		if !strings.Contains(got, ack(51)) || !strings.Contains(got, failure(50)) {
+			t.Errorf("got %q, want Ack 51 and the answer", got)
+		}
+	})
+}
+
+// Right after a re-attach an Ack would disturb the JavaScript client's replay.
+func TestNoAckInTheFirstSecondAfterAReattach(t *testing.T) {
+	for _, pause := range []time.Duration{0, 100, 300, 500, 700, 900, 999} {
+		bubbleRun(t, fmt.Sprint(int(pause)), func(t *testing.T) {
+			c := newCluster(t, 2)
+			a := c.openStateful(0)
+			synctest.Wait()
+			a.cut()
+			time.Sleep(5*time.Second + pause*time.Millisecond)
+			b := a.returns(1, 1, call(1))
+			b.expect(sequence(1) + failure(1))
+			began := time.Now()
+			b.expect(ack(1))
+			if d := time.Since(began); d < time.Second || d > 2*time.Second {
+				t.Errorf("Ack after %v, want 1 to 2 s", d)
+			}
+		})
+	}
+}
+
+// A reply of Finish that was lost does not make the call happen twice.
+func TestLostReplyOfFinish(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 1)
+		a := c.openStateful(0)
+		lost := 0
+		c.store.onAfter(func(step string) error {
+			if step == "finish" && lost < 3 {
+				lost++
+				return streams.ErrUnavailable
+			}
+			return nil
+		})
+		a.sendText(call(1))
+		a.expectBoth(failure(1), ack(1))
+		a.sendText(call(2))
+		a.expectBoth(failure(2), ack(2))
+	})
+}
+
+// Clients begin to count when they have handled the handshake's answer.
+func TestNothingThatCountsComesBeforeTheClientHasSpoken(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 1)
+		s := c.negotiate(stateful).dialSocket(0)
+		// What came along with the handshake proves nothing.
+		s.sendText(handshakeStateful + ping)
+		s.expectFrame(accepted, ws.OpText)
+		c.publish(0, 1)
+		s.expectNothing(900 * time.Millisecond)
+		s.sendText(ping)
+		s.expect(invocation(1))
+
+		quiet := c.negotiate(stateful).openSocket(0, handshakeStateful) // Java, for one
+		c.publish(0, 2)
+		began := time.Now()
+		quiet.expect(invocation(2))
+		if d := time.Since(began); d < time.Second || d > 2*time.Second {
+			t.Errorf("held for %v, want 1 to 2 s", d)
+		}
+	})
+}
+
+func TestVersion1HandshakeSwitchesStatefulReconnectOff(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 2)
+		s := c.negotiate(stateful).openSocket(0, handshakeJSON)
+		c.publish(0, 1)
+		s.expect(invocation(1)) // is not held
+		s.sendText(ping, call(1))
+		s.expect(failure(1))
+		s.sendText(ack(1), sequence(7)) // mean nothing
+		for range 3 {
+			s.expect(ping) // and no Ack
+			s.sendText(ping)
+		}
+		s.wantRefused(1, 409, "")
+		s.cut()
+		s.wantRecord(false)
+		s.wantRefused(1, 404, "No Connection with that ID")
+	})
+}
+
+func TestVersion2WithoutTheTokenForItIsVersion1(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 2, func(cfg *transports.Config) { cfg.StatefulReconnect = false })
+		s := c.negotiate(stateful).openSocket(0, handshakeStateful)
+		c.publish(0, 1)
+		s.expect(invocation(1))
+		s.sendText(call(1))
+		s.expect(failure(1))
+		s.expectFrame(ping, ws.OpText)
+		s.cut()
+		s.wantRecord(false)
+	})
+}
+
+// JavaScript opens another socket the moment it reads the Close: it must be refused by then.
+func TestCloseOfAStatefulConnectionIsFinal(t *testing.T) {
+	ends := map[string]func(a *socket){
+		"by a backend": func(a *socket) {
+			_, _ = a.nodes[1].CloseConnection(a.ctx, hubName, a.id, "over", false)
+			a.expect(`{"type":7,"error":"over"}` + "\x1e")
+		},
+		"by the client": func(a *socket) { a.sendText(clientClose) },
+		"by an error": func(a *socket) {
+			a.sendText("{}\x1e")
+			a.expect(closeMessage("Connection closed with an error. Missing required property 'type'."))
+		},
+		"by a sequence beyond": func(a *socket) {
+			a.sendText(sequence(9))
+			a.expect(closeMessage("Connection closed with an error. Sequence ID greater than amount of messages we've received."))
+		},
+	}
+	for name, end := range ends {
+		bubbleRun(t, name, func(t *testing.T) {
+			c := newCluster(t, 2)
+			a := c.openStateful(0)
+			synctest.Wait()
+			end(a)
+			for by := range 2 {
+				a.wantRefused(by, 404, "No Connection with that ID")
+			}
+			a.expectClose(ws.StatusNormalClosure)
+		})
+	}
+}
+
+// An Ack of what was never sent proves that the log has lost what the client has.
+func TestAckBeyondTheLogsEndEndsTheConnection(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 2)
+		a := c.openStateful(0)
+		c.publish(0, 1)
+		a.expect(invocation(1))
+		a.sendText(ack(2))
+		a.expect(closeMessage("Messages were lost on the server; the connection cannot be continued."))
+		a.wantRefused(1, 404, "No Connection with that ID")
+	})
+}
+
+// After a re-attach the client acknowledges what it had before, ahead of what this
+// socket was sent.
+func TestAckAheadOfTheReplayIsTaken(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 2)
+		a := c.openStateful(0)
+		for n := 1; n <= 5; n++ {
+			c.publish(0, n)
+		}
+		a.expect(invocations(1, 5))
+		a.cut()
+		synctest.Wait()
+		b := a.returns(1, 1, ack(5))
+		f, err := b.next()
+		if err != nil || string(f.Payload) != sequence(1) {
+			t.Fatalf("got %q %v, want Sequence 1", f.Payload, err)
+		}
+		time.Sleep(5 * time.Second)
+		b.cut()
+		synctest.Wait()
+		again := b.returns(0, 1)
+		again.expect(sequence(6))
+	})
+}
+
+func TestStatefulClientThatNeverComesBackIsExpired(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 2)
+		time.Sleep(2 * time.Minute) // contact with the store long enough to end anybody
+		a := c.openStateful(0)
+		synctest.Wait()
+		a.cut()
+		time.Sleep(55 * time.Second)
+		a.wantRecord(true)
+		time.Sleep(15 * time.Second)
+		a.wantRecord(false)
+		a.wantRefused(1, 404, "No Connection with that ID")
+	})
+}
+
+// A client that does not acknowledge is sent so much and no more; nobody else waits.
+func TestInFlightLimit(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 2)
+		a := c.openStateful(0)
+		other := c.negotiate().openSocket(0, handshakeJSON)
+		const limit, total = 8192, 9000
+		for n := 1; n <= total; n++ {
+			c.publish(n%2, n)
+		}
+		other.expect(invocations(1, total))
+		a.expect(invocations(1, limit))
+		a.expectNothing(time.Second)
+		a.sendText(ack(limit))
+		a.expect(invocations(limit+1, total))
+		a.sendText(ack(total))
+		synctest.Wait()
+		a.cut()
+		synctest.Wait()
+		a.returns(1, 1).expect(sequence(total + 1))
+	})
+}
+
+func TestReattachWaitsForAStoreThatIsAway(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 2)
+		a := c.openStateful(0)
+		c.publish(0, 1)
+		a.expect(invocation(1))
+		a.cut()
+		synctest.Wait()
+		b := a.dialSocket(1)
+		c.store.goAway()
+		time.AfterFunc(3*time.Second, c.store.comeBack)
+		b.sendText(sequence(1))
+		b.expect(sequence(1) + invocation(1))
+	})
+}
+
+func TestReattachOfAConnectionThatEndedMeanwhile(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 2)
+		a := c.openStateful(0)
+		synctest.Wait()
+		a.cut()
+		synctest.Wait()
+		b := a.dialSocket(1)
+		if _, err := c.nodes[0].End(c.ctx, hubName, a.id, ""); err != nil {
+			t.Fatal(err)
+		}
+		b.sendText(sequence(1))
+		// JavaScript drops a Close before our Sequence.
+		b.expect(sequence(1) + closeMessage(fmt.Sprintf("The connection cannot be continued: %v.", streams.ErrGone)))
+		b.expectClose(ws.StatusNormalClosure)
+	})
+}
+
+// A node that dies takes nothing with it.
+func TestOwnerNodeIsKilled(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 3)
+		a := c.openStateful(0)
+		c.publish(1, 1)
+		a.expect(invocation(1))
+		a.sendText(call(1))
+		a.expect(failure(1))
+		c.store.onBefore(func(step string) error { // its last words do not arrive
+			if step == "touch" {
+				return streams.ErrUnavailable
+			}
+			return nil
+		})
+		c.nodes[0].stop()
+		a.expectEnd()
+		c.store.onBefore(func(string) error { return nil })
+		c.publish(2, 2)
+		b := a.returns(1, 1, call(1), call(2))
+		b.expect(sequence(1) + invocation(1) + failure(1) + invocation(2) + failure(2))
+	})
+}

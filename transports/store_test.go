@@ -1,0 +1,144 @@
+package transports_test
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"hubstream/streams"
+)
+
+// store is a store in memory that can be away, and whose steps can be held up or lose
+// their replies.
+type store struct {
+	streams.Store
+	away   atomic.Bool
+	before atomic.Pointer[func(step string) error] // an error is returned instead of the step
+	after  atomic.Pointer[func(step string) error] // and here instead of its reply
+
+	mu    sync.Mutex
+	tails []streams.Tail
+}
+
+func newStore() *store { return &store{Store: streams.NewMemory(streams.MemoryConfig{})} }
+
+// goAway makes the store unreachable, comeBack reachable again.
+func (s *store) goAway() {
+	s.away.Store(true)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, t := range s.tails {
+		t.Wake()
+	}
+}
+
+func (s *store) comeBack() { s.away.Store(false) }
+
+// onBefore calls f before every step, onAfter after it.
+func (s *store) onBefore(f func(step string) error) { s.before.Store(&f) }
+func (s *store) onAfter(f func(step string) error)  { s.after.Store(&f) }
+
+func step[T any](s *store, name string, f func() (T, error)) (reply T, err error) {
+	if s.away.Load() {
+		return reply, streams.ErrUnavailable
+	}
+	if hook := s.before.Load(); hook != nil {
+		if err := (*hook)(name); err != nil {
+			return reply, err
+		}
+	}
+	reply, err = f()
+	if hook := s.after.Load(); hook != nil && err == nil {
+		if err := (*hook)(name); err != nil {
+			var none T
+			return none, err
+		}
+	}
+	return reply, err
+}
+
+func (s *store) Open(ctx context.Context, hub string, r streams.OpenRequest) (streams.OpenReply, error) {
+	return step(s, "open", func() (streams.OpenReply, error) { return s.Store.Open(ctx, hub, r) })
+}
+
+func (s *store) Lookup(ctx context.Context, hub, id string) (streams.OpenReply, error) {
+	return step(s, "lookup", func() (streams.OpenReply, error) { return s.Store.Lookup(ctx, hub, id) })
+}
+
+func (s *store) Handshake(ctx context.Context, hub string, r streams.HandshakeRequest) (streams.HandshakeReply, error) {
+	return step(s, "handshake", func() (streams.HandshakeReply, error) { return s.Store.Handshake(ctx, hub, r) })
+}
+
+func (s *store) Answer(ctx context.Context, hub string, r streams.AnswerRequest) (uint64, error) {
+	return step(s, "answer", func() (uint64, error) { return s.Store.Answer(ctx, hub, r) })
+}
+
+func (s *store) Wrote(ctx context.Context, hub, id string, n uint64, ok bool) error {
+	_, err := step(s, "wrote", func() (struct{}, error) { return struct{}{}, s.Store.Wrote(ctx, hub, id, n, ok) })
+	return err
+}
+
+func (s *store) Touch(ctx context.Context, hub string, items []streams.TouchItem) ([]string, error) {
+	return step(s, "touch", func() ([]string, error) { return s.Store.Touch(ctx, hub, items) })
+}
+
+func (s *store) Finish(ctx context.Context, hub string, r streams.FinishRequest) (streams.Position, error) {
+	return step(s, "finish", func() (streams.Position, error) { return s.Store.Finish(ctx, hub, r) })
+}
+
+func (s *store) End(ctx context.Context, hub string, r streams.EndRequest) (streams.EndReply, error) {
+	return step(s, "end", func() (streams.EndReply, error) { return s.Store.End(ctx, hub, r) })
+}
+
+func (s *store) CloseConnection(ctx context.Context, hub, id string, entry []byte) (streams.Position, error) {
+	return step(s, "close", func() (streams.Position, error) { return s.Store.CloseConnection(ctx, hub, id, entry) })
+}
+
+func (s *store) Append(ctx context.Context, hub string, entry []byte) (streams.Position, error) {
+	return step(s, "append", func() (streams.Position, error) { return s.Store.Append(ctx, hub, entry) })
+}
+
+func (s *store) Range(ctx context.Context, hub string, after streams.Position, limit int) (streams.RangeReply, error) {
+	return step(s, "range", func() (streams.RangeReply, error) { return s.Store.Range(ctx, hub, after, limit) })
+}
+
+func (s *store) Verify(ctx context.Context, hub string, r streams.VerifyRequest) (streams.VerifyReply, error) {
+	return step(s, "verify", func() (streams.VerifyReply, error) { return s.Store.Verify(ctx, hub, r) })
+}
+
+func (s *store) Beat(ctx context.Context, bucket int, node string, lease time.Duration) (streams.BeatReply, error) {
+	return step(s, "beat", func() (streams.BeatReply, error) { return s.Store.Beat(ctx, bucket, node, lease) })
+}
+
+func (s *store) Expired(ctx context.Context, hub string, limit int) ([]string, error) {
+	return step(s, "expired", func() ([]string, error) { return s.Store.Expired(ctx, hub, limit) })
+}
+
+func (s *store) Trim(ctx context.Context, hub string, upTo streams.Position) (streams.TrimReply, error) {
+	return step(s, "trim", func() (streams.TrimReply, error) { return s.Store.Trim(ctx, hub, upTo) })
+}
+
+func (s *store) Tail(bucket int) streams.Tail {
+	t := s.Store.Tail(bucket)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tails = append(s.tails, t)
+	return &tail{t, s}
+}
+
+type tail struct {
+	streams.Tail
+	store *store
+}
+
+func (t *tail) Read(ctx context.Context, after []streams.Cursor, limit int, block time.Duration) ([]streams.Batch, error) {
+	if t.store.away.Load() {
+		return nil, streams.ErrUnavailable
+	}
+	batches, err := t.Tail.Read(ctx, after, limit, block)
+	if t.store.away.Load() {
+		return nil, streams.ErrUnavailable // what it has read is read again
+	}
+	return batches, err
+}
