@@ -43,6 +43,7 @@ type Options struct {
 	Args   []string      // further flags
 	Env    []string      // further settings, NAME=value
 	Log    io.Writer     // gets what a process prints, too
+	Fast   bool          // a process without the race detector, which takes several times less processor time
 }
 
 func (o Options) args() []string {
@@ -161,7 +162,7 @@ func Run(o Options) (*Node, error) {
 // RunProcess is StartProcess for callers without a test; they call Stop.
 func RunProcess(o Options) (*Node, error) {
 	o = o.withDefaults()
-	bin, err := binary()
+	bin, err := binary(o.Fast)
 	if err != nil {
 		return nil, err
 	}
@@ -243,30 +244,41 @@ func (n *Node) Freeze(on bool) {
 func (n *Node) Output() string { return n.output.String() }
 
 var build struct {
-	once sync.Once
+	mu   sync.Mutex
 	dir  string
-	bin  string
-	err  error
+	bins map[bool]string // by fast
 }
 
-// binary builds the service, with the race detector, at the first call.
-func binary() (string, error) {
-	build.once.Do(func() {
-		build.dir, build.err = os.MkdirTemp("", "hubstream-")
-		if build.err != nil {
-			return
+// binary builds the service, with the race detector unless it shall be fast, at the first call.
+func binary(fast bool) (string, error) {
+	build.mu.Lock()
+	defer build.mu.Unlock()
+	if bin := build.bins[fast]; bin != "" {
+		return bin, nil
+	}
+	if build.dir == "" {
+		var err error
+		if build.dir, err = os.MkdirTemp("", "hubstream-"); err != nil {
+			return "", err
 		}
-		build.bin = filepath.Join(build.dir, "hubstream")
-		out, err := exec.Command("go", "build", "-race", "-o", build.bin, "hubstream/cmd/api").CombinedOutput()
-		if err != nil {
-			build.err = fmt.Errorf("go build: %w\n%s", err, out)
-		}
-	})
-	return build.bin, build.err
+		build.bins = map[bool]string{}
+	}
+	bin := filepath.Join(build.dir, fmt.Sprintf("hubstream-fast-%v", fast))
+	args := []string{"build", "-o", bin}
+	if !fast {
+		args = append(args, "-race")
+	}
+	if out, err := exec.Command("go", append(args, "hubstream/cmd/api")...).CombinedOutput(); err != nil {
+		return "", fmt.Errorf("go build: %w\n%s", err, out)
+	}
+	build.bins[fast] = bin
+	return bin, nil
 }
 
 // RemoveBinary removes what StartProcess built; TestMain calls it last.
 func RemoveBinary() {
+	build.mu.Lock()
+	defer build.mu.Unlock()
 	if build.dir != "" {
 		os.RemoveAll(build.dir)
 	}
