@@ -1,5 +1,8 @@
 # Two commands matter: `make run` and `make test`.
-.PHONY: run test build vet lint setup clean
+SEED ?= 1
+DURATION ?= 10m
+TOPOLOGY ?= standalone,sentinel,cluster
+.PHONY: run test chaos build vet lint setup clean
 
 GO ?= go
 # Whole-suite limit of go test, per package.
@@ -14,6 +17,10 @@ run:
 # use and stop them; the trap takes what a killed test binary may have left in a Docker engine.
 test: setup
 	@trap 'scripts/clean-containers' EXIT; PATH="$$PATH:/usr/sbin:/sbin" $(GO) test -race -timeout $(TEST_TIMEOUT) ./...
+
+# The long run of integration/chaos, over each arrangement of Valkey for as long: make chaos DURATION=10m SEED=7 TOPOLOGY=sentinel
+chaos: setup
+	@PATH="$$PATH:/usr/sbin:/sbin" $(GO) test -count=1 -v -timeout 4h -run 'TestChaos$$' ./integration/chaos -chaos.duration $(DURATION) -chaos.seed $(SEED) -chaos.topology $(TOPOLOGY)
 
 build:
 	$(GO) build -o bin/hubstream ./cmd/api
