@@ -1,12 +1,13 @@
 # Two commands matter: `make run` and `make test`.
-SEED ?= 1
-DURATION ?= 10m
-TOPOLOGY ?= standalone,sentinel,cluster
 .PHONY: run test chaos build vet lint setup clean
 
 GO ?= go
 # Whole-suite limit of go test, per package.
 TEST_TIMEOUT ?= 8m
+# Of make chaos.
+SEED ?= 1
+DURATION ?= 10m
+TOPOLOGY ?= standalone,sentinel,cluster
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 # Runs one node on the log in memory: no Valkey, no file, no key.
