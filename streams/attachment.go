@@ -137,7 +137,7 @@ func (a *Attachment) Next(ctx context.Context, dst []*Item, maxBytes int) ([]*It
 		return dst, err // passing: Valkey is away, or ctx ended
 	}
 	if len(t.items) == len(dst) {
-		if a.err == nil && a.stateful && a.acks.acked < a.acks.ahead && !a.cursor.Before(a.filter.known) {
+		if a.err == nil && a.stateful && a.acks.caughtUp && a.acks.heard > a.acks.count() {
 			a.err = ErrBeyond // it has what the log has not
 		}
 		return dst, a.err
@@ -154,6 +154,7 @@ func (a *Attachment) take(ctx context.Context, t *taker) error {
 			a.behind = t.done
 			if !a.cursor.Before(a.filter.known) {
 				a.filter.forget(a.cursor)
+				a.acks.caughtUp = true
 			}
 			return nil
 		}
@@ -202,7 +203,7 @@ func (t *taker) offer(item *Item, v verdict) want {
 	t.left -= len(item.Body)
 	t.items = append(t.items, item)
 	if t.a.stateful {
-		t.a.acks.add(item.Position, len(item.Body))
+		t.a.acks.add(item.Position, len(item.Body), !item.Position.After(t.a.filter.known))
 		if t.a.acks.full() {
 			t.done = true
 			return enough
@@ -228,6 +229,19 @@ func (a *Attachment) Ack(n uint64) {
 	a.acks.ack(n)
 	a.mu.Unlock()
 	a.notify()
+}
+
+// Heard tells that the client of a stateful connection is there: something came from
+// it, be it a ping. An Ack that came right after a re-attach takes effect only then.
+func (a *Attachment) Heard() {
+	a.mu.Lock()
+	full := a.acks.full()
+	a.acks.settle()
+	freed := full && !a.acks.full()
+	a.mu.Unlock()
+	if freed {
+		a.notify()
+	}
 }
 
 // Acked is the number of matches that are known to have arrived: the Sequence of a

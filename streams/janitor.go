@@ -134,6 +134,9 @@ func (h *hub) touchSome(ctx context.Context, live []*Attachment) (rest []*Attach
 	byID := map[string]*Attachment{}
 	for len(live) > 0 && len(items) < touchBatch {
 		a := live[0]
+		if byID[a.id] != nil {
+			break // taken over on this very node: whom the store refuses is told by ID
+		}
 		live = live[1:]
 		if a.lease == 0 {
 			continue

@@ -122,6 +122,13 @@ func (c *client) actPoll() {
 	}
 }
 
+// decide ends the wait of a poll that is undecided: it is shorter than a second.
+func (c *client) decide() {
+	for r := c.request; r != nil && r.stage == sent && c.request == r; {
+		r.open()
+	}
+}
+
 // tell makes the Wrote that was still to come.
 func (c *client) tell() {
 	if c.untold != nil {
@@ -182,7 +189,7 @@ func (r *request) open() {
 		c.gone()
 	case errors.Is(err, ErrGap):
 		r.end()
-		c.gap(before.Cursor)
+		c.gap(before.Cursor, false)
 		c.leave()
 	case err != nil:
 		c.w.fail("%s polls: %v", c, err)
@@ -292,7 +299,7 @@ func (r *request) finish(err error) {
 		}
 		r.end()
 	case errors.Is(err, ErrGap):
-		c.gap(r.att.Cursor())
+		c.gap(r.att.Cursor(), r.node.stats.Gaps.Load() > 0)
 		c.ending = true
 		_, _ = r.node.End(context.Background(), c.hub.hub, c.id, "")
 		r.end()

@@ -23,10 +23,10 @@ type socket struct {
 	woken     atomic.Bool
 	reading   chan read // of a Next that is under way
 
-	down      []frame  // on the way to the client
-	up        []uint64 // Acks on the way to the server
-	sequenced bool     // the client has had the Sequence
-	isCut     bool     // nothing arrives any more
+	down      []frame // on the way to the client
+	up        []upAck // on the way to the server
+	sequenced bool    // the client has had the Sequence
+	isCut     bool    // nothing arrives any more
 	isOver    bool
 }
 
@@ -41,12 +41,19 @@ type read struct {
 	err   error
 }
 
+// upAck is an Ack on its way, or a ping if it has no number.
+type upAck struct {
+	number uint64
+	sent   time.Time
+}
+
 // frame is one of a body, a Sequence, or the close of the connection.
 type frame struct {
 	body     string
 	sequence uint64
 	close    bool
 	lost     bool // the close of a connection that cannot be continued
+	sent     time.Time
 }
 
 // act does the next thing at the server's end, or something random.
@@ -119,7 +126,7 @@ func (s *socket) takeOver() {
 		}
 		s.drop()
 	case errors.Is(err, ErrGap):
-		c.gap(before.Cursor)
+		c.gap(before.Cursor, false)
 		mine := !s.isCut
 		s.drop()
 		if mine {
@@ -186,7 +193,7 @@ func (s *socket) collect() {
 	s.att = r.att
 	s.woken.Store(true)
 	if s.live {
-		s.down = append(s.down, frame{sequence: s.att.Acked() + 1})
+		s.down = append(s.down, frame{sequence: s.att.Acked() + 1, sent: time.Now()})
 	}
 }
 
@@ -283,12 +290,12 @@ func next(att *Attachment, limit int) read {
 	return read{items, err}
 }
 
-// limit is one of bytes.
+// limit is a number of bytes.
 func (w *world) limit() int { return pick(w, 0, 30, 1000, 1<<20) }
 
 func (s *socket) take(r read) {
 	for _, item := range r.items {
-		s.down = append(s.down, frame{body: string(item.Body)})
+		s.down = append(s.down, frame{body: string(item.Body), sent: time.Now()})
 	}
 	if n := len(r.items); n > 0 {
 		s.woken.Store(true)
@@ -324,7 +331,7 @@ func (s *socket) finish(err error) {
 			c.w.fail("%s at %s is told that it lost ownership, and has not", c, s.node.name)
 		}
 	case errors.Is(err, ErrGap):
-		c.gap(s.att.Cursor())
+		c.gap(s.att.Cursor(), s.node.stats.Gaps.Load() > 0)
 		c.ending = true
 		s.endConnection()
 		s.down = append(s.down, frame{close: true, lost: true})
@@ -364,6 +371,7 @@ func (s *socket) arrive(f frame) {
 	case c.kind != statefulClient:
 		c.receive(f.body)
 	case f.sequence > 0:
+		c.w.note("sequence %s: %d, latest %d", c, f.sequence, c.latest)
 		if f.sequence > c.next {
 			c.w.fail("%s: Sequence %d, but the next message is %d", c, f.sequence, c.next)
 		}
@@ -383,18 +391,37 @@ func (s *socket) arrive(f frame) {
 	}
 }
 
-// acknowledge sends an Ack.
+// acknowledge sends an Ack, or a ping.
 func (s *socket) acknowledge() {
-	if s.c.kind == statefulClient && !s.isCut && s.c.latest > 0 {
-		s.up = append(s.up, s.c.latest)
+	switch {
+	case s.c.kind != statefulClient || s.isCut:
+	case s.c.w.chance(200):
+		s.up = append(s.up, upAck{0, time.Now()})
+	case s.c.latest > 0:
+		s.up = append(s.up, upAck{s.c.latest, time.Now()})
 	}
 }
 
 // takeAck is the arrival of an Ack: also late, on a socket that was cut.
 func (s *socket) takeAck() {
-	if len(s.up) > 0 && s.live {
-		s.att.Ack(s.up[0])
-		s.up = s.up[1:]
+	if len(s.up) == 0 || !s.live {
+		return
+	}
+	ack := s.up[0]
+	s.up = s.up[1:]
+	if time.Since(ack.sent) > simWireTime && s.isCut {
+		return // nothing stays in a wire for ever
+	}
+	if n := len(s.down); n > 0 && time.Since(s.down[0].sent) > simWireTime {
+		s.deliver(n)
+	}
+	switch {
+	case s.isOver:
+	case ack.number == 0:
+		s.att.Heard()
+	default:
+		s.c.w.note("ack %s at %s: %d", s.c, s.node.name, ack.number)
+		s.att.Ack(ack.number)
 	}
 }
 
@@ -438,9 +465,6 @@ func (s *socket) notice() {
 		return
 	case s.ticket > 0:
 	case s.live && c.kind == statefulClient:
-		if s.att == nil && s.attaching {
-			return // it finds out later
-		}
 		if s.att != nil {
 			c.w.note("detach %s at %s", c, s.node.name)
 			if err := s.att.Detach(context.Background(), simDetachedLease); err != nil {

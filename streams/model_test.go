@@ -102,9 +102,7 @@ func runModel(t *testing.T, seed uint64, steps int) {
 	w.settle()
 	w.compare()
 	w.finish()
-	if *modelSeed != 0 {
-		t.Log(w.count)
-	}
+	t.Log(w.count)
 }
 
 func newWorld(t *testing.T, seed uint64) *world {
@@ -208,38 +206,48 @@ func (w *world) act() {
 		return
 	}
 	switch n := w.rng.IntN(1000); {
-	case n < 250:
+	case n < 140:
 		w.publish()
-	case n < 350:
+	case n < 220:
 		w.join()
-	case n < 760:
-		if len(w.clients) > 0 {
-			w.clients[w.rng.IntN(len(w.clients))].act()
-		}
-	case n < 860:
+	case n < 830:
+		w.someClientsAct()
+	case n < 890:
 		w.gate()
-	case n < 935:
+	case n < 945:
 		w.sleep(time.Duration(w.rng.IntN(30)) * time.Millisecond)
 	case n < 955:
 		w.sleep(time.Duration(w.rng.IntN(2000)) * time.Millisecond)
-	case n < 959:
+	case n < 958:
 		w.sleep(5*time.Second + time.Duration(w.rng.IntN(15000))*time.Millisecond)
-	case n < 960:
-		w.sleep(40*time.Second + time.Duration(w.rng.IntN(40000))*time.Millisecond)
-	case n < 966:
+	case n < 959:
+		if w.chance(300) {
+			w.sleep(40*time.Second + time.Duration(w.rng.IntN(40000))*time.Millisecond)
+		}
+	case n < 962:
 		w.trim()
-	case n < 976:
+	case n < 972:
 		w.stall()
-	case n < 984:
+	case n < 982:
 		w.node().store.release(false)
-	case n < 988:
+	case n < 986:
 		w.crash()
-	case n < 990:
+	case n < 988:
 		w.stopNode()
-	case n < 992:
+	case n < 990:
 		w.freeze()
-	default:
+	case n < 995:
 		w.close()
+	}
+}
+
+// someClientsAct lets a few clients, and their servers, do something.
+func (w *world) someClientsAct() {
+	for range 1 + w.rng.IntN(4) {
+		if len(w.clients) > 0 {
+			w.clients[w.rng.IntN(len(w.clients))].act()
+			w.wait()
+		}
 	}
 }
 
@@ -377,6 +385,9 @@ func (w *world) sleep(d time.Duration) {
 	if d > 3*time.Second {
 		w.untangle()
 	}
+	for _, c := range append([]*client(nil), w.clients...) {
+		c.decide()
+	}
 	w.note("sleep %v", d)
 	for ; d > 0; d -= 5 * time.Second {
 		time.Sleep(min(d, 5*time.Second))
@@ -424,6 +435,9 @@ func (w *world) trim() {
 func (w *world) crash() {
 	i := w.rng.IntN(len(w.nodes))
 	n := w.nodes[i]
+	for _, c := range w.clients {
+		c.tell() // a poll in the very millisecond of an answer whose node dies is sent twice
+	}
 	w.note("crash %s", n.name)
 	n.store.set(func() { n.store.dead = true })
 	n.cancel()
@@ -555,13 +569,25 @@ func (w *world) finish() {
 		}
 		c.over = true
 	}
-	for range 40 {
+	// A hub that nobody uses any more is swept when its bucket's turn comes.
+	for i := 0; i < 400 && !w.allEnded(); i++ {
 		time.Sleep(10 * time.Second)
 		w.pull()
 	}
+	time.Sleep(time.Minute)
+	w.pull()
 	for id, c := range w.byID {
 		if c.truth.ended != 1 {
 			w.fail("%s ended %d times", id, c.truth.ended)
 		}
 	}
+}
+
+func (w *world) allEnded() bool {
+	for _, c := range w.byID {
+		if c.truth.ended == 0 {
+			return false
+		}
+	}
+	return true
 }

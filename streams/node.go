@@ -306,7 +306,7 @@ func newAttachment(h *hub, reply *OpenReply, owner string, lease time.Duration, 
 		behind:   true,
 		waiting:  r.Transport == TransportWebSockets && r.Start.IsZero(),
 		stateful: r.Stateful(),
-		acks:     acks{cursor: r.Cursor, acked: r.Acked},
+		acks:     acks{cursor: r.Cursor, acked: r.Acked, sent: time.Now()},
 		saved:    savedPair{r.Cursor, r.Acked, time.Now()},
 	}
 }
