@@ -144,7 +144,22 @@ func (p *poll) attach(ctx context.Context) error {
 		if p.pause(ctx, storeRetry) != nil {
 			return err
 		}
-		if err := p.open(ctx); err != nil {
+		if err := p.reopen(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// reopen reads the record again. To open it again could displace a newer poll, in the
+// name of one that its client may have given up.
+func (p *poll) reopen(ctx context.Context) error {
+	for {
+		reply, err := p.s.node.Reopen(ctx, p.hub, p.token.ConnectionID, p.owner)
+		if err == nil {
+			reply.Now = p.opened.Now // when the poll came
+			p.opened = reply
+		}
+		if !errors.Is(err, streams.ErrUnavailable) || p.pause(ctx, storeRetry) != nil {
 			return err
 		}
 	}

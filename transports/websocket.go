@@ -339,6 +339,9 @@ func (c *webSocket) message(m *hubprotocol.Message) error {
 		}
 		return c.takeOver(m.SequenceID)
 	}
+	if c.stateful.Load() {
+		c.att.Load().Heard()
+	}
 	switch {
 	case m.Type == hubprotocol.Ping:
 		c.clientPings.Store(true)
