@@ -304,3 +304,7 @@ func (k *connection) wantRecord(exists bool) {
 		k.Fatalf("record: got %v (state %q), want %v", ok, r.State, exists)
 	}
 }
+
+func messageTo(id, body string) *streams.Entry {
+	return &streams.Entry{Kind: streams.KindMessage, Connections: []string{id}, Body: []byte(body)}
+}
