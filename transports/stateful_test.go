@@ -485,7 +485,8 @@ func TestAckBeyondTheLogsEndEndsTheConnection(t *testing.T) {
 }
 
 // After a re-attach the client acknowledges what it had before, ahead of what this
-// socket was sent.
+// socket was sent. That counts once the replay has had the time to arrive: a Sequence
+// beyond what the client has counted since would end the connection.
 func TestAckAheadOfTheReplayIsTaken(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		c := newCluster(t, 2)
@@ -501,11 +502,18 @@ func TestAckAheadOfTheReplayIsTaken(t *testing.T) {
 		if err != nil || string(f.Payload) != sequence(1) {
 			t.Fatalf("got %q %v, want Sequence 1", f.Payload, err)
 		}
-		time.Sleep(5 * time.Second)
 		b.cut()
 		synctest.Wait()
-		again := b.returns(0, 1)
-		again.expect(sequence(6))
+		again := b.returns(0, 1, ack(5))
+		again.expect(sequence(1))
+		again.expect(invocations(1, 5))
+		time.Sleep(6 * time.Second)
+		again.send(`{"type":6}` + "\x1e")
+		synctest.Wait()
+		again.cut()
+		synctest.Wait()
+		last := again.returns(1, 1)
+		last.expect(sequence(6))
 	})
 }
 
