@@ -232,7 +232,7 @@ func (m *members) change(ctx context.Context, member Membership, join bool) {
 				m.done(member, &Change{join, p})
 				return
 			}
-			if answer.Position == "" && !join && !answer.Changed && !open {
+			if answer.Position == "" && !join && !answer.Changed {
 				m.done(member, nil) // it never was a member
 				return
 			}

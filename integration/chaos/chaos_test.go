@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -18,6 +19,7 @@ var (
 	duration = flag.Duration("chaos.duration", 0, "length of a long run; 0: the short ones")
 	seed     = flag.Uint64("chaos.seed", 1, "of the schedule, the audiences and the memberships")
 	topology = flag.String("chaos.topology", "standalone", "of Valkey in a long run: standalone, sentinel or cluster, or several separated by commas")
+	race     = flag.Bool("chaos.race", false, "build the nodes of a long run with the race detector")
 	logs     = flag.String("chaos.logs", "", "directory for the nodes' logs at level debug")
 )
 
@@ -54,15 +56,29 @@ func long(t chaos.Topology) chaos.Config {
 	return chaos.Config{
 		Topology: t, Seed: *seed, Duration: *duration, Pace: 4 * time.Second,
 		Stateful: 200, Polling: 100, Sockets: 10, Events: 10, Plain: 10,
-		Publishers: 16, Rate: 500, Broadcasts: 2, Changes: 20, CloseOneIn: 40, Logs: *logs,
+		Publishers: 16, Rate: 500, Broadcasts: 2, Changes: 20, CloseOneIn: 40, Fast: !*race, Logs: *logs,
 	}
 }
 
 func run(t *testing.T, cfg chaos.Config) {
 	h, _ := chaos.Run(t, cfg)
 	t.Log(summary(h))
+	if cfg.Logs != "" {
+		writeSessions(t, h, filepath.Join(cfg.Logs, "sessions"))
+	}
 	if problems := chaos.Check(h); len(problems) > 0 {
 		t.Errorf("%s, seed %d:\n%v", cfg.Topology, cfg.Seed, problems)
+	}
+}
+
+// writeSessions lists all sessions, to be read beside the nodes' logs.
+func writeSessions(t *testing.T, h *chaos.History, file string) {
+	var b strings.Builder
+	for _, s := range h.Sessions {
+		fmt.Fprintf(&b, "%v official %v, user %s, opening %v, resumed %d, received %d\n", s, s.Official, s.User, s.Opening, s.Resumed, len(s.Received))
+	}
+	if err := os.WriteFile(file, []byte(b.String()), 0o600); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -137,6 +137,7 @@ func (c *plainClient) serve() {
 	begin()
 	lastEventID := ""
 	for c.run.ctx.Err() == nil {
+		requested := c.run.now()
 		_, err := c.follow(address, lastEventID, func() {
 			if lastEventID != "" {
 				c.update(func(s *Session) { s.Resumed++ })
@@ -145,6 +146,7 @@ func (c *plainClient) serve() {
 			if e.name == "gap" {
 				c.end(Closed, e.data)
 				begin()
+				c.update(func(s *Session) { s.Opening = requested }) // it goes on from where the log ended then
 			}
 			if e.name == "gap" || lastEventID == "" && e.id != "" {
 				c.opened("")

@@ -36,6 +36,7 @@ func (c *officialClient) serve() {
 			_ = sleep(c.run.ctx, between(100*time.Millisecond, time.Second))
 			continue
 		}
+		c.note("opened %s", conn.ConnectionID)
 		c.mu.Lock()
 		if !c.frozen { // it may have ended already
 			first.Connection, first.Opened = conn.ConnectionID, c.run.now()
@@ -62,6 +63,7 @@ func (c *officialClient) options(closed chan struct{}) jsclient.Options {
 	}
 	ended := 0
 	o.Observer.Event = func(e jsclient.Event) {
+		c.note("%s %s %q", e.Name, e.ConnectionID, e.Error)
 		switch e.Name {
 		case "reconnecting":
 			c.end(endOf(e.Error), e.Error)
@@ -101,6 +103,9 @@ func (c *officialClient) message(m jsclient.Message) {
 
 // request counts the upgrades of a session: the second and later ones continue it.
 func (c *officialClient) request(r jsclient.Request) {
+	if r.Kind != "poll" && r.Kind != "send" || r.Status != 200 {
+		c.note("%v", r)
+	}
 	if r.Kind == "websocket" && r.Status == 101 {
 		c.update(func(s *Session) {
 			if s.Opened != 0 {

@@ -1,6 +1,7 @@
 package chaos
 
 import (
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -24,6 +25,14 @@ type recorder struct {
 	frozen   bool // the run is over: nothing is recorded any more
 	sessions []*Session
 	current  *Session // nil between two
+	notes    []string // what else happened to an official client
+}
+
+func (r *recorder) note(format string, args ...any) {
+	text := fmt.Sprintf("%9.3fs %s: ", r.run.now().Seconds(), r.name) + fmt.Sprintf(format, args...)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.notes = append(r.notes, text)
 }
 
 // begin begins a session, before its first request.

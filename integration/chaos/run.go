@@ -34,6 +34,8 @@ type Config struct {
 	Changes                                   int // of memberships, a second
 	CloseOneIn                                int // changes
 
+	// Fast: nodes without the race detector.
+	Fast bool
 	// Logs is a directory for the nodes' logs at level debug; none if empty.
 	Logs string
 }
@@ -91,6 +93,7 @@ func Run(tb testing.TB, cfg Config) (*History, map[Action]int) {
 	h := r.load(func() map[Action]int { return r.execute(schedule) })
 	tb.Logf("faults: %v", h.faults)
 	h.Sessions = r.settle(h.finalSent)
+	r.writeNotes()
 	return &h.History, h.faults
 }
 
@@ -161,7 +164,7 @@ func (p *place) start() error {
 	defer p.mu.Unlock()
 	p.life++
 	o := nodes.Options{
-		Name: fmt.Sprintf("%s-%d", p.name, p.life), Drain: drainTime,
+		Name: fmt.Sprintf("%s-%d", p.name, p.life), Drain: drainTime, Fast: p.run.cfg.Fast,
 		Args: append([]string{"-listen", p.addr}, p.run.store.args()...),
 	}
 	if p.run.cfg.Logs != "" {
@@ -329,6 +332,7 @@ func (r *run) load(faults func() map[Action]int) *loaded {
 		random := rand.New(rand.NewPCG(r.cfg.Seed, 1000+uint64(i)))
 		working.Go(func() { m.serve(ctx, random, time.Second*memberWorkers/time.Duration(r.cfg.Changes)) })
 	}
+	r.tb.Logf("faults begin at %v", r.now().Round(ms))
 	h := &loaded{faults: faults()}
 	_ = sleep(r.ctx, time.Second) // some more without faults
 	stop()
@@ -383,4 +387,22 @@ func (r *run) settle(final time.Duration) []*Session {
 		all = append(all, c.freeze()...)
 	}
 	return all
+}
+
+// writeNotes lists what happened to the official clients beside the nodes' logs.
+func (r *run) writeNotes() {
+	if r.cfg.Logs == "" {
+		return
+	}
+	var b strings.Builder
+	for _, c := range r.clients {
+		c.mu.Lock()
+		for _, text := range c.notes {
+			b.WriteString(text + "\n")
+		}
+		c.mu.Unlock()
+	}
+	if err := os.WriteFile(filepath.Join(r.cfg.Logs, "notes"), []byte(b.String()), 0o600); err != nil {
+		r.tb.Error(err)
+	}
 }

@@ -232,9 +232,7 @@ func (c *webSocketClient) invoke() {
 	if c.version == 2 {
 		c.unacked = append(c.unacked, text)
 	}
-	if c.synced {
-		c.socket.send(text)
-	}
+	c.socket.send(text)
 }
 
 var (
