@@ -508,7 +508,7 @@ func TestAckAheadOfTheReplayIsTaken(t *testing.T) {
 		again.expect(sequence(1))
 		again.expect(invocations(1, 5))
 		time.Sleep(6 * time.Second)
-		again.sendText(ping) // it is there, and has had the replay
+		again.sendText(ping)
 		synctest.Wait()
 		again.cut()
 		synctest.Wait()
