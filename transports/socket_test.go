@@ -60,9 +60,14 @@ func (k *connection) upgrade(by int, header, early string) (*socket, answer) {
 
 func (s *socket) receive(r *bufio.Reader) {
 	for {
-		f, err := ws.ReadFrame(r)
-		if err == nil {
+		var f ws.Frame
+		var err error
+		if f.Header, err = ws.ReadHeader(r); err == nil {
 			err = ws.CheckHeader(f.Header, ws.StateClientSide)
+		}
+		if err == nil {
+			f.Payload = make([]byte, f.Header.Length)
+			_, err = io.ReadFull(r, f.Payload)
 		}
 		if err != nil {
 			s.end <- err
