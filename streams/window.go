@@ -23,7 +23,9 @@ func (i *Item) Encoding(slot int, encode func(*Item) []byte) []byte {
 		return *b
 	}
 	b := encode(i)
-	i.encodings[slot].Store(&b)
+	if !i.encodings[slot].CompareAndSwap(nil, &b) { // another receiver was faster: all share one
+		return *i.encodings[slot].Load()
+	}
 	return b
 }
 
