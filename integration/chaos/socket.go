@@ -64,13 +64,17 @@ func (s *socket) read(r *recorder, in io.Reader) {
 	for {
 		r.wait()
 		_ = s.conn.SetReadDeadline(time.Now().Add(serverTimeout))
-		frame, err := ws.ReadFrame(in)
-		if err != nil || frame.Header.OpCode == ws.OpClose {
+		header, err := ws.ReadHeader(in)
+		if err != nil || header.OpCode == ws.OpClose {
 			return
 		}
-		if frame.Header.OpCode.IsData() {
+		payload := make([]byte, header.Length)
+		if _, err := io.ReadFull(in, payload); err != nil {
+			return
+		}
+		if header.OpCode.IsData() {
 			select {
-			case s.payloads <- frame.Payload:
+			case s.payloads <- payload:
 			case <-r.run.ctx.Done():
 				return
 			}
