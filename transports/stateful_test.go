@@ -2,6 +2,7 @@ package transports_test
 
 import (
 	"fmt"
+	"net/http"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -82,6 +83,18 @@ func TestReattachInMessagePack(t *testing.T) {
 			t.Errorf("got %q %v, want the Completion of invocation 0", f.Payload, err)
 		}
 		b.expectBinary("\x03\x92\x08\x01") // Ack 1
+	})
+}
+
+// A client that was cut off before it saw the handshake's answer starts anew. What comes back is a socket that the
+// JavaScript client opens beside its new connection, and whose messages it would take for that one's.
+func TestClientThatMayNotHaveSeenTheHandshakeCannotReturn(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 2)
+		a := c.negotiate(stateful).openSocket(0, handshakeStateful)
+		a.cut()
+		synctest.Wait()
+		a.wantRefused(1, http.StatusNotFound, "No Connection with that ID")
 	})
 }
 

@@ -39,6 +39,7 @@ type webSocket struct {
 	begun   []byte // of the handshake, so far
 	parser  *hubprotocol.Parser
 	inbound inbound
+	unheard bool // a stateful client that has not said anything since its handshake was answered
 
 	// set by the reading goroutine before the first schedule that needs them
 	proto    atomic.Uint32 // a hubprotocol.Protocol; 0 before the handshake
@@ -199,7 +200,7 @@ func (c *webSocket) leave(err error) {
 	}
 	switch {
 	case c.over.Load():
-	case c.isStateful():
+	case c.isStateful() && !c.unheard:
 		ctx, cancel := context.WithTimeout(context.Background(), c.s.cfg.StoreTimeout)
 		defer cancel()
 		_ = att.Detach(ctx, c.s.cfg.DetachedTimeout)
@@ -254,8 +255,11 @@ func (c *webSocket) take(b []byte) error {
 			return err
 		}
 		b = rest
-	} else if c.held.CompareAndSwap(true, false) {
-		c.schedule()
+	} else {
+		c.unheard = false
+		if c.held.CompareAndSwap(true, false) {
+			c.schedule()
+		}
 	}
 	c.parser.Feed(b)
 	for {
@@ -312,6 +316,9 @@ func (c *webSocket) open(h handshake) error {
 	if err := c.writeMessage(hubprotocol.HandshakeResponse("")); err != nil {
 		return err
 	}
+	// A client that has not seen the handshake's answer starts anew with another ID. The JavaScript client opens this one
+	// again as well, in the background, and would take what it is sent there for the new connection's.
+	c.unheard = stateful
 	// Clients begin to count only after they have handled the handshake's answer: what
 	// would count waits for the first frame that they send after it, or a second.
 	c.held.Store(stateful)
