@@ -72,7 +72,7 @@ type audience struct {
 	*cluster
 	sinks    []*sink
 	wrote    atomic.Int64
-	expected int64
+	expected atomic.Int64
 	arrived  chan struct{}
 	check    atomic.Pointer[func([]byte)]
 }
@@ -85,7 +85,7 @@ func newAudience(t testing.TB, n int, handshake string) *audience {
 			_ = s.Close()
 		}
 	})
-	a.expected = 2 * int64(n) // the upgrade's answer and the handshake's
+	a.expected.Store(2 * int64(n)) // the upgrade's answer and the handshake's
 	for range n {
 		s := &sink{in: make(chan []byte, 1), closed: make(chan struct{}), write: a.written}
 		s.in <- []byte(frameOf(ws.OpText, true, handshake))
@@ -105,14 +105,14 @@ func (a *audience) written(b []byte) {
 	if check := a.check.Load(); check != nil {
 		(*check)(b)
 	}
-	if a.wrote.Add(1) == a.expected {
+	if a.wrote.Add(1) == a.expected.Load() {
 		a.arrived <- struct{}{}
 	}
 }
 
 // tell publishes to everybody and waits until everybody has it.
 func (a *audience) tell(n int) {
-	a.expected = a.wrote.Load() + int64(len(a.sinks))
+	a.expected.Store(a.wrote.Load() + int64(len(a.sinks)))
 	a.publish(0, n)
 	<-a.arrived
 }
@@ -240,7 +240,7 @@ func BenchmarkBurst(b *testing.B) {
 		}
 	}
 	a.check.Store(&check)
-	a.expected = -1
+	a.expected.Store(-1)
 	frame := int64(len(ws.MustCompileFrame(ws.NewTextFrame([]byte(invocation(1))))))
 	b.ReportAllocs()
 	for b.Loop() {

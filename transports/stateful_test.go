@@ -460,7 +460,7 @@ func TestCloseOfAStatefulConnectionIsFinal(t *testing.T) {
 			_, _ = a.nodes[1].CloseConnection(a.ctx, hubName, a.id, "over", false)
 			a.expect(`{"type":7,"error":"over"}` + "\x1e")
 		},
-		"by the client": func(a *socket) { a.sendText(clientClose) },
+		"by the client": func(a *socket) { a.sendText(clientClose); synctest.Wait() },
 		"by an error": func(a *socket) {
 			a.sendText("{}\x1e")
 			a.expect(closeMessage("Connection closed with an error. Missing required property 'type'."))
