@@ -135,7 +135,6 @@ func (e *eventStream) flush() (retry <-chan time.Time, err error) {
 
 // write writes items. last: nothing follows them.
 func (e *eventStream) write(items []*streams.Item) (last bool, err error) {
-	e.buf = e.buf[:0]
 	for _, item := range items {
 		b, final := event(item), item.Flags&streams.FlagFinal != 0
 		if item.Flags&streams.FlagHandshake != 0 {
@@ -152,7 +151,20 @@ func (e *eventStream) write(items []*streams.Item) (last bool, err error) {
 	if len(e.buf) == 0 {
 		return false, nil
 	}
-	return false, e.send(e.buf)
+	err = e.send(e.buf)
+	e.buf = reuse(e.buf)
+	return false, err
+}
+
+// keptBytes is the largest buffer that an idle stream keeps.
+const keptBytes = 4 << 10 // 4 KiB
+
+// reuse empties a buffer, or lets it go if it is large.
+func reuse(b []byte) []byte {
+	if cap(b) > keptBytes {
+		return nil
+	}
+	return b[:0]
 }
 
 // binaryRefused answers a handshake that came before the stream was opened, when the

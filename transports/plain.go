@@ -1,6 +1,7 @@
 package transports
 
 import (
+	"bytes"
 	"errors"
 	"net/http"
 	"time"
@@ -28,8 +29,8 @@ func (s *Server) ServePlain(w http.ResponseWriter, r *http.Request, hub string, 
 		c.refuse(http.StatusServiceUnavailable, "the hub's log is not reachable")
 		return
 	}
-	defer func() { _ = p.att.Detach(r.Context(), 0) }()
 	p.serve()
+	p.detach()
 }
 
 // plainStream is one plain event stream.
@@ -83,10 +84,7 @@ func (p *plainStream) gap(cause error) error {
 }
 
 func (p *plainStream) follow(after streams.Receipt) error {
-	if p.att != nil {
-		_ = p.att.Detach(p.Context(), 0)
-		p.att = nil
-	}
+	p.detach()
 	deadline := time.Now().Add(p.s.cfg.StoreTimeout)
 	for {
 		att, _, err := p.s.node.Follow(p.Context(), p.hub, p.audience, after, p.notify)
@@ -103,12 +101,14 @@ func (p *plainStream) follow(after streams.Receipt) error {
 	}
 }
 
-func (p *plainStream) notify() {
-	select {
-	case p.wake <- struct{}{}:
-	default:
+func (p *plainStream) detach() {
+	if p.att != nil {
+		_ = p.att.Detach(p.Context(), 0)
+		p.att = nil
 	}
 }
+
+func (p *plainStream) notify() { ring(p.wake) }
 
 func (p *plainStream) appendID(dst []byte, at streams.Receipt) []byte {
 	dst = append(dst, "id: "...)
@@ -126,15 +126,13 @@ func (p *plainStream) serve() {
 	ping := time.NewTicker(p.s.cfg.KeepAlive)
 	defer ping.Stop()
 	for {
-		more, err := p.flush()
+		retry, err := p.flush()
 		if err != nil {
 			return
 		}
-		if more {
-			continue
-		}
 		select {
 		case <-p.wake:
+		case <-retry:
 		case <-ping.C:
 			// An id without data is no event, but moves the client's position along.
 			p.buf = append(p.appendID(append(p.buf, ":\r\n"...), p.att.At()), "\r\n"...)
@@ -147,36 +145,38 @@ func (p *plainStream) serve() {
 	}
 }
 
-// flush writes what there is now. more says that there may be more at once.
-func (p *plainStream) flush() (more bool, err error) {
+// flush writes what there is now. If there may be more, and wake is not called for it,
+// retry ticks. An error says that the stream is over.
+func (p *plainStream) flush() (retry <-chan time.Time, err error) {
 	items, err := p.att.Next(p.Context(), nil, maxEventsBytes)
 	for _, item := range items {
 		p.buf = p.appendID(p.buf, p.att.Of(item))
-		body := item.Body
-		if n := len(body); n > 0 && body[n-1] == hubprotocol.RecordSeparator {
-			body = body[:n-1]
-		}
-		p.buf = appendEvent(p.buf, body)
+		p.buf = appendEvent(p.buf, bytes.TrimSuffix(item.Body, []byte{hubprotocol.RecordSeparator}))
 	}
 	switch {
 	case p.Context().Err() != nil:
-		return false, p.Context().Err()
+		return nil, p.Context().Err()
 	case errors.Is(err, streams.ErrUnavailable):
-		_ = sleep(p.Context(), storeRetry)
+		retry = time.After(storeRetry)
 	case err != nil:
 		if err := p.gap(err); err != nil {
-			return false, err
+			return nil, err
 		}
+		p.notify()
+	case len(items) > 0:
+		p.notify()
 	}
-	if len(p.buf) > 0 {
-		_ = p.rc.SetWriteDeadline(time.Now().Add(p.s.cfg.SendTimeout))
-		if _, err := p.w.Write(p.buf); err != nil {
-			return false, err
-		}
-		p.buf = p.buf[:0]
-		if err := p.rc.Flush(); err != nil {
-			return false, err
-		}
+	return retry, p.write()
+}
+
+func (p *plainStream) write() error {
+	if len(p.buf) == 0 {
+		return nil
 	}
-	return len(items) > 0 || err != nil, nil
+	_ = p.rc.SetWriteDeadline(time.Now().Add(p.s.cfg.SendTimeout))
+	if _, err := p.w.Write(p.buf); err != nil {
+		return err
+	}
+	p.buf = reuse(p.buf)
+	return p.rc.Flush()
 }

@@ -1,0 +1,199 @@
+package transports_test
+
+import (
+	"bufio"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"hubstream/streams"
+)
+
+// plain is an EventSource, or curl: no SignalR, no connection.
+type plain struct {
+	*events
+	lastID string
+}
+
+// openPlain opens a plain event stream at a node, after an event.
+func (c *cluster) openPlain(by int, lastID string) *plain {
+	c.Helper()
+	conn := c.nodes[by].dial()
+	header := ""
+	if lastID != "" {
+		header = "Last-Event-ID: " + lastID + "\r\n"
+	}
+	go io.WriteString(conn, "GET /"+hubName+"?plain HTTP/1.1\r\nHost: node\r\nAccept: text/event-stream\r\n"+header+"\r\n")
+	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil || response.StatusCode != 200 {
+		c.Fatalf("GET: %v %+v", err, response)
+	}
+	c.Cleanup(func() { _ = conn.Close() })
+	p := &plain{events: &events{connection: &connection{cluster: c}, conn: conn, head: response.Header, in: make(chan string, 1<<16)}}
+	go p.receive(response.Body)
+	p.expect(":\r\n")
+	return p
+}
+
+// line takes a line.
+func (p *plain) line() string {
+	p.Helper()
+	for !strings.Contains(p.rest, "\r\n") {
+		select {
+		case piece, ok := <-p.in:
+			if !ok {
+				p.Fatalf("got the end after %q, want a line", p.rest)
+			}
+			p.rest += piece
+		case <-time.After(soon):
+			p.Fatalf("nothing came, want a line")
+		}
+	}
+	line, rest, _ := strings.Cut(p.rest, "\r\n")
+	p.rest = rest
+	return line
+}
+
+// event takes an event as an EventSource does, and returns its name and data.
+func (p *plain) event() (name, data string) {
+	p.Helper()
+	for {
+		field, value, _ := strings.Cut(p.line(), ": ")
+		switch field {
+		case "id":
+			p.lastID = value
+		case "event":
+			name = value
+		case "data":
+			data += value
+		case "":
+			if data != "" {
+				return name, data
+			}
+		}
+	}
+}
+
+func (p *plain) expectMessages(from, to int) {
+	p.Helper()
+	for n := from; n <= to; n++ {
+		if name, data := p.event(); name != "" || data+"\x1e" != invocation(n) {
+			p.Fatalf("got event %q %q, want message %d", name, data, n)
+		}
+	}
+}
+
+func TestPlainStreamGoesOnAtAnotherNode(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 2)
+		a := c.openPlain(0, "")
+		if got := a.line(); !strings.HasPrefix(got, "id: ") { // so that even the first message is not missed
+			t.Fatalf("got %q, want an id", got)
+		}
+		for n := 1; n <= 5; n++ {
+			c.publish(n%2, n)
+		}
+		a.expectMessages(1, 3)
+		_ = a.conn.Close()
+		b := c.openPlain(1, a.lastID)
+		b.expectMessages(4, 5)
+		c.publish(0, 6)
+		b.expectMessages(6, 6)
+	})
+}
+
+// A quiet stream's position moves on with the log: it does not fall out of it.
+func TestQuietPlainStreamKeepsItsPlace(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 2)
+		a := c.openPlain(0, "")
+		for range 100 {
+			c.publishEntry(1, messageTo("another", invocation(0)))
+			time.Sleep(4 * time.Second)
+		}
+		synctest.Wait()
+		for len(a.in) > 0 {
+			a.rest += <-a.in
+		}
+		for a.rest != "" {
+			if id, ok := strings.CutPrefix(a.line(), "id: "); ok {
+				a.lastID = id
+			}
+		}
+		_ = a.conn.Close()
+		c.publish(0, 1)
+		c.openPlain(1, a.lastID).expectMessages(1, 1)
+	})
+}
+
+func TestPlainStreamThatCannotGoOnSaysWhy(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 2)
+		a := c.openPlain(0, "")
+		c.publish(0, 1)
+		a.expectMessages(1, 1)
+		old := a.lastID
+		_, position, _ := strings.Cut(old, ".")
+		for range 100 {
+			c.publish(1, 2)
+			time.Sleep(4 * time.Second)
+		}
+		for id, reason := range map[string]string{
+			old:                   "messages after the position are no longer kept",
+			"nonsense":            "the Last-Event-ID is not a position",
+			"another." + position: "the position belongs to an earlier log",
+			strings.Split(old, ".")[0] + ".99999999999999-0": "the position is beyond the end of the log",
+		} {
+			b := c.openPlain(1, id)
+			if name, data := b.event(); name != "gap" || data != `{"reason":"`+reason+`"}` {
+				t.Fatalf("after %q: got event %q %q, want a gap: %s", id, name, data, reason)
+			}
+			c.publish(0, 3)
+			b.expectMessages(3, 3)
+			_ = b.conn.Close()
+		}
+	})
+}
+
+// The stream falls behind what its node keeps, while the store is away: it is neither
+// ended nor silent, and goes on when the store is back.
+func TestPlainStreamStaysWhileTheStoreIsAway(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 2)
+		a := c.openPlain(0, "")
+		a.line()
+		c.store.goAway()
+		began := time.Now()
+		for pings := 0; pings < 8; {
+			if a.line() == ":" {
+				pings++
+			}
+		}
+		if d := time.Since(began); d > 2*time.Minute+time.Second {
+			t.Errorf("8 pings in %v, want one every 15 s", d)
+		}
+		c.store.comeBack()
+		time.Sleep(2 * time.Second)
+		c.publish(1, 1)
+		a.expectMessages(1, 1)
+	})
+}
+
+func TestPlainStreamIsNotClosedWithConnections(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 1)
+		a := c.openPlain(0, "")
+		c.publishEntry(0, &streams.Entry{Kind: streams.KindClose, Flags: streams.FlagAll})
+		c.publish(0, 1)
+		a.expectMessages(1, 1)
+		c.drain(0)
+		for {
+			if _, ok := <-a.in; !ok {
+				return // EventSource comes back by itself
+			}
+		}
+	})
+}
