@@ -311,7 +311,7 @@ func (p *poll) refused(err error) {
 	case isAway(err):
 		p.write(http.StatusOK, nil)
 	case errors.Is(err, streams.ErrOwner), errors.Is(err, streams.ErrGone): // another poll has taken over, or the connection has ended
-		p.write(http.StatusNoContent, nil)
+		p.finish(err)
 	default:
 		p.over(err)
 	}
@@ -321,7 +321,7 @@ func (p *poll) refused(err error) {
 func (p *poll) over(err error) {
 	c := closingFor(err)
 	if c.silent {
-		p.write(http.StatusNoContent, nil)
+		p.finish(err)
 		return
 	}
 	p.s.end(p.hub, p.token.ConnectionID, "")
@@ -331,6 +331,12 @@ func (p *poll) over(err error) {
 		return
 	}
 	p.write(http.StatusOK, hubprotocol.AppendClose(nil, p.proto, c.text, c.reconnect))
+}
+
+// finish ends a poll that has nothing more to say.
+func (p *poll) finish(err error) {
+	p.s.log.Debug("poll ended", "hub", p.hub, "connection_id", p.token.ConnectionID, "reason", err)
+	p.write(http.StatusNoContent, nil)
 }
 
 // write writes an answer and tells whether all of it went out.
