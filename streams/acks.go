@@ -30,10 +30,12 @@ type acks struct {
 	bytes   int
 	// heard is the highest Ack. It may run ahead of what this attach has scanned.
 	heard uint64
-	// again is the number of the last match that an earlier attach may have sent, too, and
-	// sent is when it was, or else when this attach began.
-	again uint64
-	sent  time.Time
+	// again is the number of the last match that an earlier attach may have sent, too. It is
+	// taken, but not known to be written while writing; sent is when it was, or else
+	// when this attach began.
+	again   uint64
+	writing bool
+	sent    time.Time
 	// caughtUp: no more of them will come.
 	caughtUp bool
 }
@@ -53,7 +55,14 @@ func (k *acks) add(p Position, size int, again bool) {
 	k.pending = append(k.pending, unacked{p, size})
 	k.bytes += size
 	if again {
-		k.again, k.sent = k.count(), time.Now()
+		k.again, k.writing = k.count(), true
+	}
+}
+
+// written tells that what was taken has been written.
+func (k *acks) written() {
+	if k.writing {
+		k.writing, k.sent = false, time.Now()
 	}
 }
 
@@ -66,7 +75,7 @@ func (k *acks) ack(n uint64) {
 // settle lets the Acks heard take effect, if they may. The client has just been heard.
 func (k *acks) settle() {
 	proven := k.caughtUp && k.heard > k.again
-	if !proven && time.Since(k.sent) < ackHold {
+	if !proven && (k.writing || time.Since(k.sent) < ackHold) {
 		return
 	}
 	for k.acked < k.heard && len(k.pending) > 0 {

@@ -44,6 +44,11 @@ func TestAckOfEarlierAttachWaitsUntilResentMatchesArrived(t *testing.T) {
 		k.caughtUp = true
 		wantPair(t, &k, at(4), at(1), 0)
 		k.ack(2)
+		time.Sleep(time.Minute)
+		k.settle()
+		wantPair(t, &k, at(4), at(1), 0) // they are not even written
+		k.written()
+		k.settle()
 		wantPair(t, &k, at(4), at(1), 0)
 		time.Sleep(ackHold)
 		wantPair(t, &k, at(4), at(1), 0) // time alone proves nothing: its socket may be dead

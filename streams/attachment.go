@@ -107,7 +107,8 @@ func (a *Attachment) Start(p Position, stateful bool) {
 // Next appends to dst the matches after the cursor, in order, and moves the cursor. It
 // stops before the match that would exceed maxBytes of bodies in all, but returns at least one
 // if there is one. It returns dst unchanged when there is nothing
-// now: wake is called when there may be more. A connection that is behind the window
+// now: wake is called when there may be more. It is called again when what it returned
+// has been written. A connection that is behind the window
 // reads the store, for as long as ctx allows.
 //
 // The error, once there is one, is final: *CloseError, ErrOwner (another attach serves
@@ -120,6 +121,7 @@ func (a *Attachment) Next(ctx context.Context, dst []*Item, maxBytes int) ([]*It
 		return dst, a.err
 	}
 	a.dirty.Store(false)
+	a.acks.written()
 	if a.waiting {
 		return dst, nil
 	}

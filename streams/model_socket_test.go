@@ -372,13 +372,6 @@ func (s *socket) arrive(f frame) {
 		c.receive(f.body)
 	case f.sequence > 0:
 		c.w.note("sequence %s: %d, latest %d", c, f.sequence, c.latest)
-		if f.sequence > c.next && c.w.free {
-			// Known, and rare: a client that is cut again before the replay is complete may be
-			// taken to have it. The official client then starts anew, which is no silent loss.
-			c.w.count["started anew"]++
-			c.leave()
-			return
-		}
 		if f.sequence > c.next {
 			c.w.fail("%s: Sequence %d, but the next message is %d", c, f.sequence, c.next)
 		}
