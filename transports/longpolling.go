@@ -333,9 +333,14 @@ func (p *poll) over(err error) {
 	p.write(http.StatusOK, hubprotocol.AppendClose(nil, p.proto, c.text, c.reconnect))
 }
 
-// finish ends a poll that has nothing more to say.
+// finish ends a poll that has nothing more to say. Its client goes on if another poll has taken over: that may be one
+// which a node sent to the store before it was killed, and this the one that a proxy sent in its place.
 func (p *poll) finish(err error) {
 	p.s.log.Debug("poll ended", "hub", p.hub, "connection_id", p.token.ConnectionID, "reason", err)
+	if errors.Is(err, streams.ErrOwner) && p.proto != 0 {
+		p.write(http.StatusOK, nil)
+		return
+	}
 	p.write(http.StatusNoContent, nil)
 }
 

@@ -403,7 +403,7 @@ func TestNewerPollSupersedesTheOlder(t *testing.T) {
 		k := c.openPolling(handshakeJSON)
 		older := k.poll(0, "10").expectNothing(5 * time.Second)
 		newer := k.poll(1, "11")
-		older.expect(204, "")
+		older.expect(200, "") // 204 would end the client, if it is the one that waits for this answer
 		newer.expectNothing(5 * time.Second)
 		c.publish(0, 1)
 		newer.expect(200, invocation(1))
@@ -425,7 +425,7 @@ func TestSupersededPollGetsNoMessages(t *testing.T) {
 			return nil
 		})
 		c.publish(0, 1)
-		k.poll(0, "10").expect(204, "")
+		k.poll(0, "10").expect(200, "")
 		newer.expect(200, invocation(1))
 	})
 }

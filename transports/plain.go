@@ -122,7 +122,11 @@ func (p *plainStream) serve() {
 	h.Set("Cache-Control", "no-cache, no-store")
 	h.Set("X-Accel-Buffering", "no")
 	p.w.WriteHeader(http.StatusOK)
-	p.buf = append(append([]byte(":\r\n"), p.appendID(nil, p.att.At())...), append([]byte("\r\n"), p.buf...)...)
+	begin := []byte(":\r\n")
+	if len(p.buf) == 0 { // a gap's event carries the position itself: a client must not have it before it knows of the gap
+		begin = append(p.appendID(begin, p.att.At()), "\r\n"...)
+	}
+	p.buf = append(begin, p.buf...)
 	ping := time.NewTicker(p.s.cfg.KeepAlive)
 	defer ping.Stop()
 	for {
