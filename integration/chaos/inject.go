@@ -33,6 +33,9 @@ func (r *run) execute(schedule Schedule) map[Action]int {
 	return i.counts
 }
 
+// lostTail is how much of the log a failover to a stale replica loses.
+const lostTail = 300 * ms
+
 const forever = time.Duration(1<<63 - 1)
 
 // injector makes faults. Valkey's are made on the test's own goroutine; those of each node one after the other on
@@ -79,7 +82,7 @@ func (i *injector) begin(e Event) (finish func()) {
 	switch e.Action {
 	case KillNode, DrainNode, FreezeNode:
 		return i.node(e)
-	case KillValkey, StopValkey, FreezeValkey, FailOver:
+	case KillValkey, StopValkey, FreezeValkey, FailOver, LoseTail:
 		return i.valkey(e)
 	case Stall:
 		for n, c := range r.clients {
@@ -134,7 +137,7 @@ func (i *injector) node(e Event) func() {
 
 func (i *injector) valkey(e Event) func() {
 	s := i.run.store
-	if e.Action == FailOver {
+	if e.Action == FailOver || e.Action == LoseTail {
 		if err := s.whole(); err != nil {
 			i.run.tb.Logf("%v: skipped: %v", e, err)
 			return nil
@@ -145,9 +148,21 @@ func (i *injector) valkey(e Event) func() {
 		i.run.tb.Logf("%v: skipped: %v", e, err)
 		return nil
 	}
-	if e.Action == FreezeValkey {
+	switch e.Action {
+	case FreezeValkey:
 		s.freeze(server)
 		return s.resume
+	case LoseTail:
+		replica, err := s.replicaOf(server)
+		if err != nil {
+			i.run.tb.Logf("%v: skipped: %v", e, err)
+			return nil
+		}
+		replica.Kill()
+		time.Sleep(lostTail)
+		s.kill(server, true)
+		replica.Start()
+		return s.restart
 	}
 	s.kill(server, e.Action != StopValkey)
 	return s.restart

@@ -22,6 +22,8 @@ const (
 	FreezeValkey Action = "freeze Valkey"    // SIGSTOP until the end
 	FailOver     Action = "fail over Valkey" // SIGKILL of a primary; started again, as a replica, at the end
 
+	LoseTail Action = "fail over to a stale replica" // as before, but the last writes never reached the replica
+
 	Cut      Action = "cut connections"        // reset those of a relay
 	Hold     Action = "black hole"             // nothing passes a relay until the end
 	HoldCut  Action = "black hole, then reset" // nothing passes, and then the connections are reset
@@ -147,9 +149,9 @@ func lanesFor(t Topology, relays int, pace time.Duration) []lane {
 		lanes = append(lanes, lane{
 			pause: max(2*pace, 10*sec), targets: []int{0, 1, 2},
 			choices: []choice{
-				{4, FailOver, 5 * sec, 8 * sec}, {2, KillValkey, 50 * ms, 300 * ms}, {2, FreezeValkey, 100 * ms, 700 * ms},
+				{4, FailOver, 5 * sec, 8 * sec}, {1, LoseTail, 5 * sec, 8 * sec}, {2, KillValkey, 50 * ms, 300 * ms}, {2, FreezeValkey, 100 * ms, 700 * ms},
 			},
-			first: []Event{{2 * sec, 5 * sec, FailOver, 0}},
+			first: []Event{{2 * sec, 5 * sec, LoseTail, 0}},
 		})
 	}
 	return lanes

@@ -74,12 +74,19 @@ func (s *store) primary(n int) (*valkeytest.Server, error) {
 		host, port, _ := strings.Cut(reply, "\n")
 		return s.server(net.JoinHostPort(host, port))
 	}
-	var primaries []*valkeytest.Server
+	var used, idle []*valkeytest.Server // those with a hub first: each of them is one target, all others are another
 	for _, server := range s.servers {
-		if role, err := server.Try("ROLE"); err == nil && strings.HasPrefix(role, "master") {
-			primaries = append(primaries, server)
+		role, err := server.Try("ROLE")
+		if err != nil || !strings.HasPrefix(role, "master") {
+			continue
+		}
+		if keys, err := server.Try("KEYS", "*chaos*"); err == nil && keys != "" {
+			used = append(used, server)
+		} else {
+			idle = append(idle, server)
 		}
 	}
+	primaries := append(used, idle...)
 	if len(primaries) == 0 {
 		return nil, fmt.Errorf("no primary")
 	}
@@ -93,6 +100,18 @@ func (s *store) server(addr string) (*valkeytest.Server, error) {
 		}
 	}
 	return nil, fmt.Errorf("no server %s", addr)
+}
+
+// replicaOf returns the replica of a primary.
+func (s *store) replicaOf(primary *valkeytest.Server) (*valkeytest.Server, error) {
+	_, port, _ := net.SplitHostPort(primary.Addr)
+	for _, server := range s.servers {
+		info, err := server.Try("INFO", "replication")
+		if err == nil && strings.Contains(info, "role:slave") && strings.Contains(info, "master_port:"+port) {
+			return server, nil
+		}
+	}
+	return nil, fmt.Errorf("no replica of %s", primary.Addr)
 }
 
 // whole returns nil if every primary has a synchronised replica: only then may one of them be lost.

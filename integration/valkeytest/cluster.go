@@ -45,8 +45,10 @@ func startCluster(tb testing.TB, replicas int, opts []Option) *Cluster {
 		if err != nil {
 			tb.Fatal(err)
 		}
+		// A replica takes over however old its data are.
 		c.Servers = append(c.Servers, Start(tb, append([]Option{Args(
 			"--cluster-enabled", "yes", "--cluster-port", strconv.Itoa(bus), "--cluster-node-timeout", "2000",
+			"--cluster-replica-validity-factor", "0",
 		)}, opts...)...))
 	}
 	args := append([]string{"--cluster", "create"}, c.Addrs()...)

@@ -34,7 +34,10 @@ type Sentinel struct {
 func StartSentinel(tb testing.TB, sentinels int, opts ...Option) *Sentinel {
 	tb.Helper()
 	g := &Sentinel{Name: "hubstream", Primary: Start(tb, append([]Option{Args("--repl-diskless-sync-delay", "0")}, opts...)...)}
-	g.Replica = Start(tb, append([]Option{ReplicaOf(g.Primary)}, opts...)...)
+	// Told now, not by its arguments: promoted, killed and started again, it must not be a replica of its own replica.
+	g.Replica = Start(tb, append([]Option{Args("--repl-diskless-sync-delay", "0")}, opts...)...)
+	host, port, _ := net.SplitHostPort(g.Primary.Addr)
+	g.Replica.Do("REPLICAOF", host, port)
 	WaitReplica(tb, g.Replica)
 	for range sentinels {
 		g.Sentinels = append(g.Sentinels, startSentinel(tb, g.Name, g.Primary.Addr, sentinels/2+1))
