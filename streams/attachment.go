@@ -40,6 +40,9 @@ type Attachment struct {
 	owner string
 	lease time.Duration
 	wake  func()
+	// transport is what it is counted by, stripe where its work is.
+	transport Transport
+	stripe    *stripe
 
 	dirty atomic.Bool
 	// groups are those that the hub's index wakes it for; guarded by hub.mu.
@@ -144,6 +147,7 @@ func (a *Attachment) Next(ctx context.Context, dst []*Item, maxBytes int) ([]*It
 		}
 		return dst, a.err
 	}
+	a.stripe.took(len(t.items)-len(dst), a.hub.node.clock.now()-int64(t.items[len(dst)].Position.ms))
 	return t.items, nil
 }
 

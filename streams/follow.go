@@ -50,6 +50,7 @@ func (h *hub) follower(ctx context.Context, audience Audience, after Receipt, wa
 	}
 	a := &Attachment{
 		hub: h, user: audience.User, wake: wake,
+		stripe: h.node.meter.stripe(),
 		filter: newFollower(audience, reply.Last),
 		cursor: at.Position,
 		behind: true,

@@ -273,6 +273,7 @@ func (h *hub) enter(a *Attachment, gen string, known Position) error {
 	}
 	a.resets = h.resets
 	h.all[a] = struct{}{}
+	h.node.meter.attachedTo(a.transport, 1)
 	if a.id != "" {
 		h.conns[a.id] = append(h.conns[a.id], a)
 	}
@@ -300,6 +301,7 @@ func (h *hub) leave(a *Attachment) {
 		return
 	}
 	delete(h.all, a)
+	h.node.meter.attachedTo(a.transport, -1)
 	if a.id != "" {
 		h.recent[a.id] = time.Now()
 	}

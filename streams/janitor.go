@@ -35,26 +35,29 @@ func (n *Node) undecodable(hub string, p Position, err error) {
 	n.log.Error("entry not decodable: it matches nobody", "hub", hub, "position", p, "error", err)
 }
 
-// storeClock follows the store's clock.
+// storeClock follows the store's clock. It is read at every write, so reading it waits for nobody.
 type storeClock struct {
-	mu   sync.Mutex
+	reading atomic.Pointer[clockReading]
+}
+
+type clockReading struct {
 	at   time.Time // monotonic
 	then int64     // the store's clock at that time, ms
 }
 
 func (c *storeClock) now() int64 {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.then + time.Since(c.at).Milliseconds()
+	r := c.reading.Load()
+	if r == nil {
+		return 0
+	}
+	return r.then + time.Since(r.at).Milliseconds()
 }
 
 func (c *storeClock) set(now int64) (step time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.then != 0 {
-		step = time.Duration(now-c.then-time.Since(c.at).Milliseconds()) * time.Millisecond
+	if c.reading.Load() != nil {
+		step = time.Duration(now-c.now()) * time.Millisecond
 	}
-	c.at, c.then = time.Now(), now
+	c.reading.Store(&clockReading{time.Now(), now})
 	return step
 }
 

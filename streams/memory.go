@@ -24,9 +24,10 @@ type Memory struct {
 
 	down atomic.Bool // closed
 
-	mu     sync.RWMutex
-	hubs   map[string]*memoryHub // guarded by mu
-	secret []byte                // guarded by mu
+	mu      sync.RWMutex
+	hubs    map[string]*memoryHub   // guarded by mu
+	secret  []byte                  // guarded by mu
+	reports map[string]memoryReport // guarded by mu
 }
 
 // MemoryConfig configures a Memory. The zero value is complete.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -23,6 +24,37 @@ func (m *Memory) Beat(ctx context.Context, bucket int, node string, lease time.D
 	}
 	b.nodes[node] = now + lease.Milliseconds()
 	return BeatReply{Run: *m.run.Load(), Now: now, Nodes: len(b.nodes)}, nil
+}
+
+// memoryReport is what a node told, and when (ms).
+type memoryReport struct {
+	at   int64
+	data []byte
+}
+
+// Report implements Cluster.
+func (m *Memory) Report(ctx context.Context, node string, data []byte, keep time.Duration) ([]NodeReport, error) {
+	if err := m.enter(ctx); err != nil {
+		return nil, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now := m.now()
+	if m.reports == nil {
+		m.reports = map[string]memoryReport{}
+	}
+	m.reports[node] = memoryReport{now, bytes.Clone(data)}
+	var list []NodeReport
+	for name, r := range m.reports {
+		age := max(now-r.at, 0)
+		if age > keep.Milliseconds() {
+			delete(m.reports, name)
+			continue
+		}
+		list = append(list, NodeReport{Node: name, Data: bytes.Clone(r.data), Age: time.Duration(age) * time.Millisecond})
+	}
+	slices.SortFunc(list, func(a, b NodeReport) int { return strings.Compare(a.Node, b.Node) })
+	return list, nil
 }
 
 // Hubs implements Cluster.

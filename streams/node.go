@@ -75,6 +75,7 @@ type Node struct {
 	log   *slog.Logger
 	opens chan struct{}
 	stats stats
+	meter meter
 	// How many entries a page holds and one read of a tail returns.
 	pageEntries, tailEntries int
 
@@ -150,6 +151,11 @@ func (n *Node) Secret(ctx context.Context) ([]byte, error) {
 	proposal := make([]byte, 32)
 	rand.Read(proposal)
 	return n.store.Secret(ctx, proposal)
+}
+
+// Report tells the other nodes data of this one, and returns what all nodes have told within keep; see Cluster.Report.
+func (n *Node) Report(ctx context.Context, data []byte, keep time.Duration) ([]NodeReport, error) {
+	return n.store.Report(ctx, n.cfg.Name, data, keep)
 }
 
 // NewOwner returns a token for one attach by this node.
@@ -301,6 +307,7 @@ func newAttachment(h *hub, reply *OpenReply, owner string, lease time.Duration, 
 	r := &reply.Record
 	return &Attachment{
 		hub: h, id: r.ID, user: r.User, owner: owner, lease: lease, wake: wake,
+		transport: r.Transport, stripe: h.node.meter.stripe(),
 		filter:   newFilter(r, owner, reply.Last),
 		cursor:   r.Cursor,
 		behind:   true,
@@ -373,6 +380,7 @@ func (n *Node) Publish(ctx context.Context, hubName string, e *Entry) (Receipt, 
 	if err != nil {
 		return Receipt{}, err
 	}
+	n.meter.sends.Add(1)
 	gen, err := h.appended(ctx, p, data)
 	return Receipt{gen, p}, err
 }
@@ -396,6 +404,8 @@ func (n *Node) PublishOnce(ctx context.Context, hubName, key, sum string, keep t
 	}
 	if replayed {
 		data = nil // not necessarily the entry that is there
+	} else {
+		n.meter.sends.Add(1)
 	}
 	gen, err := h.appended(ctx, p, data)
 	return Receipt{gen, p}, replayed, err

@@ -400,6 +400,9 @@ type Cluster interface {
 	Beat(ctx context.Context, bucket int, node string, lease time.Duration) (BeatReply, error)
 	// Hubs returns the hubs of a bucket that have, or had, a log.
 	Hubs(ctx context.Context, bucket int) ([]string, error)
+	// Report replaces what a node tells the others of itself, and returns what every node has told that did so
+	// within keep, sorted by name; what is older is forgotten. It belongs to no bucket.
+	Report(ctx context.Context, node string, data []byte, keep time.Duration) ([]NodeReport, error)
 	// Secret returns the cluster's shared secret; the first caller's proposal becomes it.
 	Secret(ctx context.Context, proposal []byte) ([]byte, error)
 	// Ready returns nil if the store can be used safely: it answers, takes writes, and
@@ -412,6 +415,13 @@ type BeatReply struct {
 	Run   string
 	Now   int64 // ms
 	Nodes int   // nodes whose lease in the bucket has not passed
+}
+
+// NodeReport is what a node has told of itself; see Cluster.Report.
+type NodeReport struct {
+	Node string
+	Data []byte        // opaque here
+	Age  time.Duration // since it was told, by the store's clock
 }
 
 // Bucket returns the bucket of a hub: CRC16 (XMODEM, as Valkey's) of its name modulo Buckets.

@@ -21,6 +21,21 @@ func (v *Valkey) Beat(ctx context.Context, bucket int, node string, lease time.D
 	return BeatReply{Run: a.text(), Now: a.int(), Nodes: int(a.int())}, a.err
 }
 
+// Report implements Cluster.
+func (v *Valkey) Report(ctx context.Context, node string, data []byte, keep time.Duration) ([]NodeReport, error) {
+	reply, err := v.run(ctx, "", reportScript, []string{v.keys.reports()}, []string{node, string(data), ms(keep)})
+	if err != nil {
+		return nil, err
+	}
+	a := answer{rest: reply}
+	reports := make([]NodeReport, 0, len(reply)/3)
+	for len(a.rest) > 0 && a.err == nil {
+		reports = append(reports, NodeReport{Node: a.text(), Age: time.Duration(a.int()) * time.Millisecond, Data: []byte(a.text())})
+	}
+	slices.SortFunc(reports, func(a, b NodeReport) int { return strings.Compare(a.Node, b.Node) })
+	return reports, a.err
+}
+
 // Hubs implements Cluster.
 func (v *Valkey) Hubs(ctx context.Context, bucket int) ([]string, error) {
 	reply, err := v.ask(ctx, func() valkey.Completed { return v.main.B().Smembers().Key(v.keys.hubs(bucket)).Build() })

@@ -18,6 +18,7 @@ import (
 //	{hs:<bucket>}:nodes             zset    node -> end of its lease
 //	{hs:<bucket>}:hubs              set     hubs that have, or had, a log
 //	hs:secret                       string
+//	hs:reports                      hash    node -> when it reported, and what
 //
 // Names are escaped outside [A-Za-z0-9_.-], which lib.lua does in the same way.
 type keyNames struct{ prefix string }
@@ -37,6 +38,7 @@ func (k keyNames) bucket(bucket int) string {
 func (k keyNames) nodes(bucket int) string { return k.bucket(bucket) + "nodes" }
 func (k keyNames) hubs(bucket int) string  { return k.bucket(bucket) + "hubs" }
 func (k keyNames) secret() string          { return k.prefix + ":secret" }
+func (k keyNames) reports() string         { return k.prefix + ":reports" }
 func (k keyNames) probe() string           { return k.prefix + ":probe" }
 
 // hub returns what all keys of a hub begin with.

@@ -54,6 +54,8 @@ var (
 	restampLua string
 	//go:embed scripts/beat.lua
 	beatLua string
+	//go:embed scripts/report.lua
+	reportLua string
 )
 
 // When memory is full, a script without a flag is refused before it begins. Those
@@ -82,6 +84,7 @@ var (
 	expiredScript   = newScript(readOnly, libLua, expiredLua)
 	restampScript   = newScript(anyway, restampLua)
 	beatScript      = newScript(anyway, libLua, beatLua)
+	reportScript    = newScript(anyway, libLua, reportLua)
 )
 
 // script is a script with the name that the server knows it by.

@@ -3,6 +3,7 @@ package streamstest
 import (
 	"bytes"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -14,6 +15,7 @@ var clusterTests = []func(*hub){
 	theClockGoesOn,
 	hubsAreListedByBucket,
 	theFirstSecretWins,
+	reportsAreShared,
 	theStoreIsReady,
 }
 
@@ -72,6 +74,38 @@ func hubsAreListedByBucket(h *hub) {
 	elsewhere, err := h.store.Hubs(h.ctx, (streams.Bucket(h.name)+1)%streams.Buckets)
 	h.must("hubs of another bucket", err)
 	h.check(!slices.Contains(elsewhere, h.name), "a hub is listed in another bucket")
+}
+
+// Reports are the whole store's, and other tests' nodes may be among them.
+func reportsAreShared(h *hub) {
+	one, two := "one-"+h.name, "two-"+h.name
+	report := func(node, data string, keep time.Duration) map[string]string {
+		h.Helper()
+		all, err := h.store.Report(h.ctx, node, []byte(data), keep)
+		h.must("report", err)
+		h.check(slices.IsSortedFunc(all, func(a, b streams.NodeReport) int { return strings.Compare(a.Node, b.Node) }), "not sorted: %v", all)
+		found := map[string]string{}
+		for _, r := range all {
+			h.check(r.Age >= 0 && r.Age <= keep, "%s has the age %v", r.Node, r.Age)
+			found[r.Node] = string(r.Data)
+		}
+		return found
+	}
+	first := report(one, "a:1\x00\xff", long)
+	equal(h, "what it told itself", first[one], "a:1\x00\xff")
+	_, known := first[two]
+	h.check(!known, "a node is known that has told nothing")
+	both := report(two, "", long)
+	equal(h, "what the other told", both[one], "a:1\x00\xff")
+	_, known = both[two]
+	h.check(known, "a node that tells nothing is not known")
+	equal(h, "what it told last", report(one, "b", long)[one], "b")
+	h.eventually("what is too old is forgotten", func() bool {
+		_, known := report(one, "c", 50*time.Millisecond)[two]
+		return !known
+	})
+	_, known = report(one, "d", long)[two]
+	h.check(!known, "what was forgotten is back")
 }
 
 func theFirstSecretWins(h *hub) {
