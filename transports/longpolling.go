@@ -44,6 +44,9 @@ type poll struct {
 	att      *streams.Attachment
 	wake     chan struct{}
 	proto    hubprotocol.Protocol // 0 before the handshake
+	// undecided: the answer before this poll may be lost, and the store was told nothing of this poll yet. Any
+	// answer to it, even an empty one, would tell the next poll that the lost one has arrived.
+	undecided bool
 }
 
 // servePoll answers a poll: with what there is for the client, once there is something,
@@ -54,8 +57,7 @@ func (s *Server) servePoll(c *request) {
 		arrived: time.Now(), late: s.isDraining(), wake: make(chan struct{}, 1),
 	}
 	if !s.active.begin() {
-		p.write(http.StatusOK, nil) // any other answer would end the client's connection
-		return
+		panic(http.ErrAbortHandler) // it may be a poll again whose answer was lost; see poll.undecided
 	}
 	defer s.active.Done()
 	p.deadline = p.arrived.Add(jittered(s.cfg.PollTimeout, s.cfg.PollJitter))
@@ -63,8 +65,10 @@ func (s *Server) servePoll(c *request) {
 	defer cancel()
 	err := p.open(ctx)
 	switch {
+	case isAway(err) && p.undecided:
+		panic(http.ErrAbortHandler)
 	case isAway(err):
-		p.write(http.StatusOK, nil) // touching nothing is always safe
+		p.write(http.StatusOK, nil) // which touches nothing
 		return
 	case err != nil:
 		s.refuseError(c, err)
@@ -92,25 +96,52 @@ func (p *poll) open(ctx context.Context) error {
 	r := p.s.openRequest(p.request, streams.OpenPoll, p.owner)
 	r.Lease = time.Until(p.deadline) + pollLease
 	r.Mark = p.mark
-	undecided := time.Now().Add(undecidedWait)
 	for {
 		reply, err := p.s.node.Open(ctx, p.hub, r)
-		pause := storeRetry
 		switch {
-		case err == nil && reply.Outcome != streams.OpenUndecided:
+		case err == nil && reply.Outcome == streams.OpenUndecided:
+			if reply, err = p.decide(r); err != nil {
+				return err
+			}
+			fallthrough
+		case err == nil:
 			p.opened = reply
 			p.at = reply.Now - time.Since(p.arrived).Milliseconds()
 			return nil
-		case err == nil:
-			r.Force = !time.Now().Before(undecided)
-			pause = undecidedPause
 		case !isAway(err):
 			return err
 		}
-		if p.pause(ctx, pause) != nil {
+		if p.pause(ctx, storeRetry) != nil {
 			return streams.ErrUnavailable
 		}
 	}
+}
+
+// decide opens a poll that may be the one before again. Neither the poll's own deadline nor a drain ends the short wait
+// for what is known of that one's answer.
+func (p *poll) decide(r streams.OpenRequest) (streams.OpenReply, error) {
+	p.undecided = true
+	until := time.Now().Add(undecidedWait)
+	ctx, cancel := context.WithDeadline(p.Context(), later(p.deadline, until.Add(p.s.cfg.StoreTimeout)))
+	defer cancel()
+	err := sleep(ctx, undecidedPause)
+	for err == nil {
+		r.Force = !time.Now().Before(until)
+		var reply streams.OpenReply
+		reply, err = p.s.node.Open(ctx, p.hub, r)
+		switch {
+		case err == nil && reply.Outcome != streams.OpenUndecided:
+			p.undecided = false
+			return reply, nil
+		case err == nil:
+			err = sleep(ctx, undecidedPause)
+		case isAway(err):
+			err = p.pause(ctx, storeRetry) // a node that drains leaves it to another
+		default:
+			return reply, err
+		}
+	}
+	return streams.OpenReply{}, streams.ErrUnavailable
 }
 
 // pause waits between two attempts. The error says that there is no more time.

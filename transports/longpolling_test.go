@@ -50,6 +50,19 @@ func (p *pending) expect(status int, body string) answer {
 	}
 }
 
+// expectCut waits until the connection is cut instead of an answer.
+func (p *pending) expectCut() {
+	p.Helper()
+	select {
+	case a := <-p.answered:
+		if a.err == nil {
+			p.Fatalf("the poll was answered with %d %q, want its connection cut", a.status, a.body)
+		}
+	case <-time.After(2 * time.Minute):
+		p.Fatal("the poll's connection was not cut")
+	}
+}
+
 // expectNothing lets time pass in which the poll must wait.
 func (p *pending) expectNothing(d time.Duration) *pending {
 	p.Helper()
@@ -337,6 +350,54 @@ func TestEqualMarkBeforeTheWriteIsKnown(t *testing.T) {
 			hold.Store(false)
 		})
 	}
+}
+
+// A node commits an answer and is killed before its bytes are out, and what a proxy sends the poll to again has to stop as
+// well, or has little time: an empty answer would have told the next poll that the lost one had arrived.
+func TestUndecidedPollIsNotAnsweredWithNothing(t *testing.T) {
+	undecided := func(t *testing.T, change ...func(*transports.Config)) (*cluster, *connection, *pending) {
+		c := newCluster(t, 3, change...)
+		k := c.openPolling(handshakeJSON)
+		c.store.onBefore(func(step string) error {
+			if step == "wrote" {
+				return streams.ErrUnavailable
+			}
+			return nil
+		})
+		c.publish(0, 1)
+		k.poll(0, "10").expect(200, invocation(1)) // did not arrive
+		return c, k, k.poll(1, "10")
+	}
+	bubbleRun(t, "drain", func(t *testing.T) {
+		c, k, again := undecided(t)
+		again.expectNothing(100 * time.Millisecond)
+		done := c.drain(1)
+		again.expect(200, invocation(1))
+		<-done
+		c.publish(0, 2)
+		k.poll(2, "11").expect(200, invocation(2))
+	})
+	bubbleRun(t, "short polls", func(t *testing.T) {
+		_, _, again := undecided(t, func(cfg *transports.Config) { cfg.PollTimeout = 100 * time.Millisecond })
+		again.expect(200, invocation(1))
+	})
+	bubbleRun(t, "store away", func(t *testing.T) {
+		c, k, again := undecided(t)
+		again.expectNothing(100 * time.Millisecond)
+		c.store.goAway()
+		again.expectNothing(10 * time.Second)
+		c.drain(1)
+		again.expectCut()
+		c.store.comeBack()
+		k.poll(2, "10").expect(200, invocation(1))
+	})
+	bubbleRun(t, "drained", func(t *testing.T) {
+		c, k, again := undecided(t)
+		again.cancel()
+		<-c.drain(2)
+		k.poll(2, "10").expectCut()
+		k.poll(1, "10").expect(200, invocation(1))
+	})
 }
 
 func TestAnswerThatCouldNotBeWrittenIsSentAgain(t *testing.T) {
