@@ -1,5 +1,5 @@
 # Two commands matter: `make run` and `make test`.
-.PHONY: run test chaos build vet lint setup clean
+.PHONY: run test chaos build web vet lint setup clean
 
 GO ?= go
 # Whole-suite limit of go test, per package.
@@ -11,7 +11,7 @@ TOPOLOGY ?= standalone,sentinel,cluster
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 # Runs one node on the log in memory: no Valkey, no file, no key.
-run:
+run: web
 	$(GO) run ./cmd/api
 
 # Installs what the tests need (once), then runs every test under the race detector. The tests start the servers they
@@ -23,8 +23,12 @@ test: setup
 chaos: setup
 	@PATH="$$PATH:/usr/sbin:/sbin" $(GO) test -count=1 -v -timeout 4h -run 'TestChaos$$' ./integration/chaos -chaos.duration $(DURATION) -chaos.seed $(SEED) -chaos.topology $(TOPOLOGY)
 
-build:
+build: web
 	$(GO) build -o bin/hubstream ./cmd/api
+
+# The console's page, if npm is there and something has changed.
+web:
+	@scripts/web
 
 vet:
 	$(GO) vet ./...
@@ -38,4 +42,4 @@ setup:
 	@scripts/setup
 
 clean:
-	rm -rf bin integration/clients/node_modules
+	rm -rf bin integration/clients/node_modules web/node_modules web/dist/app

@@ -20,6 +20,9 @@ var forbidden = []struct{ folder, imports, why string }{
 	{"negotiate", "github.com/labstack/echo", "frameworks stay at the edge"},
 	{"handlers", "github.com/valkey-io", "only streams speaks to Valkey"},
 	{"handlers", "github.com/gobwas/ws", "wire framing is the transports'"},
+	{"handlers", "hubstream/web", "the console is a http.Handler to it"},
+	{"web", "hubstream/", "the console is shown figures, and asks for the rest over HTTP"},
+	{"web", "github.com/labstack/echo", "frameworks stay at the edge"},
 }
 
 func TestArrowsPointOneWay(t *testing.T) {

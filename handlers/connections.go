@@ -37,10 +37,11 @@ type connectionDetails struct {
 	User         string            `json:"user,omitempty"`
 	Transport    streams.Transport `json:"transport,omitempty"`
 	State        streams.State     `json:"state"`
+	Node         string            `json:"node,omitempty"` // that serves it now, if one does
 }
 
 func detailsOf(r *streams.Record) connectionDetails {
-	return connectionDetails{ConnectionID: r.ID, User: r.User, Transport: r.Transport, State: r.State}
+	return connectionDetails{ConnectionID: r.ID, User: r.User, Transport: r.Transport, State: r.State, Node: r.Node()}
 }
 
 func showConnection(c echo.Context, s *Services) error {

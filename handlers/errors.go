@@ -126,6 +126,7 @@ func refusalForRouting(err *echo.HTTPError) *refusal {
 // answerError is echo's HTTPErrorHandler: the one place where errors become statuses.
 func (h *Handler) answerError(err error, c echo.Context) {
 	refused := refusalFor(err)
+	h.count(refused.Code)
 	if refused.status == http.StatusInternalServerError {
 		h.log.Error("request failed", "method", c.Request().Method, "route", c.Path(), "error", err)
 	}

@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"net/http"
 	"runtime/debug"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -34,6 +35,8 @@ type Config struct {
 	MaxSendBytes int
 	// Logger is for operators; nil means none.
 	Logger *slog.Logger
+	// Console answers GET of / and of all below /console/; nil means that there is nothing.
+	Console http.Handler
 }
 
 // Services is what a Handler needs to do more than to say that it is alive. All are required.
@@ -53,7 +56,9 @@ type Handler struct {
 	origins      Origins
 	maxSendBytes int
 	log          *slog.Logger
+	console      http.Handler
 
+	refusals sync.Map // code -> *atomic.Int64
 	services atomic.Pointer[Services]
 	unready  atomic.Pointer[string] // why the node is not ready, whatever its store says
 }
@@ -67,7 +72,7 @@ const DefaultMaxSendBytes = 1 << 20 // 1 MiB
 func New(cfg Config) *Handler {
 	h := &Handler{
 		echo: echo.New(), node: []string{cfg.Node}, origins: cfg.Origins,
-		maxSendBytes: cfg.MaxSendBytes, log: cfg.Logger,
+		maxSendBytes: cfg.MaxSendBytes, log: cfg.Logger, console: cfg.Console,
 	}
 	if h.maxSendBytes == 0 {
 		h.maxSendBytes = DefaultMaxSendBytes
@@ -99,6 +104,10 @@ func (h *Handler) routes() {
 	for _, method := range []string{http.MethodGet, http.MethodHead} {
 		h.echo.Add(method, "/healthz", h.guard(healthz))
 		h.echo.Add(method, "/readyz", h.guard(h.readyz))
+		if h.console != nil {
+			h.echo.Add(method, "/", h.guard(h.showConsole))
+			h.echo.Add(method, "/console/*", h.guard(h.showConsole))
+		}
 	}
 }
 

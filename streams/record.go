@@ -1,5 +1,7 @@
 package streams
 
+import "strings"
+
 // Transport is the kind of transport that a connection's first GET chose.
 type Transport string
 
@@ -80,6 +82,14 @@ type Record struct {
 	Membership uint64
 	// Groups are the memberships; nil when the caller knew them already.
 	Groups map[string][]Interval
+}
+
+// Node returns the name of the node that serves the connection, as its owner token tells; empty when none does.
+func (r *Record) Node() string {
+	if i := strings.LastIndexByte(r.Owner, '.'); i >= 0 {
+		return r.Owner[:i]
+	}
+	return ""
 }
 
 // Stateful tells whether the connection can be re-attached (hub protocol version 2).

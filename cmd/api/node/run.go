@@ -11,9 +11,11 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"hubstream/handlers"
+	"hubstream/web"
 )
 
 // Run is a node's life: it returns nil when ctx has ended and the node with it, or when help was asked for, and an error
@@ -38,12 +40,11 @@ func Run(ctx context.Context, args []string, env func(string) string, stdout, st
 		return fmt.Errorf("-listen: %w", err)
 	}
 	log := newLogger(cfg, stderr)
-	n := &node{
-		cfg: cfg, log: log, stdout: stdout,
-		handler: handlers.New(handlers.Config{
-			Node: cfg.Node, Origins: origins, MaxSendBytes: int(cfg.MaxSendBytes), Logger: log,
-		}),
-	}
+	n := &node{cfg: cfg, log: log, stdout: stdout, began: time.Now()}
+	n.handler = handlers.New(handlers.Config{
+		Node: cfg.Node, Origins: origins, MaxSendBytes: int(cfg.MaxSendBytes), Logger: log,
+		Console: web.New(web.Config{Node: cfg.Node, Version: version()}, n.feed.Load),
+	})
 	return n.run(ctx, listener)
 }
 
@@ -63,6 +64,10 @@ type node struct {
 	stdout  io.Writer
 	handler *handlers.Handler
 	server  *http.Server
+
+	began    time.Time
+	draining atomic.Bool
+	feed     atomic.Pointer[web.Feed] // nil until the store is reached
 }
 
 // Limits of HTTP connections. There is none for a whole request or answer: polls and event streams last. What is
@@ -95,8 +100,10 @@ func (n *node) run(ctx context.Context, listener net.Listener) error {
 	services, err := n.serve(ctx, listener.Addr(), opened, ended)
 
 	n.handler.Unready("stopping")
+	n.draining.Store(true)
 	if services != nil {
 		n.drain(ctx, services)
+		services.feed.Close() // its viewers would not end by themselves
 	}
 	n.shutdown(endRequests)
 	if services != nil {
@@ -122,6 +129,7 @@ func (n *node) serve(ctx context.Context, address net.Addr, opened <-chan openin
 			}
 			s, opened = o.services, nil
 			n.handler.Start(s.forHandlers)
+			n.feed.Store(s.feed)
 			n.log.Info("ready", "store", n.storeName())
 			if !announced {
 				n.announce(address)

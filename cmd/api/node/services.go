@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"hubstream/handlers"
 	"hubstream/negotiate"
 	"hubstream/streams"
 	"hubstream/transports"
+	"hubstream/web"
 )
 
 // services is what a node has when it has reached its store.
@@ -19,11 +21,14 @@ type services struct {
 	stopStreams context.CancelFunc
 	transports  *transports.Server
 	forHandlers handlers.Services
+	feed        *web.Feed
+	feeding     sync.WaitGroup
 }
 
 // close ends what is left when the connections are drained.
 func (s *services) close() {
 	s.stopStreams()
+	s.feeding.Wait() // it tells that the node has stopped
 	s.streams.Wait()
 	_ = s.store.Close() // there is nothing left to lose
 }
@@ -84,6 +89,8 @@ func (n *node) openServices(ctx context.Context) (_ *services, err error) {
 		HandshakeTimeout: n.cfg.HandshakeTimeout, KeepAlive: n.cfg.KeepAlive, ClientTimeout: n.cfg.ClientTimeout,
 		MaxMessageBytes: int(n.cfg.MaxMessageBytes), Logger: n.log, // origins are the handlers' to check
 	})
+	s.feed = n.newFeed(s)
+	s.feeding.Go(func() { s.feed.Run(working) })
 	s.forHandlers = handlers.Services{Streams: s.streams, Hubs: s.transports, Negotiator: negotiator, Keyring: keyring}
 	return s, nil
 }

@@ -1,0 +1,88 @@
+package node
+
+import (
+	"context"
+	"runtime"
+	"runtime/debug"
+	"runtime/metrics"
+	"time"
+
+	"hubstream/streams"
+	"hubstream/web"
+)
+
+// newFeed makes the console's feed of what the services count.
+func (n *node) newFeed(s *services) *web.Feed {
+	report := func(ctx context.Context, data []byte, keep time.Duration) ([]web.Told, error) {
+		all, err := s.streams.Report(ctx, data, keep)
+		told := make([]web.Told, len(all))
+		for i, r := range all {
+			told[i] = web.Told(r)
+		}
+		return told, err
+	}
+	return web.NewFeed(func() web.Report { return n.report(s) }, report)
+}
+
+// report is what this node tells the others of itself.
+func (n *node) report(s *services) web.Report {
+	r := web.Report{
+		Node: n.cfg.Node, Version: version(), State: web.StateReady, Uptime: time.Since(n.began).Milliseconds(),
+		Figures: figuresOf(s.streams.Figures()),
+	}
+	if n.draining.Load() {
+		r.State = web.StateDraining
+	}
+	for reason, count := range n.handler.Refusals() {
+		r.Errors[reason] = count
+	}
+	r.Memory, r.Goroutines = heap(), runtime.NumGoroutine()
+	return r
+}
+
+func figuresOf(f streams.Figures) web.Figures {
+	figures := web.Figures{
+		Connections: map[string]int64{}, Hubs: f.Hubs, Sends: f.Sends, Deliveries: f.Deliveries,
+		Delays: f.Delays, Lag: f.Slowest.Milliseconds(),
+		Errors: map[string]int64{"fell_behind": f.Gaps, "log_lost": f.Losses, "undecodable": f.Undecodable},
+	}
+	for transport, count := range f.Connections {
+		name := string(transport)
+		if transport == streams.TransportNone {
+			name = "EventStream"
+		}
+		figures.Connections[name] = count
+	}
+	for _, bound := range streams.DelayBounds {
+		figures.DelayBounds = append(figures.DelayBounds, bound.Milliseconds())
+	}
+	return figures
+}
+
+// heap is what live and dead objects take, in bytes. Reading it stops nothing.
+func heap() uint64 {
+	sample := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
+	metrics.Read(sample)
+	return sample[0].Value.Uint64()
+}
+
+// version is what the binary was built from: a release, or the commit.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	revision, changed := "", ""
+	for _, s := range info.Settings {
+		switch {
+		case s.Key == "vcs.revision":
+			revision = s.Value[:min(len(s.Value), 12)]
+		case s.Key == "vcs.modified" && s.Value == "true":
+			changed = "+changes"
+		}
+	}
+	if revision == "" {
+		return info.Main.Version
+	}
+	return revision + changed
+}

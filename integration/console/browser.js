@@ -1,0 +1,190 @@
+// What a person does with the console, in a real browser. The Go side, which starts the nodes, is console_test.go:
+//
+//   node browser.js SCENARIO JSON
+//
+// A scenario ends with "ok" on standard output, or says what is wrong and exits with 1. In between it may ask for something:
+// a line on standard output, and one on standard input when that is done.
+"use strict";
+const assert = require("assert");
+const readline = require("readline");
+const { chromium } = require("../clients/node_modules/playwright-core");
+
+const patience = 30_000; // ms, of everything that is waited for
+const answers = readline.createInterface({ input: process.stdin })[Symbol.asyncIterator]();
+
+async function ask(line) {
+  console.log(line);
+  await answers.next();
+}
+
+// open opens a page that fails the scenario for whatever the browser complains of, violations of the content security
+// policy included, and for every request to another origin.
+async function open(browser, url, options = {}, allowed = () => false) {
+  const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, ...options });
+  context.setDefaultTimeout(patience);
+  const page = await context.newPage();
+  const origin = new URL(url).origin;
+  page.faults = [];
+  page.on("pageerror", (e) => page.faults.push(`error: ${e.message}`));
+  page.on("console", (m) => { if (m.type() === "error" && !allowed(m.text(), m.location().url)) page.faults.push(`console: ${m.text()} ${m.location().url}`); });
+  const home = (asked) => { if (new URL(asked).host !== new URL(origin).host) page.faults.push(`a request left for ${asked}`); };
+  page.on("request", (r) => home(r.url()));
+  page.on("websocket", (w) => home(w.url()));
+  await page.goto(url);
+  return page;
+}
+
+function done(page) {
+  assert.deepStrictEqual(page.faults, []);
+  return page.context().close();
+}
+
+async function connect(page, { transport, protocol, hub, user }) {
+  await page.fill("[name=hub]", hub);
+  await page.fill("[name=user]", user);
+  await page.selectOption("[name=transport]", transport);
+  await page.selectOption("[name=protocol]", protocol);
+  await page.click("button:text-is('Connect')");
+  await page.waitForSelector("[aria-label=Connection] .pill:text-is('connected')");
+}
+
+async function send(page, audience, name, text) {
+  await page.selectOption("[name=audience]", audience);
+  if (audience !== "all") await page.fill("[name=name]", name);
+  await page.fill("[name=arguments]", JSON.stringify([text]));
+  await page.click("button:text-is('Send')");
+}
+
+// arrives waits for a message, with the time that it took.
+const arrives = (page, text) => page.waitForSelector(`.messages li:has(code:text-is('["${text}"]')):has(.took:has-text('ms'))`);
+
+async function useEverything(page, o, shown) {
+  await connect(page, o);
+  await page.waitForSelector(`.where:has-text('${shown} at'):has(.node)`);
+  const node = await page.textContent(".node");
+  assert.ok(o.nodes.includes(node), `served by ${node}`);
+  await page.fill("[name=group]", "crew");
+  await page.click("text=Join group");
+  await page.waitForSelector(".chips li:has-text('crew')");
+  for (const [audience, name] of [["all", ""], ["groups", "crew"], ["users", o.user], ["connections", await page.textContent(".chips .id code")]]) {
+    const text = `${o.transport} ${o.protocol} ${audience}`;
+    await send(page, audience, name, text);
+    await arrives(page, text);
+  }
+  await page.click("button:text-is('Disconnect')");
+  await page.waitForSelector("[aria-label=Connection] .pill:text-is('disconnected')");
+}
+
+const names = { WebSockets: "WebSockets", ServerSentEvents: "Server-Sent Events", LongPolling: "Long polling" };
+
+const scenarios = {
+  // Every transport and protocol, every audience.
+  async try(browser, o) {
+    // A polling client says goodbye in a message, and then deletes what that has ended.
+    const goodbye = (text, at) => / 404 /.test(text) && /\/hubs\/chat\?.*id=/.test(at);
+    const page = await open(browser, `${o.url}/#/try`, {}, goodbye);
+    for (const [transport, protocol] of [["WebSockets", "json"], ["WebSockets", "messagepack"], ["ServerSentEvents", "json"], ["LongPolling", "json"], ["LongPolling", "messagepack"]]) {
+      await useEverything(page, { ...o, transport, protocol, user: "ada" }, names[transport]);
+    }
+    await page.click("button:text-is('curl')");
+    assert.match(await page.textContent("pre"), /^curl -X POST '.*\/api\/hubs\/.*' \\\n/);
+    await page.click("button:text-is('JavaScript')");
+    assert.match(await page.textContent("pre"), /new signalR\.HubConnectionBuilder\(\)/);
+    await done(page);
+  },
+
+  // A proxy that refuses WebSockets is in between: the client finds another transport.
+  async fallback(browser, o) {
+    const refused = (text) => /WebSocket|transport/i.test(text); // what the browser and the client say of that
+    const page = await open(browser, `${o.url}/#/try`, {}, refused);
+    await useEverything(page, { ...o, transport: "auto", protocol: "json", user: "ada" }, names.ServerSentEvents);
+    await done(page);
+  },
+
+  // Charts follow what happens; a killed node is shown as gone.
+  async watch(browser, o) {
+    const page = await open(browser, `${o.url}/#/watch`);
+    for (const node of o.nodes) await page.waitForSelector(`tr[data-node=${node}] .pill:text-is('ready')`);
+    const chart = (title) => page.locator(`.chart[aria-label="${title}"]`);
+    const before = await chart("Sends and deliveries").locator("canvas").evaluate((c) => c.toDataURL());
+    await ask("traffic");
+    for (const [title, series] of [["Connections", "WebSockets"], ["Sends and deliveries", "Sends"], ["Sends and deliveries", "Deliveries"]]) {
+      await chart(title).locator(`li:has-text('${series}')`).filter({ hasNotText: /[^0-9.]0$/ }).locator("b:not(:text-is('0'))").waitFor();
+    }
+    await chart("Publish to write").locator("b:has-text('ms')").first().waitFor();
+    const after = await chart("Sends and deliveries").locator("canvas").evaluate((c) => c.toDataURL());
+    assert.notStrictEqual(after, before, "the chart is as it was");
+    await ask("kill");
+    await page.waitForSelector(`tr[data-node=${o.victim}].dead .pill:text-is('gone')`);
+    await page.waitForSelector(`tr[data-node=${o.nodes[0]}] .pill:text-is('ready')`);
+    await page.waitForSelector(".stat:has-text('Nodes'):has-text('1 of 2')");
+    await done(page);
+  },
+
+  // Nothing inline runs, whoever wrote it; a phone need not scroll sideways; a keyboard is enough; dark is dark.
+  async page(browser, o) {
+    const refused = (text) => /Content Security Policy/.test(text);
+    const strict = await open(browser, `${o.url}/`, {}, refused);
+    await strict.waitForSelector(".stat");
+    await strict.evaluate(() => {
+      const script = document.createElement("script");
+      script.textContent = "window.ran = true";
+      document.body.append(script);
+      document.body.setAttribute("style", "color: red");
+      const image = new Image();
+      image.src = "data:image/gif;base64,R0lGODlhAQABAAAAACw=";
+      document.body.append(image);
+      return new Promise((resolve) => { image.onerror = image.onload = resolve; });
+    });
+    assert.strictEqual(await strict.evaluate(() => window.ran), undefined, "an inline script ran");
+    assert.notStrictEqual(await strict.evaluate(() => getComputedStyle(document.body).color), "rgb(255, 0, 0)", "an inline style counts");
+    assert.strictEqual(await strict.evaluate(() => document.querySelector("img").naturalWidth), 0, "an inline image is shown");
+    await done(strict);
+
+    const phone = await open(browser, `${o.url}/`, { viewport: { width: 360, height: 700 }, colorScheme: "dark", hasTouch: true, isMobile: true });
+    for (const name of await phone.locator("nav a").allTextContents()) {
+      await phone.tap(`nav a:text-is('${name}')`);
+      await phone.waitForSelector(`nav a[aria-current=page]:text-is('${name}')`);
+      const width = await phone.evaluate(() => document.documentElement.scrollWidth);
+      assert.ok(width <= 360, `${name} is ${width} px wide`);
+    }
+    const [r] = (await phone.evaluate(() => getComputedStyle(document.documentElement).backgroundColor)).match(/\d+/);
+    assert.ok(Number(r) < 64, "the page is not dark");
+    await done(phone);
+
+    const keys = await open(browser, `${o.url}/#/watch`);
+    await keys.waitForSelector(".stat");
+    const tab = async (to) => {
+      for (let i = 0; i < 40; i++) {
+        if (await keys.evaluate((text) => document.activeElement.textContent.trim() === text, to)) return;
+        await keys.keyboard.press("Tab");
+      }
+      assert.fail(`no Tab leads to ${to}`);
+    };
+    await tab("Try");
+    await keys.keyboard.press("Enter");
+    await keys.waitForSelector("[name=hub]");
+    await tab("Connect");
+    await keys.keyboard.press("Enter");
+    await keys.waitForSelector("[aria-label=Connection] .pill:text-is('connected')");
+    await tab("Send");
+    await keys.keyboard.press("Enter");
+    await keys.waitForSelector(".messages .took:has-text('ms')");
+    await done(keys);
+  },
+};
+
+(async () => {
+  const [name, options] = process.argv.slice(2);
+  const browser = await chromium.launch({ executablePath: process.env.CHROMIUM, args: ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"] });
+  try {
+    await scenarios[name](browser, JSON.parse(options));
+    console.log("ok");
+  } finally {
+    await browser.close();
+  }
+  process.exit(0);
+})().catch((error) => {
+  console.log(`failed: ${error.stack}`.replaceAll("\n", " | "));
+  process.exit(1);
+});
