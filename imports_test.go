@@ -9,6 +9,9 @@ import (
 // forbidden lists which folder must not import what, directly, and why.
 var forbidden = []struct{ folder, imports, why string }{
 	{"streams", "net/http", "the log is not a matter of HTTP"},
+	{"streams", "github.com/prometheus", "what is counted is shown elsewhere"},
+	{"transports", "github.com/prometheus", "what is counted is shown elsewhere"},
+	{"handlers", "github.com/prometheus", "what is counted is shown elsewhere"},
 	{"streams", "hubstream/transports", "a body is bytes to the log"},
 	{"streams", "hubstream/handlers", "arrows point one way"},
 	{"transports", "github.com/labstack/echo", "frameworks stay at the edge"},

@@ -37,6 +37,8 @@ type Config struct {
 	Logger *slog.Logger
 	// Console answers GET of / and of all below /console/; nil means that there is nothing.
 	Console http.Handler
+	// Metrics answers GET /metrics; nil means that there is nothing.
+	Metrics http.Handler
 }
 
 // Services is what a Handler needs to do more than to say that it is alive. All are required.
@@ -57,6 +59,7 @@ type Handler struct {
 	maxSendBytes int
 	log          *slog.Logger
 	console      http.Handler
+	metrics      http.Handler
 
 	refusals sync.Map // code -> *atomic.Int64
 	services atomic.Pointer[Services]
@@ -72,7 +75,7 @@ const DefaultMaxSendBytes = 1 << 20 // 1 MiB
 func New(cfg Config) *Handler {
 	h := &Handler{
 		echo: echo.New(), node: []string{cfg.Node}, origins: cfg.Origins,
-		maxSendBytes: cfg.MaxSendBytes, log: cfg.Logger, console: cfg.Console,
+		maxSendBytes: cfg.MaxSendBytes, log: cfg.Logger, console: cfg.Console, metrics: cfg.Metrics,
 	}
 	if h.maxSendBytes == 0 {
 		h.maxSendBytes = DefaultMaxSendBytes
@@ -101,6 +104,9 @@ func (h *Handler) routes() {
 	h.echo.DELETE("/api/hubs/:hub/connections/:connection", h.with(closeConnection))
 	h.echo.GET("/api/hubs/:hub/connections/:connection/pending", h.with(showPending))
 
+	if h.metrics != nil {
+		h.echo.GET("/metrics", h.guard(h.showMetrics))
+	}
 	for _, method := range []string{http.MethodGet, http.MethodHead} {
 		h.echo.Add(method, "/healthz", h.guard(healthz))
 		h.echo.Add(method, "/readyz", h.guard(h.readyz))

@@ -29,6 +29,12 @@ func (h *Handler) readyz(c echo.Context) error {
 	return writeHealth(c, http.StatusOK, "ok")
 }
 
+// showMetrics leaves a request to the metrics.
+func (h *Handler) showMetrics(c echo.Context) error {
+	h.metrics.ServeHTTP(c.Response(), c.Request())
+	return nil
+}
+
 func writeHealth(c echo.Context, status int, text string) error {
 	c.Response().Header().Set("Cache-Control", "no-store")
 	return c.String(status, text+"\n")

@@ -2,6 +2,7 @@ package streams_test
 
 import (
 	"testing"
+	"time"
 
 	"hubstream/streams"
 )
@@ -56,5 +57,42 @@ func TestFiguresCountSendsDeliveriesAndAttachments(t *testing.T) {
 	_ = a.Detach(t.Context(), 0) // a follower has no record to save to
 	if f := node.Figures(); f.Connections[streams.TransportNone] != 0 {
 		t.Errorf("the follower has left: %+v", f)
+	}
+}
+
+// Who is not handed what there is lags, and does not any more when it was.
+func TestLagIsThatOfTheSlowest(t *testing.T) {
+	t.Parallel()
+	node := streams.NewNode(streams.NewMemory(streams.MemoryConfig{}), streams.Config{Name: "n1"})
+	if err := node.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	woken := make(chan struct{}, 1)
+	a, _, err := node.Follow(t.Context(), "chat", streams.Audience{}, streams.Receipt{}, func() { woken <- struct{}{} })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := a.Next(t.Context(), nil, 1<<20); err != nil { // from now on it is woken
+		t.Fatal(err)
+	}
+	if _, err := node.Publish(t.Context(), "chat", &streams.Entry{Kind: streams.KindMessage, Flags: streams.FlagAll, Body: []byte("x")}); err != nil {
+		t.Fatal(err)
+	}
+	<-woken
+	await(t, func() bool { return node.Totals().Lag > 0 })
+	if items, err := a.Next(t.Context(), nil, 1<<20); err != nil || len(items) != 1 {
+		t.Fatalf("got %d items, %v", len(items), err)
+	}
+	await(t, func() bool { return node.Totals().Lag == 0 })
+	_ = a.Detach(t.Context(), 0) // a follower has no record to save to
+}
+
+// await returns when the node, which measures every second, has measured what is wanted.
+func await(t *testing.T, measured func() bool) {
+	t.Helper()
+	for end := time.Now().Add(30 * time.Second); !measured(); time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("it is not measured")
+		}
 	}
 }

@@ -124,12 +124,15 @@ func (n *Node) beat(ctx context.Context, bucket int) error {
 
 // touch renews the leases, and saves the cursors, that are due.
 func (n *Node) touch(ctx context.Context) {
+	var lag time.Duration
 	for _, h := range n.allHubs() {
 		live := h.live()
+		lag = n.measureLag(live, lag)
 		for len(live) > 0 {
 			live = h.touchSome(ctx, live)
 		}
 	}
+	n.meter.lag.Store(lag.Milliseconds())
 }
 
 func (h *hub) touchSome(ctx context.Context, live []*Attachment) (rest []*Attachment) {
@@ -185,6 +188,7 @@ func (n *Node) trim(ctx context.Context) {
 		if upTo, due := h.trimDue(now); due {
 			reply, err := n.store.Trim(ctx, h.name, upTo)
 			if err == nil {
+				n.meter.trims.Add(1)
 				h.trimmed(now, upTo, reply)
 			}
 		}

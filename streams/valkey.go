@@ -84,7 +84,8 @@ type Valkey struct {
 	// noUnblock: the server forbids CLIENT UNBLOCK; tails wait for less time instead.
 	noUnblock atomic.Bool
 
-	down atomic.Bool // closed
+	down   atomic.Bool // closed
+	errors errorMeter
 
 	mu         sync.Mutex
 	open       map[*valkeyTail]struct{} // guarded by mu
@@ -218,6 +219,7 @@ func (v *Valkey) begin(ctx context.Context) (_ context.Context, end func(), err 
 
 // observe sees every error of the main client.
 func (v *Valkey) observe(err error) {
+	v.count(err)
 	if isReadOnly(err) {
 		// The server was demoted under its address, which may lead to another by now.
 		v.mainConns.closeAll()
@@ -227,5 +229,21 @@ func (v *Valkey) observe(err error) {
 		v.mainConns.closeStuck(v.cfg.CallTimeout * 3 / 4) // some of the call's time went before it was sent
 	}
 }
+
+// count counts an error of any client.
+func (v *Valkey) count(err error) {
+	_, replied := valkey.IsValkeyErr(err)
+	switch {
+	case errors.Is(err, context.Canceled): // by the caller
+	case !replied:
+		v.errors.count(StoreUnreachable)
+	case hasReply(err, "OOM "):
+		v.errors.count(StoreFull)
+	case !hasReply(err, "UNBLOCKED ") && !hasReply(err, "NOSCRIPT "):
+		v.errors.count(StoreRefused)
+	}
+}
+
+func (v *Valkey) errorCounts() map[StoreErrorKind]int64 { return v.errors.counts() }
 
 var _ Store = (*Valkey)(nil)

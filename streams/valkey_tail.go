@@ -87,6 +87,7 @@ func (t *valkeyTail) Read(ctx context.Context, after []Cursor, limit int, block 
 		if t.isClosed() {
 			return nil, errTailClosed
 		}
+		t.valkey.count(err)
 		mapped, _ := classify(err)
 		return nil, fmt.Errorf("tail of bucket %d: %w", t.bucket, mapped)
 	}
@@ -219,6 +220,7 @@ func (t *valkeyTail) connected(ctx context.Context) (valkey.DedicatedClient, err
 	client, err := t.greet(ctx, conn)
 	if err != nil {
 		conn.Close()
+		t.valkey.count(err)
 		mapped, _ := classify(err)
 		return nil, fmt.Errorf("connect the tail of bucket %d: %w", t.bucket, mapped)
 	}

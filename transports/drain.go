@@ -5,6 +5,8 @@ import (
 	"math/rand/v2"
 	"sync"
 	"time"
+
+	"hubstream/streams"
 )
 
 // activity counts what is under way.
@@ -127,6 +129,7 @@ func (s *Server) drainSockets(sockets []*webSocket) {
 
 // drainOut sends the socket's client away.
 func (c *webSocket) drainOut() {
+	c.s.counters.drain(streams.TransportWebSockets)
 	if c.att.Load() == nil || c.isStateful() {
 		c.drop() // its goroutine saves the cursor and detaches; one that only waits is told nothing
 		return

@@ -100,6 +100,7 @@ func (e *eventStream) serve() {
 		case <-draining:
 			draining, leave = nil, time.After(e.s.drainDelay())
 		case <-leave:
+			e.s.counters.drain(streams.TransportServerSentEvents)
 			e.close(closing{reconnect: true, reason: "drain"})
 			return
 		case <-e.Context().Done():
@@ -176,6 +177,7 @@ var binaryRefused = func() []byte {
 
 // close sends a Close message; the end of the response follows.
 func (e *eventStream) close(c closing) {
+	e.s.counters.close(c.reason)
 	e.s.log.Debug("connection closed", "hub", e.hub, "connection_id", e.token.ConnectionID, "reason", c.reason)
 	if c.silent || e.s.end(e.hub, e.token.ConnectionID, e.owner) {
 		return

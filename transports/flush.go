@@ -136,6 +136,7 @@ func (c *webSocket) closeFor(err error) {
 		c.close(how)
 		return
 	}
+	c.s.counters.close(how.reason)
 	c.over.Store(true)
 	if c.stateful.Load() {
 		c.drop() // another node serves it, or its client knows that it has ended
@@ -150,6 +151,7 @@ func (c *webSocket) close(how closing) {
 	if !c.over.CompareAndSwap(false, true) {
 		return
 	}
+	c.s.counters.close(how.reason)
 	if c.s.end(c.hub, c.id, c.owner) && c.isStateful() {
 		c.drop() // the client has another socket
 		return

@@ -60,6 +60,7 @@ func (s *Server) servePoll(c *request) {
 		panic(http.ErrAbortHandler) // it may be a poll again whose answer was lost; see poll.undecided
 	}
 	defer s.active.Done()
+	s.counters.polls.Add(1)
 	p.deadline = p.arrived.Add(jittered(s.cfg.PollTimeout, s.cfg.PollJitter))
 	ctx, cancel := context.WithDeadline(c.Context(), p.deadline)
 	defer cancel()
@@ -237,6 +238,7 @@ func (p *poll) serve() {
 			p.answer(ctx, nil)
 			return
 		case <-draining:
+			p.s.counters.drain(streams.TransportLongPolling)
 			p.answer(ctx, nil)
 			return
 		case <-p.Context().Done():
@@ -351,6 +353,7 @@ func (p *poll) refused(err error) {
 // over ends the poll of a connection that is over, or that another poll has taken over.
 func (p *poll) over(err error) {
 	c := closingFor(err)
+	p.s.counters.close(c.reason)
 	if c.silent {
 		p.finish(err)
 		return

@@ -141,6 +141,7 @@ func (p *plainStream) serve() {
 			// An id without data is no event, but moves the client's position along.
 			p.buf = append(p.appendID(append(p.buf, ":\r\n"...), p.att.At()), "\r\n"...)
 		case <-p.s.draining:
+			p.s.counters.drain(streams.TransportNone)
 			p.s.drainPause(p.Context())
 			return // EventSource comes back by itself, to another node
 		case <-p.Context().Done():

@@ -24,6 +24,7 @@ func (s *Server) servePost(c *request) {
 	body, err := s.readBody(c)
 	var tooLarge *http.MaxBytesError
 	if errors.As(err, &tooLarge) {
+		s.counters.largePosts.Add(1)
 		c.refuse(http.StatusRequestEntityTooLarge, fmt.Sprintf("the body is over the limit of %d bytes", tooLarge.Limit))
 		return
 	}
@@ -84,6 +85,7 @@ func (p *post) take(ctx context.Context, body []byte) (status int, err error) {
 	for {
 		m, ok, err := parser.Next()
 		if err != nil {
+			p.s.counters.refused(err)
 			return p.malformed(ctx, err)
 		}
 		if !ok {

@@ -98,7 +98,8 @@ type Server struct {
 	stopOnce  sync.Once
 	active    activity // requests and sockets under way
 
-	wheel wheel
+	wheel    wheel
+	counters counters
 }
 
 // NewServer returns a server for the connections of a node. Drain ends it.

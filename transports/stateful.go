@@ -132,6 +132,7 @@ func (c *webSocket) takeOver(sequence uint64) error {
 	if err := c.sequence(sequence); err != nil {
 		return err
 	}
+	c.s.counters.takeovers.Add(1)
 	c.ready.Store(true)
 	c.schedule()
 	return nil

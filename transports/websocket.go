@@ -192,6 +192,7 @@ func (c *webSocket) read() error {
 func (c *webSocket) leave(err error) {
 	att := c.att.Load()
 	if att == nil { // it never took the connection over
+		c.s.counters.ghosts.Add(1)
 		return
 	}
 	if isFrameError(err) {
@@ -241,6 +242,7 @@ func (c *webSocket) receive(b []byte) error {
 		c.writeLast(ws.CompiledCloseNormalClosure)
 		return nil
 	case isProtocolError(err):
+		c.s.counters.refused(err)
 		c.close(closing{text: "Connection closed with an error. " + err.Error(), reconnect: true, reason: "protocol_error"})
 		return nil
 	default:

@@ -2,11 +2,13 @@ package node
 
 import (
 	"context"
+	"net/http"
 	"runtime"
 	"runtime/debug"
-	"runtime/metrics"
+	runtimemetrics "runtime/metrics"
 	"time"
 
+	"hubstream/internal/metrics"
 	"hubstream/streams"
 	"hubstream/web"
 )
@@ -22,6 +24,19 @@ func (n *node) newFeed(s *services) *web.Feed {
 		return told, err
 	}
 	return web.NewFeed(func() web.Report { return n.report(s) }, report)
+}
+
+// newMetrics makes the metrics, which serve gives their sources.
+func (n *node) newMetrics() http.Handler {
+	n.metrics = &metrics.Node{
+		Name: n.cfg.Node, Version: version(),
+		Refusals: func() map[string]int64 { return n.handler.Refusals() },
+		State: func() (serving, draining bool) {
+			draining = n.draining.Load()
+			return n.feed.Load() != nil && !draining, draining
+		},
+	}
+	return metrics.Handler(n.metrics)
 }
 
 // report is what this node tells the others of itself.
@@ -61,8 +76,8 @@ func figuresOf(f streams.Figures) web.Figures {
 
 // heap is what live and dead objects take, in bytes. Reading it stops nothing.
 func heap() uint64 {
-	sample := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
-	metrics.Read(sample)
+	sample := []runtimemetrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
+	runtimemetrics.Read(sample)
 	return sample[0].Value.Uint64()
 }
 

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"hubstream/handlers"
+	"hubstream/internal/metrics"
 	"hubstream/web"
 )
 
@@ -43,6 +44,7 @@ func Run(ctx context.Context, args []string, env func(string) string, stdout, st
 	n := &node{cfg: cfg, log: log, stdout: stdout, began: time.Now()}
 	n.handler = handlers.New(handlers.Config{
 		Node: cfg.Node, Origins: origins, MaxSendBytes: int(cfg.MaxSendBytes), Logger: log,
+		Metrics: n.newMetrics(),
 		Console: web.New(web.Config{Node: cfg.Node, Version: version()}, n.feed.Load),
 	})
 	return n.run(ctx, listener)
@@ -67,6 +69,7 @@ type node struct {
 
 	began    time.Time
 	draining atomic.Bool
+	metrics  *metrics.Node
 	feed     atomic.Pointer[web.Feed] // nil until the store is reached
 }
 
@@ -130,6 +133,7 @@ func (n *node) serve(ctx context.Context, address net.Addr, opened <-chan openin
 			s, opened = o.services, nil
 			n.handler.Start(s.forHandlers)
 			n.feed.Store(s.feed)
+			n.metrics.Serve(s.streams, s.transports)
 			n.log.Info("ready", "store", n.storeName())
 			if !announced {
 				n.announce(address)
