@@ -1,10 +1,20 @@
 package handlers
 
 import (
+	"net/http"
 	"sync/atomic"
 
 	"github.com/labstack/echo/v4"
 )
+
+// Console is the page that people watch the node with, and its rules for who may.
+type Console interface {
+	http.Handler
+	// Allowed tells whether a request may see the console's data.
+	Allowed(r *http.Request) bool
+	// Payloads tells whether what is in messages may be among it.
+	Payloads() bool
+}
 
 // showConsole leaves a request to the console.
 func (h *Handler) showConsole(c echo.Context) error {

@@ -23,6 +23,7 @@ const (
 	codeMethodNotAllowed code = "method_not_allowed"
 	codeTimeout          code = "timeout"
 	codeOrigin           code = "origin_not_allowed"
+	codeConsole          code = "unauthorized"
 	codeTooManyGroups    code = "too_many_groups"
 	codeGap              code = "gap"
 	codeKeyReused        code = "key_reused"
@@ -63,6 +64,9 @@ func tooLarge(message string) *refusal {
 var (
 	errStarting = &refusal{
 		status: http.StatusServiceUnavailable, retryAfter: true, Code: codeUnavailable, Message: "the node is starting",
+	}
+	errConsole = &refusal{
+		status: http.StatusUnauthorized, Code: codeConsole, Message: "the console needs an admin key",
 	}
 	errOrigin = &refusal{status: http.StatusForbidden, Code: codeOrigin, Message: "the origin is not allowed"}
 )
@@ -158,7 +162,9 @@ func answerRefusal(w http.ResponseWriter, r *http.Request, refused *refusal) {
 }
 
 // isAPI tells whether the caller is a backend.
-func isAPI(r *http.Request) bool { return strings.HasPrefix(r.URL.Path, "/api/") }
+func isAPI(r *http.Request) bool {
+	return strings.HasPrefix(r.URL.Path, "/api/") || strings.HasPrefix(r.URL.Path, "/console/api/")
+}
 
 // jsonType is a Content-Type that costs no allocation to set.
 var jsonType = []string{"application/json"}

@@ -35,8 +35,8 @@ type Config struct {
 	MaxSendBytes int
 	// Logger is for operators; nil means none.
 	Logger *slog.Logger
-	// Console answers GET of / and of all below /console/; nil means that there is nothing.
-	Console http.Handler
+	// Console answers GET of / and of all below /console/, but for /console/api/; nil means that there is nothing.
+	Console Console
 	// Metrics answers GET /metrics; nil means that there is nothing.
 	Metrics http.Handler
 }
@@ -58,7 +58,7 @@ type Handler struct {
 	origins      Origins
 	maxSendBytes int
 	log          *slog.Logger
-	console      http.Handler
+	console      Console
 	metrics      http.Handler
 
 	refusals sync.Map // code -> *atomic.Int64
@@ -106,6 +106,11 @@ func (h *Handler) routes() {
 
 	if h.metrics != nil {
 		h.echo.GET("/metrics", h.guard(h.showMetrics))
+	}
+	if h.console != nil {
+		h.echo.GET("/console/api/hubs", h.forConsole(showHubs))
+		h.echo.GET("/console/api/hubs/:hub/log", h.forConsole(h.showLog))
+		h.echo.GET("/console/api/hubs/:hub/connections/:connection", h.forConsole(showConnectionPage))
 	}
 	for _, method := range []string{http.MethodGet, http.MethodHead} {
 		h.echo.Add(method, "/healthz", h.guard(healthz))

@@ -133,6 +133,9 @@ func (c *Console) serveSession(w http.ResponseWriter, r *http.Request) {
 // Allowed tells whether a request may see the console's data.
 func (c *Console) Allowed(r *http.Request) bool { return c.cfg.Allow == nil || c.cfg.Allow(r) }
 
+// Payloads tells whether who is shown data may see messages' bodies.
+func (c *Console) Payloads() bool { return c.cfg.Payloads }
+
 func (c *Console) serveData(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "no-store")
 	if !c.Allowed(r) {

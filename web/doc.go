@@ -8,6 +8,7 @@
 //	GET /console/session     whether a key is needed, and which node this is
 //	GET /console/history     the last minutes of the feed
 //	GET /console/feed        the feed: one event stream, with the same events for all viewers
+//	GET /console/api/...     hubs, their logs, and single connections; these are handlers' own
 //
 // Each node tells the others its figures through the store every two seconds, and reads theirs in the same step; a node
 // that was killed stops telling. Nothing of this is on the way of a message.

@@ -121,6 +121,49 @@ const scenarios = {
     await done(page);
   },
 
+  // What was addressed to whom, whether it was acknowledged, and one connection's page with its actions.
+  async lookback(browser, o) {
+    const page = await open(browser, `${o.url}/#/try`);
+    await connect(page, { ...o, transport: "WebSockets", protocol: "json", user: "ada" });
+    const id = await page.textContent(".chips .id code");
+    await page.fill("[name=group]", "crew");
+    await page.click("text=Join group");
+    await page.waitForSelector(".chips li:has-text('crew')");
+    for (const [audience, name] of [["all", ""], ["groups", "crew"], ["users", "ada"], ["users", "grace"]]) {
+      await page.fill("[name=target]", `to-${audience}-${name}`);
+      await send(page, audience, name, "secret words");
+      if (name !== "grace") await arrives(page, "secret words");
+      else await page.waitForSelector(".result.good");
+    }
+    await page.click("nav a:text-is('Look back')");
+    await page.fill("[name=hub]", o.hub);
+    const filter = async (name, value, want) => {
+      await page.fill(`[name=${name}]`, value);
+      await page.click("button:text-is('Look')");
+      await page.waitForFunction((all) => [...document.querySelectorAll(".timeline .message .what b")].map((b) => b.textContent).sort().join() === all, want.sort().join());
+      await page.fill(`[name=${name}]`, "");
+    };
+    await filter("user", "ada", ["to-users-ada"]);
+    await filter("group", "crew", ["to-groups-crew"]);
+    await filter("connection", id, ["to-all-", "to-groups-crew", "to-users-ada"]);
+    assert.ok(!(await page.content()).includes("secret words"), "a payload is shown");
+
+    await page.goto(`${o.url}/#/connection/${o.hub}/${id}`);
+    await page.waitForSelector(".facts .pill:text-is('open')");
+    await page.waitForSelector(".chips li:has-text('crew')");
+    // The client acknowledges within seconds; until then it says that it has not.
+    await page.waitForFunction(() => document.querySelectorAll(".timeline .message .pill.good").length === 3);
+    await page.fill("[name=group]", "deck");
+    await page.click("text=Join group");
+    await page.waitForSelector(".chips li:has-text('deck')");
+    await page.click("text=Close connection");
+    await page.waitForSelector("[role=alert]:has-text('has ended')");
+    await page.click("nav a:text-is('Try')");
+    await page.waitForSelector("[aria-label=Connection] .pill:text-is('closed')");
+    page.faults = page.faults.filter((fault) => !/ 404 |closed by an operator/.test(fault)); // of a connection that has ended
+    await done(page);
+  },
+
   // Nothing inline runs, whoever wrote it; a phone need not scroll sideways; a keyboard is enough; dark is dark.
   async page(browser, o) {
     const refused = (text) => /Content Security Policy/.test(text);

@@ -89,6 +89,11 @@ func TestTryFallsBackWhereWebSocketsAreBlocked(t *testing.T) {
 	browse(t, "fallback", map[string]any{"url": proxy.URL, "hub": "fallback", "nodes": []string{"n1", "n2"}}, nil)
 }
 
+func TestLookBackAndOneConnection(t *testing.T) {
+	n := nodes.Start(t, nodes.Options{Name: "n1"})
+	browse(t, "lookback", map[string]any{"url": n.URL, "hub": "chat"}, nil)
+}
+
 func TestPageIsStrictAndFitsPhoneAndKeyboard(t *testing.T) {
 	n := nodes.Start(t, nodes.Options{Name: "n1"})
 	browse(t, "page", map[string]any{"url": n.URL}, nil)

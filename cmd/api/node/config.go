@@ -65,6 +65,9 @@ type Config struct {
 	// WindowBytes limits what this node holds in memory of one hub's log. Default 64 MiB.
 	WindowBytes int64
 
+	// ConsolePayloads lets the console show what is in messages. Default false.
+	ConsolePayloads bool
+
 	// LogLevel is the least that is logged: debug, info, warn or error. Default info.
 	LogLevel slog.Level
 	// LogFormat is text or json. Default text.

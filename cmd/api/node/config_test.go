@@ -71,6 +71,7 @@ var each = []struct {
 	{"retention", "5m", func(c node.Config) any { return c.Retention }, 5 * time.Minute, map[string]string{"0": "between"}},
 	{"retention-bytes", "1GiB", func(c node.Config) any { return c.RetentionBytes }, int64(1 << 30), map[string]string{"1MiB": "between", "4000000000GiB": "between"}},
 	{"window-bytes", "8MiB", func(c node.Config) any { return c.WindowBytes }, int64(8 << 20), map[string]string{"1MiB": "between"}},
+	{"console-payloads", "true", func(c node.Config) any { return c.ConsolePayloads }, true, map[string]string{"some": "true nor false"}},
 	{"log-level", "debug", func(c node.Config) any { return c.LogLevel }, slog.LevelDebug, map[string]string{"loud": "none of debug,info,warn,error"}},
 	{"log-format", "json", func(c node.Config) any { return c.LogFormat }, "json", map[string]string{"xml": "none of text,json"}},
 }
@@ -98,7 +99,7 @@ func TestEverySettingIsFlagAndVariable(t *testing.T) {
 			"flag":        func() (node.Config, error) { return node.Parse([]string{"-" + s.name + "=" + s.value}, none) },
 			"environment": func() (node.Config, error) { return node.Parse(nil, only(s.name, s.value)) },
 			"both": func() (node.Config, error) {
-				other := map[string]string{"listen": "127.0.0.1:1", "dev": "false", "stateful-reconnect": "true", "drain": "3s", "node": "other"}[s.name]
+				other := map[string]string{"listen": "127.0.0.1:1", "dev": "false", "stateful-reconnect": "true", "console-payloads": "false", "drain": "3s", "node": "other"}[s.name]
 				return node.Parse([]string{"--" + s.name + "=" + s.value}, only(s.name, other))
 			},
 		} {

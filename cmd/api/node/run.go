@@ -45,7 +45,7 @@ func Run(ctx context.Context, args []string, env func(string) string, stdout, st
 	n.handler = handlers.New(handlers.Config{
 		Node: cfg.Node, Origins: origins, MaxSendBytes: int(cfg.MaxSendBytes), Logger: log,
 		Metrics: n.newMetrics(),
-		Console: web.New(web.Config{Node: cfg.Node, Version: version()}, n.feed.Load),
+		Console: web.New(web.Config{Node: cfg.Node, Version: version(), Payloads: cfg.ConsolePayloads}, n.feed.Load),
 	})
 	return n.run(ctx, listener)
 }

@@ -91,6 +91,9 @@ var settings = []setting{
 	define("window-bytes", "Limit of what this node holds in memory of one hub's log, in bytes.",
 		func(c *Config) *int64 { return &c.WindowBytes }, size(4<<20, 1<<40)),
 
+	define("console-payloads", "Let the console show what is in messages, to whom it shows anything.",
+		func(c *Config) *bool { return &c.ConsolePayloads }, boolean),
+
 	define("log-level", "The least that is logged: debug, info, warn or error.",
 		func(c *Config) *slog.Level { return &c.LogLevel }, level),
 	define("log-format", "How it is logged: text or json.",

@@ -35,7 +35,7 @@ export class Chart {
       if (this.chart.width !== width) this.chart.setSize({ width, height });
       this.chart.setData(data);
     }
-    this.legend.replaceChildren(...series.map((s, i) => {
+    this.legend.replaceChildren(...(series.length === 0 ? [h("li", null, "none")] : []), ...series.map((s, i) => {
       const value = s.values[s.values.length - 1];
       return h("li", null, h("i", { class: `key s${(i % 6) + 1}` }), s.label, h("b", null, value === null || value === undefined ? "–" : this.unit(value)));
     }));

@@ -9,7 +9,8 @@ export function h<K extends keyof HTMLElementTagNameMap>(tag: K, props?: Props |
     if (value === undefined || value === null || value === false) continue;
     if (key.startsWith("on")) el.addEventListener(key.slice(2), value as EventListener);
     else if (key === "class") el.className = String(value);
-    else if (key in el && !key.includes("-") && key !== "list" && key !== "form") (el as unknown as Props)[key] = value;
+    else if (key === "list") el.setAttribute(key, String(value));
+    else if (key in el && !key.includes("-")) (el as unknown as Props)[key] = value;
     else el.setAttribute(key, value === true ? "" : String(value));
   }
   append(el, children);

@@ -1,5 +1,7 @@
 import * as feed from "./feed";
 import { h, replace } from "./dom";
+import { connection } from "./connection";
+import { lookBack } from "./lookback";
 import { load, setKey, type Session } from "./session";
 import { tryIt } from "./try";
 import { watch } from "./watch";
@@ -9,6 +11,8 @@ type Page = (root: HTMLElement, session: Session, rest: string[]) => () => void;
 const pages: Record<string, { title: string; show: Page }> = {
   watch: { title: "Watch", show: watch },
   try: { title: "Try", show: tryIt },
+  log: { title: "Look back", show: lookBack },
+  connection: { title: "Connection", show: connection }, // reached by links
 };
 
 // theme is auto, light or dark; it is kept, and charts draw themselves anew.
@@ -47,7 +51,7 @@ function askForKey(app: HTMLElement, refused: boolean): void {
 
 function shell(app: HTMLElement, session: Session): void {
   const main = h("main", { id: "main", tabIndex: -1 });
-  const links = Object.entries(pages).map(([name, page]) => h("a", { href: `#/${name}` }, page.title));
+  const links = Object.entries(pages).filter(([name]) => name !== "connection").map(([name, page]) => h("a", { href: `#/${name}` }, page.title));
   const live = h("span", { class: "pill off" });
   replace(app, h("header", { class: "top" }, h("a", { class: "brand", href: "#/watch" }, h("span", { class: "mark", "aria-hidden": "true" }), "Hubstream"),
     h("nav", { "aria-label": "Pages" }, links), h("div", { class: "side" }, h("span", { class: "from", title: "the node that served this page" }, session.node), live, themeButton())), main);

@@ -188,7 +188,7 @@ export function tryIt(root: HTMLElement, session: Session): () => void {
       state.phase === "connected" && h("span", { class: "where" }, transportNames[state.transport] ?? state.transport, state.node && h("span", null, " at ", h("b", { class: "node" }, state.node))),
       state.detail && state.phase !== "connected" && h("span", { class: "detail" }, state.detail));
     groupArea.hidden = state.phase !== "connected";
-    replace(chips, h("li", { class: "id" }, "connection ", h("code", null, state.id), h("button", { type: "button", "aria-label": "Copy connection ID", onclick: () => void copy(state.id) }, "copy")),
+    replace(chips, h("li", { class: "id" }, "connection ", h("a", { href: `#/connection/${part(s.hub)}/${part(state.id)}` }, h("code", null, state.id)), h("button", { type: "button", "aria-label": "Copy connection ID", onclick: () => void copy(state.id) }, "copy")),
       [...state.groups].map((g) => h("li", null, g, h("button", { type: "button", "aria-label": `Leave ${g}`, onclick: () => void membership(g, false) }, "×"))));
     nameField.hidden = state.send.audience === "all";
     tabs.forEach((tab) => tab.setAttribute("aria-pressed", String(tab.textContent === state.code)));

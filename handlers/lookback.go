@@ -1,0 +1,205 @@
+package handlers
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"hubstream/streams"
+	"hubstream/transports/hubprotocol"
+)
+
+// forConsole gives a route of the console what it works with, if the request may see the console's data.
+func (h *Handler) forConsole(serve func(echo.Context, *Services) error) echo.HandlerFunc {
+	return h.with(func(c echo.Context, s *Services) error {
+		if !h.console.Allowed(c.Request()) {
+			return errConsole
+		}
+		return serve(c, s)
+	})
+}
+
+func showHubs(c echo.Context, s *Services) error {
+	names, err := s.Streams.HubNames(c.Request().Context())
+	if err != nil {
+		return err
+	}
+	if names == nil {
+		names = []string{}
+	}
+	return writeJSON(c, http.StatusOK, map[string][]string{"hubs": names})
+}
+
+// Limits of one look back.
+const (
+	defaultLookBack = 100 // entries
+	maxLookBack     = 500
+)
+
+// logAnswer is a part of a hub's log, oldest first.
+type logAnswer struct {
+	Next    string     `json:"next"` // where to go on
+	More    bool       `json:"more"` // there is more already
+	Gap     bool       `json:"gap"`  // what was before is no longer kept
+	Entries []logEntry `json:"entries"`
+}
+
+type logEntry struct {
+	Position string    `json:"position"`
+	At       time.Time `json:"at"`
+	Kind     string    `json:"kind"`
+	Bytes    int       `json:"bytes"`
+
+	All         bool     `json:"all,omitempty"`
+	Groups      []string `json:"groups,omitempty"`
+	Users       []string `json:"users,omitempty"`
+	Connections []string `json:"connections,omitempty"`
+	Excluded    []string `json:"excluded,omitempty"`
+	Verb        string   `json:"verb,omitempty"`
+	Named       []string `json:"named,omitempty"`
+
+	Target string `json:"target,omitempty"` // of a message
+	// Message is the whole message, and a close's reason; only where payloads may be shown.
+	Message json.RawMessage `json:"message,omitempty"`
+	Reason  string          `json:"reason,omitempty"`
+
+	// Sent and Acknowledged are for the connection that was asked about.
+	Sent         bool `json:"sent,omitempty"`
+	Acknowledged bool `json:"acknowledged,omitempty"`
+}
+
+// showLog shows a hub's log as the query's filters say: after, since (seconds), connection, user, group, broadcasts, limit.
+func (h *Handler) showLog(c echo.Context, s *Services) error {
+	hub, err := hubOf(c)
+	if err != nil {
+		return err
+	}
+	r, err := lookBackOf(c, s)
+	if err != nil {
+		return err
+	}
+	back, err := s.Streams.LookBack(c.Request().Context(), hub, r)
+	if err != nil {
+		return err
+	}
+	answer := logAnswer{
+		Next: back.Next.String(), More: back.More, Entries: make([]logEntry, 0, len(back.Entries)),
+		Gap: !r.After.IsZero() && r.After.Before(back.Floor),
+	}
+	for i := range back.Entries {
+		answer.Entries = append(answer.Entries, logEntryOf(&back.Entries[i], back.Gen, h.console.Payloads()))
+	}
+	return writeJSON(c, http.StatusOK, answer)
+}
+
+func lookBackOf(c echo.Context, s *Services) (r streams.LookBack, err error) {
+	r = streams.LookBack{
+		Limit: defaultLookBack, User: c.QueryParam("user"), Group: c.QueryParam("group"), Broadcasts: c.QueryParam("broadcasts") == "true",
+	}
+	if id := c.QueryParam("connection"); id != "" {
+		if r.Connection = s.Keyring.ConnectionID(id); r.Connection == "" || len(r.Connection) > streams.MaxNameBytes {
+			return r, streams.ErrGone
+		}
+	}
+	if raw := c.QueryParam("limit"); raw != "" {
+		if r.Limit, err = strconv.Atoi(raw); err != nil || r.Limit < 1 || r.Limit > maxLookBack {
+			return r, invalid("limit", fmt.Sprintf("must be a number from 1 to %d", maxLookBack))
+		}
+	}
+	if raw := c.QueryParam("since"); raw != "" {
+		seconds, err := strconv.ParseUint(raw, 10, 31)
+		if err != nil {
+			return r, invalid("since", "must be a number of seconds")
+		}
+		r.Since = time.Duration(seconds) * time.Second
+	}
+	if raw := c.QueryParam("after"); raw != "" {
+		if r.After, err = streams.ParsePosition(raw); err != nil {
+			return r, invalid("after", "is not what next was")
+		}
+	}
+	return r, nil
+}
+
+var kindNames = map[streams.Kind]string{
+	streams.KindMessage: "message", streams.KindControl: "groups", streams.KindClose: "close", streams.KindReply: "reply",
+	streams.KindResult: "result", streams.KindMoved: "moved", streams.KindDone: "done", streams.KindGen: "generation",
+}
+
+var verbNames = map[streams.Verb]string{streams.VerbJoin: "join", streams.VerbLeave: "leave", streams.VerbLeaveAll: "leave all"}
+
+func logEntryOf(e *streams.LookBackEntry, gen string, payloads bool) logEntry {
+	kind := kindNames[e.Kind]
+	if kind == "" {
+		kind = "unknown"
+	}
+	if e.Kind == streams.KindClose && e.Flags&streams.FlagEnded != 0 {
+		kind = "ended"
+	}
+	shown := logEntry{
+		Position: streams.Receipt{Gen: gen, Position: e.Position}.String(), At: e.At.UTC(), Kind: kind, Bytes: e.Size,
+		All: e.Flags&streams.FlagAll != 0, Groups: e.Groups, Users: e.Users, Connections: e.Connections, Excluded: e.Excluded,
+		Verb: verbNames[e.Verb], Named: e.Named, Sent: e.Sent, Acknowledged: e.Acknowledged,
+	}
+	if e.Kind == streams.KindGen {
+		shown.Named = nil
+	}
+	body := bytes.TrimSuffix(e.Body, []byte{hubprotocol.RecordSeparator})
+	if e.Kind == streams.KindMessage {
+		var message struct {
+			Target string `json:"target"`
+		}
+		_ = json.Unmarshal(body, &message) // then it has none
+		shown.Target = message.Target
+	}
+	if payloads && e.Kind == streams.KindClose {
+		shown.Reason = string(body)
+	} else if payloads && json.Valid(body) {
+		shown.Message = body
+	}
+	return shown
+}
+
+// connectionPage is all that is known of one connection.
+type connectionPage struct {
+	connectionDetails
+	Groups   []string  `json:"groups"`
+	Protocol string    `json:"protocol"`
+	Stateful bool      `json:"stateful"`
+	Since    time.Time `json:"since"`
+	Cursor   string    `json:"cursor"` // what is known to have arrived; empty where nothing is kept
+	Last     string    `json:"last"`   // the log's end
+	Behind   int       `json:"behind"` // messages after the cursor, at most maxPending
+	// Resumed counts the upgrades after the first: how often the client came back.
+	Resumed uint64 `json:"resumed"`
+	Answers uint64 `json:"answers"` // of polls
+}
+
+func showConnectionPage(c echo.Context, s *Services) error {
+	hub, id, err := connectionOf(c, s)
+	if err != nil {
+		return err
+	}
+	ctx := c.Request().Context()
+	reply, err := s.Streams.Lookup(ctx, hub, id)
+	if err != nil {
+		return err
+	}
+	r := &reply.Record
+	page := connectionPage{
+		connectionDetails: detailsOf(r), Groups: r.OpenGroups(), Protocol: hubprotocol.Protocol(r.Protocol).String(), Stateful: r.Stateful(),
+		Since: time.UnixMilli(r.Since).UTC(), Last: reply.Last.String(), Resumed: r.Tickets, Answers: r.Answers,
+	}
+	if r.Transport == streams.TransportLongPolling || r.Stateful() {
+		page.Cursor = r.Cursor.String()
+		if _, items, err := s.Streams.Pending(ctx, hub, id, maxPending); err == nil {
+			page.Behind = len(items)
+		}
+	}
+	return writeJSON(c, http.StatusOK, page)
+}

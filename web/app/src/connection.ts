@@ -1,0 +1,64 @@
+import { ApiError, call, part } from "./api";
+import { h, replace, toast } from "./dom";
+import { duration, transportNames } from "./format";
+import { logOf, timeline } from "./lookback";
+import type { Session } from "./session";
+
+interface Page {
+  connectionId: string; user?: string; transport?: string; state: string; node?: string; groups: string[]; protocol: string; stateful: boolean;
+  since: string; cursor: string; last: string; behind: number; resumed: number; answers: number;
+}
+
+const every = 2000; // ms
+
+// connection is one connection's page: what it is, its groups, how far it is, what it was sent.
+export function connection(root: HTMLElement, _: Session, rest: string[]): () => void {
+  const [hub = "", id = ""] = rest;
+  let timer = 0;
+  let over = false;
+  const facts = h("dl", { class: "facts" });
+  const groups = h("ul", { class: "chips" });
+  const log = h("div");
+  const alert = h("p", { class: "notice bad", role: "alert", hidden: true });
+  const path = `api/hubs/${part(hub)}/connections/${part(id)}`;
+  const act = async (what: string, method: string, address: string) => {
+    try {
+      await call(method, address);
+      toast(what);
+      await refresh();
+    } catch (error) { toast((error as Error).message, true); }
+  };
+  const member = (group: string, method: string) => act(method === "PUT" ? `Joined ${group}` : `Left ${group}`, method, `api/hubs/${part(hub)}/groups/${part(group)}/connections/${part(id)}`);
+  const group = h("input", { name: "group", placeholder: "group", autocomplete: "off", "aria-label": "Group to join" });
+  replace(root, h("h1", null, "Connection ", h("code", null, id)), alert,
+    h("div", { class: "columns" },
+      h("div", { class: "stack" },
+        h("section", { class: "card", "aria-label": "Facts" }, h("header", null, h("h3", null, "Now"), h("button", { type: "button", class: "danger", onclick: () => void act("Closed", "DELETE", `${path}?reason=${part("closed by an operator")}`) }, "Close connection")), facts),
+        h("section", { class: "card", "aria-label": "Groups" }, h("header", null, h("h3", null, "Groups")),
+          h("form", { class: "row", onsubmit: (e: Event) => { e.preventDefault(); if (group.value.trim()) void member(group.value.trim(), "PUT"); group.value = ""; } }, group, h("button", { type: "submit" }, "Join group")), groups)),
+      h("section", { class: "card", "aria-label": "Recent entries" }, h("header", null, h("div", null, h("h3", null, "Recent entries"), h("p", null, "what the hub's log has for it, newest first"))), log)));
+
+  async function refresh(): Promise<void> {
+    clearTimeout(timer);
+    try {
+      const p = (await call<Page>("GET", `console/${path}`)).body;
+      const fact = (name: string, value: Node | string) => [h("dt", null, name), h("dd", null, value)];
+      replace(facts, fact("Hub", h("a", { href: `#/log/${part(hub)}` }, hub)), fact("State", h("span", { class: `pill ${p.state === "open" ? "good" : "warn"}` }, p.state)), fact("User", p.user || "none"),
+        fact("Transport", transportNames[p.transport ?? ""] ?? "none yet"), fact("Protocol", p.protocol + (p.stateful ? ", stateful reconnect" : "")), fact("Served by", p.node || "nobody now; between two requests"),
+        fact("Connected for", duration(Date.now() - new Date(p.since).getTime())), fact("Upgrades since", p.stateful ? String(p.resumed) : "–"), fact("Polls answered", p.answers ? String(p.answers) : "–"),
+        fact("Cursor", p.cursor ? h("code", null, p.cursor) : "not kept: this client cannot come back"), fact("End of the log", h("code", null, p.last)), fact("Not acknowledged", p.cursor ? `${p.behind} messages` : "–"));
+      replace(groups, p.groups.length ? p.groups.map((g) => h("li", null, g, h("button", { type: "button", "aria-label": `Leave ${g}`, onclick: () => void member(g, "DELETE") }, "×"))) : h("li", { class: "id" }, "in no group "));
+      const entries = (await logOf(hub, { connection: id, limit: "500" })).entries.reverse().slice(0, 100);
+      replace(log, entries.length ? timeline(hub, entries, p.cursor !== "") : h("p", { class: "empty" }, "Nothing is kept that was for it."));
+      alert.hidden = true;
+    } catch (error) {
+      alert.hidden = false;
+      const ended = error instanceof ApiError && error.status === 404;
+      alert.textContent = ended ? "This connection has ended, or never was." : (error as Error).message;
+      if (ended) return;
+    }
+    if (!over) timer = window.setTimeout(() => void refresh(), every);
+  }
+  void refresh();
+  return () => { over = true; clearTimeout(timer); };
+}
