@@ -1,5 +1,5 @@
 # Two commands matter: `make run` and `make test`.
-.PHONY: run test chaos build web vet lint setup clean
+.PHONY: docs run test chaos build web vet lint setup clean
 
 GO ?= go
 # Whole-suite limit of go test, per package.
@@ -29,6 +29,10 @@ build: web
 # The console's page, if npm is there and something has changed.
 web:
 	@scripts/web
+
+# The page of the settings, which a test compares.
+docs:
+	$(GO) run ./cmd/api settings > docs/configuration.md.new && mv docs/configuration.md.new docs/configuration.md
 
 vet:
 	$(GO) vet ./...

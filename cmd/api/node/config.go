@@ -16,6 +16,8 @@ import (
 
 // Config holds all settings of a node. How each is written is in settings.go.
 type Config struct {
+	// Config is the file that settings were read from. Default none.
+	Config string
 	// Listen is the TCP address to listen on, host:port; port 0 takes a free one. Default 127.0.0.1:8080.
 	Listen string
 	// Dev allows development mode, which has no authentication, on addresses that other machines reach. Default false.
@@ -68,6 +70,8 @@ type Config struct {
 	// ConsolePayloads lets the console show what is in messages. Default false.
 	ConsolePayloads bool
 
+	// Pprof is the TCP address of Go's profiler, host:port of this machine. Default none.
+	Pprof string
 	// LogLevel is the least that is logged: debug, info, warn or error. Default info.
 	LogLevel slog.Level
 	// LogFormat is text or json. Default text.

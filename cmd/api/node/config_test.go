@@ -47,6 +47,7 @@ var each = []struct {
 	want        any
 	bad         map[string]string
 }{
+	{"config", "", nil, nil, map[string]string{"/nowhere/hubstream.toml": "no such file"}},
 	{"listen", "localhost:0", func(c node.Config) any { return c.Listen }, "localhost:0",
 		map[string]string{"8080": "host:port", "127.0.0.1": "host:port", "127.0.0.1:x": "port", "127.0.0.1:65536": "port"}},
 	{"dev", "true", func(c node.Config) any { return c.Dev }, true, map[string]string{"perhaps": "true nor false"}},
@@ -72,6 +73,7 @@ var each = []struct {
 	{"retention-bytes", "1GiB", func(c node.Config) any { return c.RetentionBytes }, int64(1 << 30), map[string]string{"1MiB": "between", "4000000000GiB": "between"}},
 	{"window-bytes", "8MiB", func(c node.Config) any { return c.WindowBytes }, int64(8 << 20), map[string]string{"1MiB": "between"}},
 	{"console-payloads", "true", func(c node.Config) any { return c.ConsolePayloads }, true, map[string]string{"some": "true nor false"}},
+	{"pprof", "localhost:0", func(c node.Config) any { return c.Pprof }, "localhost:0", map[string]string{"8080": "host:port", "0.0.0.0:1": "other machines", ":1": "other machines"}},
 	{"log-level", "debug", func(c node.Config) any { return c.LogLevel }, slog.LevelDebug, map[string]string{"loud": "none of debug,info,warn,error"}},
 	{"log-format", "json", func(c node.Config) any { return c.LogFormat }, "json", map[string]string{"xml": "none of text,json"}},
 }

@@ -16,13 +16,15 @@ import (
 // kind is how values of a type are read, refusing what makes no sense, and written.
 type kind[T any] struct {
 	parse  func(string) (T, error)
-	format func(T) string
+	format func(T) string // may be shown: a secret's says only that there is one
+	form   string         // which values it takes, for people
 }
 
 func text(check func(string) error) kind[string] {
 	return kind[string]{
 		parse:  func(raw string) (string, error) { return raw, check(raw) },
 		format: func(value string) string { return value },
+		form:   "text",
 	}
 }
 
@@ -35,6 +37,7 @@ var boolean = kind[bool]{
 		return value, nil
 	},
 	format: strconv.FormatBool,
+	form:   "true or false",
 }
 
 func duration(least, most time.Duration) kind[time.Duration] {
@@ -49,8 +52,21 @@ func duration(least, most time.Duration) kind[time.Duration] {
 			}
 			return value, nil
 		},
-		format: time.Duration.String,
+		format: writeDuration,
+		form:   "duration, " + writeDuration(least) + " to " + writeDuration(most),
 	}
+}
+
+// writeDuration leaves out the zero units at the end: 1m, not 1m0s.
+func writeDuration(d time.Duration) string {
+	text := d.String()
+	if rest, ok := strings.CutSuffix(text, "m0s"); ok {
+		text = rest + "m"
+	}
+	if rest, ok := strings.CutSuffix(text, "h0m"); ok {
+		text = rest + "h"
+	}
+	return text
 }
 
 var byteUnits = []struct {
@@ -71,6 +87,7 @@ func size(least, most int64) kind[int64] {
 			return value, nil
 		},
 		format: formatSize,
+		form:   "size, " + formatSize(least) + " to " + formatSize(most),
 	}
 }
 
@@ -107,6 +124,7 @@ func oneOf[T ~string](words ...T) kind[T] {
 			return "", fmt.Errorf("%q is none of %s", raw, join(words))
 		},
 		format: func(value T) string { return string(value) },
+		form:   strings.ReplaceAll(join(words), ",", ", "),
 	}
 }
 
@@ -129,6 +147,7 @@ func list[T ~string](element func(string) (T, error)) kind[[]T] {
 			return values, nil
 		},
 		format: join[T],
+		form:   "list",
 	}
 }
 
@@ -150,6 +169,7 @@ var level = kind[slog.Level]{
 		return 0, fmt.Errorf("%q is none of debug,info,warn,error", raw)
 	},
 	format: func(l slog.Level) string { return strings.ToLower(l.String()) },
+	form:   "debug, info, warn, error",
 }
 
 var secret = kind[negotiate.Secret]{
@@ -159,7 +179,13 @@ var secret = kind[negotiate.Secret]{
 		}
 		return negotiate.Secret(raw), nil
 	},
-	format: func(negotiate.Secret) string { return "" },
+	format: func(s negotiate.Secret) string {
+		if s == "" {
+			return ""
+		}
+		return hidden
+	},
+	form: fmt.Sprintf("at least %d bytes", negotiate.MinSecretBytes),
 }
 
 func address(raw string) error {
@@ -172,6 +198,19 @@ func address(raw string) error {
 	}
 	return nil
 }
+
+// loopback takes an address that other machines do not reach.
+func loopback(raw string) error {
+	if err := address(raw); err != nil {
+		return err
+	}
+	if !isLoopback(raw) {
+		return fmt.Errorf("%q is reachable from other machines", raw)
+	}
+	return nil
+}
+
+func anything(string) error { return nil }
 
 func name(raw string) error {
 	if len(raw) > maxNodeName {
@@ -188,6 +227,19 @@ func name(raw string) error {
 func origin(raw string) (string, error) {
 	_, err := handlers.ParseOrigins([]string{raw})
 	return raw, err
+}
+
+// valkeyAddresses are shown without passwords.
+var valkeyAddresses = kind[[]string]{
+	parse: list(valkeyAddress).parse,
+	format: func(addresses []string) string {
+		shown := make([]string, len(addresses))
+		for i, address := range addresses {
+			shown[i] = withoutPassword(address)
+		}
+		return join(shown)
+	},
+	form: "list",
 }
 
 // valkeyAddress takes anything: streams knows what it accepts, and an address may hold a password.

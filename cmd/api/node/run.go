@@ -23,12 +23,17 @@ import (
 // of one line when the node cannot start or go on. It leaves nothing behind and may be called many
 // times at once in one process.
 func Run(ctx context.Context, args []string, env func(string) string, stdout, stderr io.Writer) error {
-	cfg, err := Parse(args, env)
-	if errors.Is(err, flag.ErrHelp) {
-		return writeHelp(stdout)
+	if len(args) > 0 {
+		switch args[0] {
+		case "check":
+			return helpOr(check(stdout, args[1:], env), stdout)
+		case "settings":
+			return writeReference(stdout)
+		}
 	}
+	cfg, err := Parse(args, env)
 	if err != nil {
-		return err
+		return helpOr(err, stdout)
 	}
 	origins := handlers.LoopbackOrigins()
 	if len(cfg.Origins) > 0 {
@@ -41,6 +46,12 @@ func Run(ctx context.Context, args []string, env func(string) string, stdout, st
 		return fmt.Errorf("-listen: %w", err)
 	}
 	log := newLogger(cfg, stderr)
+	profiler, err := startProfiler(cfg.Pprof)
+	if err != nil {
+		listener.Close()
+		return fmt.Errorf("-pprof: %w", err)
+	}
+	defer profiler.stop()
 	n := &node{cfg: cfg, log: log, stdout: stdout, began: time.Now()}
 	n.handler = handlers.New(handlers.Config{
 		Node: cfg.Node, Origins: origins, MaxSendBytes: int(cfg.MaxSendBytes), Logger: log,
@@ -48,6 +59,14 @@ func Run(ctx context.Context, args []string, env func(string) string, stdout, st
 		Console: web.New(web.Config{Node: cfg.Node, Version: version(), Payloads: cfg.ConsolePayloads}, n.feed.Load),
 	})
 	return n.run(ctx, listener)
+}
+
+// helpOr writes the help if that is what was asked for.
+func helpOr(err error, stdout io.Writer) error {
+	if errors.Is(err, flag.ErrHelp) {
+		return writeHelp(stdout)
+	}
+	return err
 }
 
 func newLogger(cfg Config, w io.Writer) *slog.Logger {

@@ -211,3 +211,14 @@ func TestNodeWithoutItsStoreLives(t *testing.T) {
 		t.Errorf("send: got %d %v", status, header)
 	}
 }
+
+// freeAddress is an address that nobody listens on.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}

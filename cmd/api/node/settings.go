@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"errors"
 	"flag"
 	"fmt"
@@ -19,6 +20,7 @@ import (
 type setting struct {
 	name  string // of the flag
 	usage string // one sentence
+	form  string // which values it takes
 	flag  bool   // needs no value: -dev
 	set   func(c *Config, raw string) error
 	value func(c *Config) string
@@ -28,7 +30,7 @@ type setting struct {
 func define[T any](name, usage string, field func(*Config) *T, k kind[T]) setting {
 	_, isBool := any(new(T)).(*bool)
 	return setting{
-		name: name, usage: usage, flag: isBool,
+		name: name, usage: usage, form: k.form, flag: isBool,
 		set: func(c *Config, raw string) error {
 			value, err := k.parse(raw)
 			if err == nil {
@@ -40,8 +42,13 @@ func define[T any](name, usage string, field func(*Config) *T, k kind[T]) settin
 	}
 }
 
+// configSetting is the one that is not in a file.
+const configSetting = "config"
+
 // settings are all settings there are, in the order of the help.
 var settings = []setting{
+	define(configSetting, "File of settings in TOML, with the names of the flags.",
+		func(c *Config) *string { return &c.Config }, text(anything)),
 	define("listen", "TCP address to listen on, host:port; port 0 takes a free one.",
 		func(c *Config) *string { return &c.Listen }, text(address)),
 	define("dev", "Allow development mode, which has no authentication, on addresses that other machines reach.",
@@ -52,7 +59,7 @@ var settings = []setting{
 		func(c *Config) *time.Duration { return &c.Drain }, duration(0, time.Hour)),
 
 	define("valkey", "Addresses of Valkey, host:port or valkey://user:password@host:port (valkeys:// for TLS), separated by commas. Default: the log is in memory.",
-		func(c *Config) *[]string { return &c.Valkey }, list(valkeyAddress)),
+		func(c *Config) *[]string { return &c.Valkey }, valkeyAddresses),
 	define("valkey-mode", "How the Valkey servers are arranged: standalone, sentinel or cluster.",
 		func(c *Config) *streams.ValkeyMode { return &c.ValkeyMode }, oneOf(streams.ValkeyStandalone, streams.ValkeySentinel, streams.ValkeyCluster)),
 	define("valkey-master", "Name that the sentinels know the primary by.",
@@ -94,6 +101,8 @@ var settings = []setting{
 	define("console-payloads", "Let the console show what is in messages, to whom it shows anything.",
 		func(c *Config) *bool { return &c.ConsolePayloads }, boolean),
 
+	define("pprof", "TCP address of Go's profiler, on this machine only. Default: none.",
+		func(c *Config) *string { return &c.Pprof }, text(loopback)),
 	define("log-level", "The least that is logged: debug, info, warn or error.",
 		func(c *Config) *slog.Level { return &c.LogLevel }, level),
 	define("log-format", "How it is logged: text or json.",
@@ -107,29 +116,62 @@ func variable(name string) string {
 
 const variablePrefix = "HUBSTREAM_"
 
-// Parse reads the settings: flags win over the environment, which wins over the defaults. An empty variable counts as
-// none. The error is one line that names the setting; flag.ErrHelp if help is asked for.
+// Parse reads the settings: flags win over the environment, which wins over the file, which wins over the defaults. An
+// empty variable counts as none. The error is one line that names the setting; flag.ErrHelp if help is asked for.
 func Parse(args []string, env func(string) string) (Config, error) {
-	c := defaults()
-	for _, s := range settings {
-		if raw := env(variable(s.name)); raw != "" {
-			if err := s.set(&c, raw); err != nil {
-				return c, fmt.Errorf("%s: %w", variable(s.name), err)
-			}
-		}
-	}
-	given, err := parseFlags(args)
+	c, _, err := parse(args, env)
+	return c, err
+}
+
+// parse is Parse, and tells where each setting is from: empty for a default.
+func parse(args []string, env func(string) string) (c Config, sources []string, err error) {
+	c, sources = defaults(), make([]string, len(settings))
+	flags, err := parseFlags(args)
 	if err != nil {
-		return c, err
+		return c, nil, err
 	}
-	for i, raw := range given {
-		if raw != nil {
+	variables := make([]*string, len(settings))
+	for i, s := range settings {
+		if raw := env(variable(s.name)); raw != "" {
+			variables[i] = &raw
+		}
+	}
+	file, path, err := givenFile(flags, variables)
+	if err != nil {
+		return c, nil, err
+	}
+	for _, from := range []struct {
+		given []*string
+		named func(string) string
+	}{
+		{file, func(name string) string { return path + ": " + name }},
+		{variables, variable},
+		{flags, func(name string) string { return "-" + name }},
+	} {
+		for i, raw := range from.given {
+			if raw == nil {
+				continue
+			}
+			sources[i] = from.named(settings[i].name)
 			if err := settings[i].set(&c, *raw); err != nil {
-				return c, fmt.Errorf("-%s: %w", settings[i].name, err)
+				return c, nil, fmt.Errorf("%s: %w", sources[i], err)
 			}
 		}
 	}
-	return c, c.complete()
+	return c, sources, c.complete()
+}
+
+// givenFile reads the file that a flag names, or else a variable; nothing if none does.
+func givenFile(flags, variables []*string) (given []*string, path string, err error) {
+	i := slices.IndexFunc(settings, func(s setting) bool { return s.name == configSetting })
+	named := cmp.Or(flags[i], variables[i])
+	if named == nil || *named == "" {
+		return nil, "", nil
+	}
+	if given, err = readFile(*named); err != nil {
+		return nil, "", fmt.Errorf("-%s (%s): %w", configSetting, variable(configSetting), err)
+	}
+	return given, *named, nil
 }
 
 // parseFlags returns what was given for each setting, nil where nothing was.
@@ -182,7 +224,8 @@ var kubernetes = regexp.MustCompile(`^HUBSTREAM_(\w+_)?(SERVICE_HOST|SERVICE_POR
 // writeHelp lists the settings with their defaults.
 func writeHelp(w io.Writer) error {
 	var b strings.Builder
-	b.WriteString("hubstream is a push service that speaks SignalR.\n\nEach setting is a flag, or a variable of the environment; the flag wins.\n")
+	b.WriteString("hubstream is a push service that speaks SignalR.\n\nEach setting is a flag, a variable of the environment, or a line of the file that -config names; the first of them wins.\n" +
+		"hubstream check prints the effective settings, or what is wrong with them.\n")
 	c := defaults()
 	for _, s := range settings {
 		fmt.Fprintf(&b, "\n  -%s, %s", s.name, variable(s.name))
