@@ -69,15 +69,6 @@ func helpOr(err error, stdout io.Writer) error {
 	return err
 }
 
-func newLogger(cfg Config, w io.Writer) *slog.Logger {
-	options := &slog.HandlerOptions{Level: cfg.LogLevel}
-	var handler slog.Handler = slog.NewTextHandler(w, options)
-	if cfg.LogFormat == "json" {
-		handler = slog.NewJSONHandler(w, options)
-	}
-	return slog.New(handler).With("node", cfg.Node)
-}
-
 // node is a node that has its address.
 type node struct {
 	cfg     Config

@@ -52,10 +52,16 @@ type running struct {
 
 func start(t *testing.T, args ...string) *running {
 	t.Helper()
+	return startLogging(t, io.Discard, args...)
+}
+
+// startLogging is start, with somebody who reads the log.
+func startLogging(t *testing.T, log io.Writer, args ...string) *running {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	n := &running{t: t, out: newOutput(), stop: cancel, ended: make(chan error, 1)}
 	go func() {
-		n.ended <- node.Run(ctx, append([]string{"-listen", "127.0.0.1:0", "-drain", "1s"}, args...), none, n.out, io.Discard)
+		n.ended <- node.Run(ctx, append([]string{"-listen", "127.0.0.1:0", "-drain", "1s"}, args...), none, n.out, log)
 	}()
 	t.Cleanup(n.wait)
 	for n.url == "" {

@@ -1,0 +1,4 @@
+package node
+
+// NewLogger makes a node's logger.
+var NewLogger = newLogger
