@@ -24,17 +24,6 @@ func (h *Handler) forConsole(serve func(echo.Context, *Services) error) echo.Han
 	})
 }
 
-func showHubs(c echo.Context, s *Services) error {
-	names, err := s.Streams.HubNames(c.Request().Context())
-	if err != nil {
-		return err
-	}
-	if names == nil {
-		names = []string{}
-	}
-	return writeJSON(c, http.StatusOK, map[string][]string{"hubs": names})
-}
-
 // Limits of one look back.
 const (
 	defaultLookBack = 100 // entries
@@ -192,7 +181,7 @@ func showConnectionPage(c echo.Context, s *Services) error {
 	}
 	r := &reply.Record
 	page := connectionPage{
-		connectionDetails: detailsOf(r), Groups: r.OpenGroups(), Protocol: hubprotocol.Protocol(r.Protocol).String(), Stateful: r.Stateful(),
+		connectionDetails: detailsOf(r), Groups: orNone(r.OpenGroups()), Protocol: hubprotocol.Protocol(r.Protocol).String(), Stateful: r.Stateful(),
 		Since: time.UnixMilli(r.Since).UTC(), Last: reply.Last.String(), Resumed: r.Tickets, Answers: r.Answers,
 	}
 	if r.Transport == streams.TransportLongPolling || r.Stateful() {

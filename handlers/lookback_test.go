@@ -143,7 +143,7 @@ func TestTheConsolesDataNeedsItsRules(t *testing.T) {
 	f.connect("c", streams.OpenPoll, 1)
 	f.member("PUT", "g", "c")
 	for path, want := range map[string]string{
-		"/console/api/hubs":                    `{"hubs":["chat"]}`,
+		"/console/api/hubs":                    `{"hubs":[{"hub":"chat","connections":1}],"partial":false}`,
 		"/console/api/hubs/chat/log":           `"kind":"groups"`,
 		"/console/api/hubs/chat/connections/c": `"groups":["g"],"protocol":"json"`,
 	} {

@@ -298,6 +298,32 @@ func (m *Memory) Expired(ctx context.Context, hub string, limit int) ([]string, 
 	return ids, nil
 }
 
+// List implements Records: the cursor is the last ID returned.
+func (m *Memory) List(ctx context.Context, hub, cursor string, limit int) (ListReply, error) {
+	if err := m.enter(ctx); err != nil {
+		return ListReply{}, err
+	}
+	h := m.find(hub)
+	if h == nil {
+		return ListReply{}, nil
+	}
+	defer h.step()()
+	reply := ListReply{Total: int64(len(h.live))}
+	var ids []string
+	for _, l := range h.live {
+		if l.name > cursor {
+			ids = append(ids, l.name)
+		}
+	}
+	slices.Sort(ids)
+	if len(ids) > limit {
+		ids = ids[:limit]
+		reply.Next = ids[limit-1]
+	}
+	reply.IDs = ids
+	return reply, nil
+}
+
 // Restamp implements Records.
 func (m *Memory) Restamp(ctx context.Context, hub, node string, ids []string, from, to string) error {
 	if err := m.enter(ctx); err != nil {

@@ -194,6 +194,10 @@ type Records interface {
 	End(ctx context.Context, hub string, r EndRequest) (EndReply, error)
 	// Expired returns at most limit IDs of connections whose lease has passed.
 	Expired(ctx context.Context, hub string, limit int) ([]string, error)
+	// List returns about limit IDs of connections in states new, open and closing, in no order, and where to go on:
+	// an empty Next is the end, an empty cursor the beginning. Who is there from the first call to the last is
+	// returned, maybe more than once.
+	List(ctx context.Context, hub, cursor string, limit int) (ListReply, error)
 	// Restamp moves records from generation from to generation to, if node served them
 	// last: an owner token of its own (node, or what begins with node and ".") owns the
 	// record or, if nobody does, committed its last answer; or nobody has served it yet.
@@ -369,6 +373,13 @@ type EndRequest struct {
 	Entry []byte
 	// Tombstone is how long the record's tombstone refuses a new creation.
 	Tombstone time.Duration
+}
+
+// ListReply is a part of a hub's connections.
+type ListReply struct {
+	IDs   []string
+	Next  string
+	Total int64 // connections of the hub
 }
 
 // EndOutcome says what End did.

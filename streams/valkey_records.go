@@ -199,6 +199,42 @@ func (v *Valkey) Expired(ctx context.Context, hub string, limit int) ([]string, 
 	return parseNames(reply)
 }
 
+// List implements Records: the cursor is Valkey's own.
+func (v *Valkey) List(ctx context.Context, hub, cursor string, limit int) (ListReply, error) {
+	at := uint64(0)
+	if cursor != "" {
+		var err error
+		if at, err = strconv.ParseUint(cursor, 10, 64); err != nil {
+			return ListReply{}, ErrPosition
+		}
+	}
+	key := v.keys.hub(hub).live()
+	total, err := v.ask(ctx, func() valkey.Completed { return v.main.B().Zcard().Key(key).Build() })
+	if err != nil {
+		return ListReply{}, err
+	}
+	count, err := total.AsInt64()
+	if err != nil {
+		return ListReply{}, errAnswer
+	}
+	scanned, err := v.ask(ctx, func() valkey.Completed { return v.main.B().Zscan().Key(key).Cursor(at).Count(int64(limit)).Build() })
+	if err != nil {
+		return ListReply{}, err
+	}
+	page, err := scanned.AsScanEntry()
+	if err != nil || len(page.Elements)%2 != 0 {
+		return ListReply{}, errAnswer
+	}
+	reply := ListReply{Total: count}
+	for i := 0; i < len(page.Elements); i += 2 { // each with its score
+		reply.IDs = append(reply.IDs, page.Elements[i])
+	}
+	if page.Cursor != 0 {
+		reply.Next = strconv.FormatUint(page.Cursor, 10)
+	}
+	return reply, nil
+}
+
 // Restamp implements Records. Many records are several steps.
 func (v *Valkey) Restamp(ctx context.Context, hub, node string, ids []string, from, to string) error {
 	k := v.keys.hub(hub)

@@ -23,7 +23,7 @@ type Figures struct {
 	// Delays counts writes by the age of their oldest message, for each of DelayBounds (ms) and beyond.
 	Delays      []int64          `json:"delays"`
 	DelayBounds []int64          `json:"delayBounds"`
-	Lag         int64            `json:"lag"`    // the largest of these ages since the last report, ms
+	Lag         int64            `json:"lag"`    // age of the oldest message that waited, or was written late, since the last report, ms
 	Errors      map[string]int64 `json:"errors"` // by reason
 	Memory      uint64           `json:"memory"` // of the heap, bytes
 	Goroutines  int              `json:"goroutines"`

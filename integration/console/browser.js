@@ -164,6 +164,28 @@ const scenarios = {
     await done(page);
   },
 
+  // Tables in pages, searched, with their actions.
+  async tables(browser, o) {
+    const page = await open(browser, `${o.url}/#/hubs`);
+    await page.click(`section[aria-label=Hubs] a:text-is('${o.hub}')`);
+    const rows = page.locator("section[aria-label=Connections] tbody tr");
+    await page.waitForFunction((n) => document.querySelector("section[aria-label=Connections] .count").textContent === n, String(o.connections));
+    const first = await rows.count();
+    await page.click("button:text-is('Next')");
+    await page.waitForFunction((n) => document.querySelectorAll("section[aria-label=Connections] tbody tr").length === n, o.connections - first);
+    await page.click("button:text-is('Previous')");
+    await page.waitForFunction((n) => document.querySelectorAll("section[aria-label=Connections] tbody tr").length === n, first);
+    await page.click("section[aria-label=Users] button:text-is('grace')");
+    await page.waitForFunction(() => document.querySelectorAll("section[aria-label=Connections] tbody tr").length === 1);
+    await page.fill("[name=group]", "crew");
+    await rows.locator("button:text-is('Join')").click();
+    await page.waitForSelector("section[aria-label=Groups] button:text-is('crew')");
+    await rows.locator(".tag:text-is('crew')").waitFor();
+    await rows.locator("button:text-is('Close')").click();
+    await page.waitForSelector("section[aria-label=Connections] .empty:has-text('No connection matches')");
+    await done(page);
+  },
+
   // Nothing inline runs, whoever wrote it; a phone need not scroll sideways; a keyboard is enough; dark is dark.
   async page(browser, o) {
     const refused = (text) => /Content Security Policy/.test(text);

@@ -94,6 +94,17 @@ func TestLookBackAndOneConnection(t *testing.T) {
 	browse(t, "lookback", map[string]any{"url": n.URL, "hub": "chat"}, nil)
 }
 
+func TestTablesAreInPagesAndAct(t *testing.T) {
+	n := nodes.Start(t, nodes.Options{Name: "n1"})
+	js := jsclient.Start(t)
+	const ada = 60
+	for range ada {
+		js.Open(t, jsclient.Options{URL: n.URL + "/hubs/chat?user=ada", Transport: jsclient.WebSockets})
+	}
+	js.Open(t, jsclient.Options{URL: n.URL + "/hubs/chat?user=grace", Transport: jsclient.WebSockets})
+	browse(t, "tables", map[string]any{"url": n.URL, "hub": "chat", "connections": ada + 1}, nil)
+}
+
 func TestPageIsStrictAndFitsPhoneAndKeyboard(t *testing.T) {
 	n := nodes.Start(t, nodes.Options{Name: "n1"})
 	browse(t, "page", map[string]any{"url": n.URL}, nil)

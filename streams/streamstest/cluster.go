@@ -2,6 +2,7 @@ package streamstest
 
 import (
 	"bytes"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -16,6 +17,7 @@ var clusterTests = []func(*hub){
 	hubsAreListedByBucket,
 	theFirstSecretWins,
 	reportsAreShared,
+	connectionsAreListed,
 	theStoreIsReady,
 }
 
@@ -106,6 +108,37 @@ func reportsAreShared(h *hub) {
 	})
 	_, known = report(one, "d", long)[two]
 	h.check(!known, "what was forgotten is back")
+}
+
+// In pieces everybody is found who is there all the while, and nobody who has ended or is another hub's.
+func connectionsAreListed(h *hub) {
+	list := func(limit int) (ids map[string]bool, total int64) {
+		h.Helper()
+		ids = map[string]bool{}
+		for cursor := ""; ; {
+			reply, err := h.store.List(h.ctx, h.name, cursor, limit)
+			h.must("list", err)
+			for _, id := range reply.IDs {
+				ids[id] = true
+			}
+			if cursor = reply.Next; cursor == "" {
+				return ids, reply.Total
+			}
+		}
+	}
+	ids, total := list(10)
+	h.check(len(ids) == 0 && total == 0, "an unused hub has %v, %d in all", ids, total)
+	const all = 300 // more than Valkey keeps in one piece
+	for i := range all {
+		h.opens(request(streams.OpenWebSocket, fmt.Sprint("c-", i), "n1"), streams.OpenCreated)
+	}
+	other := h.sibling()
+	other.opens(request(streams.OpenWebSocket, "other", "n1"), streams.OpenCreated)
+	h.ends(streams.EndRequest{ID: "c-7", Entry: ended("c-7"), Tombstone: long}, streams.EndDone)
+	for _, limit := range []int{7, 1000} {
+		ids, total = list(limit)
+		h.check(len(ids) == all-1 && total == all-1 && !ids["c-7"] && ids["c-8"] && !ids["other"], "by %d: %d listed, %d in all", limit, len(ids), total)
+	}
 }
 
 func theFirstSecretWins(h *hub) {

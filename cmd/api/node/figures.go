@@ -51,6 +51,13 @@ func (n *node) report(s *services) web.Report {
 	for reason, count := range n.handler.Refusals() {
 		r.Errors[reason] = count
 	}
+	counts := s.transports.Counts()
+	for _, reason := range []string{"gap", "lost", "error", "protocol_error", "client_timeout"} {
+		r.Errors["connection_"+reason] = counts.Closed[reason]
+	}
+	for kind, count := range counts.Limits {
+		r.Errors["too_large_"+kind] = count
+	}
 	r.Memory, r.Goroutines = heap(), runtime.NumGoroutine()
 	return r
 }
@@ -58,8 +65,11 @@ func (n *node) report(s *services) web.Report {
 func figuresOf(f streams.Figures) web.Figures {
 	figures := web.Figures{
 		Connections: map[string]int64{}, Hubs: f.Hubs, Sends: f.Sends, Deliveries: f.Deliveries,
-		Delays: f.Delays, Lag: f.Slowest.Milliseconds(),
+		Delays: f.Delays, Lag: max(f.Lag, f.Slowest).Milliseconds(),
 		Errors: map[string]int64{"fell_behind": f.Gaps, "log_lost": f.Losses, "undecodable": f.Undecodable},
+	}
+	for kind, count := range f.StoreErrors {
+		figures.Errors["store_"+string(kind)] = count
 	}
 	for transport, count := range f.Connections {
 		name := string(transport)

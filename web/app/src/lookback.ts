@@ -95,7 +95,7 @@ export function lookBack(root: HTMLElement, session: Session, rest: string[]): (
     clearTimeout(timer);
     await more(++run);
   }
-  void call<{ hubs: string[] }>("GET", "console/api/hubs").then((a) => replace(hubs, a.body.hubs.map((name) => h("option", { value: name })))).catch(() => {});
+  void call<{ hubs: { hub: string }[] }>("GET", "console/api/hubs").then((a) => replace(hubs, a.body.hubs.map((row) => h("option", { value: row.hub })))).catch(() => {});
   void begin();
   return () => { run++; clearTimeout(timer); };
 }

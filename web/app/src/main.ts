@@ -1,6 +1,7 @@
 import * as feed from "./feed";
 import { h, replace } from "./dom";
 import { connection } from "./connection";
+import { hubs } from "./hubs";
 import { lookBack } from "./lookback";
 import { load, setKey, type Session } from "./session";
 import { tryIt } from "./try";
@@ -11,6 +12,7 @@ type Page = (root: HTMLElement, session: Session, rest: string[]) => () => void;
 const pages: Record<string, { title: string; show: Page }> = {
   watch: { title: "Watch", show: watch },
   try: { title: "Try", show: tryIt },
+  hubs: { title: "Hubs", show: hubs },
   log: { title: "Look back", show: lookBack },
   connection: { title: "Connection", show: connection }, // reached by links
 };

@@ -53,7 +53,7 @@ export function watch(root: HTMLElement): () => void {
     connections: new Chart("Connections", "attached to all nodes now", count, by),
     flow: new Chart("Sends and deliveries", "per second", count),
     delay: new Chart("Publish to write", "age of a message when it is written", ms),
-    lag: new Chart("Lag", "the oldest message written in each two seconds", ms),
+    lag: new Chart("Lag", "the oldest message that waited, or was written late", ms),
     errors: new Chart("Errors", "per second, by reason", count),
   };
   const stats = h("div", { class: "stats" });
