@@ -12,6 +12,7 @@ require (
 	github.com/tinylib/msgp v1.6.5
 	github.com/valkey-io/valkey-go v1.0.79
 	go.uber.org/goleak v1.3.0
+	go.yaml.in/yaml/v3 v3.0.6
 	gopkg.in/cenkalti/backoff.v1 v1.1.0
 )
 

@@ -27,7 +27,7 @@ type Figures struct {
 	WindowBytes int64
 	// Trims counts the trims of logs by this node.
 	Trims int64
-	// StoreErrors counts what the store failed to do, repeated attempts included; empty for a log in memory.
+	// StoreErrors counts what the store failed to do, repeated attempts included; zero for a log in memory.
 	StoreErrors map[StoreErrorKind]int64
 	// Gaps are connections that fell behind the retention, Losses logs that lost their tail, Undecodable entries that
 	// matched nobody because they could not be read.
@@ -104,7 +104,7 @@ func (n *Node) Figures() Figures {
 func (n *Node) Totals() Figures {
 	m := &n.meter
 	f := Figures{
-		Connections: map[Transport]int64{}, Attaches: map[Transport]int64{}, StoreErrors: map[StoreErrorKind]int64{},
+		Connections: map[Transport]int64{}, Attaches: map[Transport]int64{}, StoreErrors: new(errorMeter).counts(),
 		Lag: time.Duration(m.lag.Load()) * time.Millisecond, WindowBytes: n.windowBytes.Load(), Trims: m.trims.Load(),
 		Sends: m.sends.Load(), Delays: make([]int64, len(DelayBounds)+1),
 		Gaps: n.stats.Gaps.Load(), Losses: n.stats.Losses.Load(), Undecodable: n.stats.Undecodable.Load(),

@@ -43,6 +43,7 @@ type Options struct {
 	Args   []string      // further flags
 	Env    []string      // further settings, NAME=value
 	Log    io.Writer     // gets what a process prints, too
+	Binary string        // what a process runs, instead of what is here
 	Fast   bool          // a process without the race detector, which takes several times less processor time
 }
 
@@ -162,9 +163,12 @@ func Run(o Options) (*Node, error) {
 // RunProcess is StartProcess for callers without a test; they call Stop.
 func RunProcess(o Options) (*Node, error) {
 	o = o.withDefaults()
-	bin, err := binary(o.Fast)
-	if err != nil {
-		return nil, err
+	bin := o.Binary
+	if bin == "" {
+		var err error
+		if bin, err = binary(o.Fast); err != nil {
+			return nil, err
+		}
 	}
 	n := &Node{Name: o.Name, output: newOutput(), done: make(chan struct{}), limit: o.Drain + stopSlack}
 	cmd := exec.Command(bin, o.args()...)
