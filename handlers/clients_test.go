@@ -193,6 +193,9 @@ func TestReadinessIsTheStoresUnlessStopping(t *testing.T) {
 	if w := f.do("GET", "/readyz", ""); w.Code != http.StatusServiceUnavailable || w.Body.Len() == 0 {
 		t.Errorf("without a store: got %d %s", w.Code, w.Body)
 	}
+	if w := f.do("HEAD", "/api/health", ""); w.Code != http.StatusOK {
+		t.Errorf("Azure's health without a store: got %d", w.Code)
+	}
 	if w := f.do("HEAD", "/healthz", ""); w.Code != http.StatusOK {
 		t.Errorf("healthz without a store: got %d", w.Code)
 	}

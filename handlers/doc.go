@@ -8,7 +8,7 @@
 //	          GET, HEAD     /api/hubs/{hub}/connections/{id}                    details, existence
 //	          DELETE        /api/hubs/{hub}/connections/{id}                    close
 //	          GET           /api/hubs/{hub}/connections/{id}/pending            what is buffered
-//	operators GET           /healthz, /readyz, /metrics
+//	operators GET           /healthz, /readyz, /metrics, /api/health
 //
 // Requests are checked here, completely, before anything behind is asked; what is refused
 // names the field or the limit. Errors become statuses in one place (answerError): JSON for

@@ -117,6 +117,7 @@ func (h *Handler) routes() {
 	for _, method := range []string{http.MethodGet, http.MethodHead} {
 		h.echo.Add(method, "/healthz", h.guard(healthz))
 		h.echo.Add(method, "/readyz", h.guard(h.readyz))
+		h.echo.Add(method, "/api/health", h.guard(healthz)) // Azure SignalR Service's
 		if h.console != nil {
 			h.echo.Add(method, "/", h.guard(h.showConsole))
 			h.echo.Add(method, "/console/*", h.guard(h.showConsole))
