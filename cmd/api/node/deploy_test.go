@@ -1,0 +1,171 @@
+package node_test
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+
+	"hubstream/cmd/api/node"
+)
+
+// documents reads all documents of a file of deploy/.
+func documents(t *testing.T, name string) (all []map[string]any) {
+	t.Helper()
+	text, err := os.ReadFile("../../../deploy/" + name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	decoder := yaml.NewDecoder(bytes.NewReader(text))
+	for {
+		var document map[string]any
+		err := decoder.Decode(&document)
+		if errors.Is(err, io.EOF) {
+			return all
+		}
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		all = append(all, document)
+	}
+}
+
+// at follows keys, and indexes of lists.
+func at(value any, path ...any) any {
+	for _, step := range path {
+		switch step := step.(type) {
+		case string:
+			m, _ := value.(map[string]any)
+			value = m[step]
+		case int:
+			list, _ := value.([]any)
+			if step >= len(list) {
+				return nil
+			}
+			value = list[step]
+		}
+	}
+	return value
+}
+
+// What Kubernetes is told are settings that a node takes, a grace that is longer than the drain, and probes that exist.
+func TestKubernetesManifestFitsTheNode(t *testing.T) {
+	t.Parallel()
+	kinds := map[string]map[string]any{}
+	for _, d := range documents(t, "kubernetes.yaml") {
+		if name := at(d, "metadata", "name"); name == "hubstream" {
+			kinds[at(d, "kind").(string)] = d
+		}
+	}
+	settings := map[string]string{}
+	var environ []string
+	for name, value := range at(kinds["ConfigMap"], "data").(map[string]any) {
+		settings[name] = value.(string)
+		environ = append(environ, name+"="+value.(string))
+	}
+	pod := at(kinds["Deployment"], "spec", "template", "spec")
+	container := at(pod, "containers", 0)
+	named := at(container, "env", 0, "name").(string)
+	settings[named] = "hubstream-5d4f7c9b8-abcde"
+	if err := node.CheckEnvironment(append(environ, named+"=x")); err != nil {
+		t.Error(err)
+	}
+	c, err := node.Parse(nil, func(name string) string { return settings[name] })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Node != settings[named] {
+		t.Errorf("the node is called %q", c.Node)
+	}
+	grace := time.Duration(at(pod, "terminationGracePeriodSeconds").(int)) * time.Second
+	preStop := time.Duration(at(container, "lifecycle", "preStop", "sleep", "seconds").(int)) * time.Second
+	if grace < preStop+c.Drain+5*time.Second {
+		t.Errorf("it is killed after %v: preStop takes %v, the drain %v, and the end some seconds", grace, preStop, c.Drain)
+	}
+	n := start(t)
+	for probe, want := range map[string]string{"livenessProbe": "/healthz", "readinessProbe": "/readyz"} {
+		path, _ := at(container, probe, "httpGet", "path").(string)
+		if status, _, _ := n.do("GET", path, ""); path != want || status != 200 {
+			t.Errorf("%s asks %q, which answers %d", probe, path, status)
+		}
+	}
+	if at(pod, "securityContext", "runAsNonRoot") != true || at(container, "securityContext", "readOnlyRootFilesystem") != true {
+		t.Error("it runs as root, or may write to its root")
+	}
+	for _, kind := range []string{"Deployment", "Service", "PodDisruptionBudget"} {
+		if kinds[kind] == nil {
+			t.Errorf("there is no %s", kind)
+		}
+	}
+	if at(kinds["HorizontalPodAutoscaler"], "spec", "scaleTargetRef", "name") != "hubstream" {
+		t.Error("the autoscaler scales something else")
+	}
+}
+
+// The settings of the compose file are ones that a node takes.
+func TestComposeSettingsAreSettings(t *testing.T) {
+	t.Parallel()
+	services := at(documents(t, "compose.yaml")[0], "services").(map[string]any)
+	nodes := 0
+	for name, service := range services {
+		environment, ok := at(service, "environment").(map[string]any)
+		if !ok {
+			continue
+		}
+		nodes++
+		settings := map[string]string{}
+		var environ []string
+		for variable, value := range environment {
+			settings[variable] = value.(string)
+			environ = append(environ, variable+"=x")
+		}
+		c, err := node.Parse(nil, func(variable string) string { return settings[variable] })
+		if err := errors.Join(err, node.CheckEnvironment(environ)); err != nil || c.Node != name || c.Listen != "0.0.0.0:8080" {
+			t.Errorf("%s: %v, %+v", name, err, c)
+		}
+	}
+	if nodes != 3 {
+		t.Errorf("%d nodes", nodes)
+	}
+}
+
+// The unit names flags that there are, and waits for the drain.
+func TestUnitFitsTheNode(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../../../deploy/hubstream.service")
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := writeFile(t, "drain = \"20s\"\n")
+	for line := range strings.Lines(string(text)) {
+		for _, key := range []string{"ExecStartPre=/usr/local/bin/hubstream ", "ExecStart=/usr/local/bin/hubstream "} {
+			command, ok := strings.CutPrefix(strings.TrimSpace(line), key)
+			if !ok {
+				continue
+			}
+			args := strings.Fields(strings.ReplaceAll(command, "${CREDENTIALS_DIRECTORY}/settings", file))
+			if args[0] == "check" {
+				err = node.Run(t.Context(), args, none, io.Discard, io.Discard)
+			} else {
+				_, err = node.Parse(args, none)
+			}
+			if err != nil {
+				t.Errorf("%s: %v", command, err)
+			}
+		}
+		if stop, ok := strings.CutPrefix(strings.TrimSpace(line), "TimeoutStopSec="); ok {
+			c, _ := node.Parse(nil, none)
+			if d, err := time.ParseDuration(stop); err != nil || d < c.Drain+5*time.Second {
+				t.Errorf("it is killed after %s, the drain takes %v", stop, c.Drain)
+			}
+		}
+	}
+	if n := strings.Count(string(text), "=/usr/local/bin/hubstream "); n != 2 {
+		t.Errorf("%d commands", n)
+	}
+}
