@@ -93,12 +93,16 @@ func view(t *testing.T, url string) (next func() (event, error)) {
 	}
 }
 
+// patience limits every wait for what must happen.
+const patience = 30 * time.Second
+
 func until(t *testing.T, next func() (event, error), node, want string) {
 	t.Helper()
+	began := time.Now()
 	for {
-		e, err := next()
-		if err != nil {
-			t.Fatalf("waiting for %s to be %s: %v", node, want, err)
+		e, err := next() // every two seconds there is one
+		if err != nil || time.Since(began) > patience {
+			t.Fatalf("waiting for %s to be %s: it is %s (%v)", node, want, e.state(node), err)
 		}
 		if e.state(node) == want {
 			return

@@ -39,7 +39,9 @@ func browse(t *testing.T, scenario string, options map[string]any, do map[string
 	}
 	chromium, err := exec.LookPath("chromium")
 	if err != nil {
-		t.Fatal("chromium is missing: run scripts/setup")
+		if chromium, err = exec.LookPath("google-chrome"); err != nil {
+			t.Fatal("chromium is missing: run scripts/setup")
+		}
 	}
 	given, err := json.Marshal(options)
 	if err != nil {

@@ -37,6 +37,7 @@ async function whereAmI(): Promise<void> {
   try {
     const answer = await call<{ node?: string }>("GET", `api/hubs/${part(state.settings.hub)}/connections/${part(id)}`);
     state.node = answer.body.node ?? state.node;
+    for (const r of state.requests) if (!r.node) r.node = state.node; // the upgrade, just before
   } catch { /* between two nodes, or closed */ }
   redraw();
 }
@@ -205,7 +206,7 @@ export function tryIt(root: HTMLElement, session: Session): () => void {
     replace(requests, state.requests.length === 0 ? h("p", { class: "empty" }, "None yet.")
       : h("div", { class: "scroll short" }, h("table", null, h("thead", null, h("tr", null, ["Time", "Request", "Status", "Node", "Took"].map((t) => h("th", { scope: "col" }, t)))),
         h("tbody", null, state.requests.map((r) => h("tr", null, h("td", null, clock(r.at)), h("td", null, r.kind), h("td", { class: "num" }, r.status),
-          h("td", null, r.node || h("span", { class: "quiet" }, "see above")), h("td", { class: "num" }, r.took ? `${Math.round(r.took)} ms` : "–")))))));
+          h("td", null, r.node || "…"), h("td", { class: "num" }, r.took ? `${Math.round(r.took)} ms` : "–")))))));
   }
   redraw = show;
   show();
