@@ -9,6 +9,8 @@
 //	          DELETE        /api/hubs/{hub}/connections/{id}                    close
 //	          GET           /api/hubs/{hub}/connections/{id}/pending            what is buffered
 //	operators GET           /healthz, /readyz, /metrics, /api/health
+//	          GET           /, /console/...                                     Console
+//	          GET           /console/api/hubs/...                               hubs, logs, connections; for the console
 //
 // Requests are checked here, completely, before anything behind is asked; what is refused
 // names the field or the limit. Errors become statuses in one place (answerError): JSON for

@@ -123,7 +123,7 @@ func (f *Feed) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case f.kick <- struct{}{}: // so that the page need not wait
 	default:
 	}
-	f.server.ServeHTTP(&viewer{w, http.NewResponseController(w)}, r)
+	f.server.ServeHTTP(&viewer{ResponseWriter: w, rc: http.NewResponseController(w)}, r)
 }
 
 func (f *Feed) enter() bool {
@@ -170,15 +170,22 @@ func (f *Feed) serveHistory(w http.ResponseWriter) {
 	_, _ = w.Write(append(body, ']'))
 }
 
-// viewer is a writer whose every write has a deadline.
+// viewer is a writer whose every write has a deadline. After one that failed none is tried: the feed's server
+// ignores errors, and what it still has for this viewer would take as long again.
 type viewer struct {
 	http.ResponseWriter
-	rc *http.ResponseController
+	rc     *http.ResponseController
+	failed error
 }
 
 func (v *viewer) Write(p []byte) (int, error) {
+	if v.failed != nil {
+		return 0, v.failed
+	}
 	_ = v.rc.SetWriteDeadline(time.Now().Add(viewerTimeout)) // a writer without deadlines, as in tests, does without
-	return v.ResponseWriter.Write(p)
+	n, err := v.ResponseWriter.Write(p)
+	v.failed = err
+	return n, err
 }
 
 func (v *viewer) Flush() { _ = v.rc.Flush() }
