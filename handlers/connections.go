@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
-	"unicode/utf8"
 
 	"github.com/labstack/echo/v4"
 
@@ -53,6 +52,9 @@ func showConnection(c echo.Context, s *Services) error {
 	if err != nil {
 		return err
 	}
+	if reply.Record.State == streams.StateClosing && forAzure(c) {
+		return streams.ErrGone // Azure's answer says nothing but whether it exists, and it can be sent nothing more
+	}
 	return writeJSON(c, http.StatusOK, detailsOf(&reply.Record))
 }
 
@@ -65,21 +67,16 @@ func closeConnection(c echo.Context, s *Services) error {
 	if err != nil {
 		return err
 	}
-	reason := c.QueryParam("reason")
-	if len(reason) > maxReasonBytes {
-		return invalid("reason", fmt.Sprintf("has %d bytes, the limit is %d", len(reason), maxReasonBytes))
-	}
-	if !utf8.ValidString(reason) {
-		return invalid("reason", "is not valid UTF-8") // no hub message could hold it
-	}
-	allowReconnect := false
-	if raw := c.QueryParam("allowReconnect"); raw != "" {
-		if allowReconnect, err = strconv.ParseBool(raw); err != nil {
-			return invalid("allowReconnect", "must be true or false")
-		}
+	azure := forAzure(c)
+	reason, allowReconnect, err := closing(c, azure)
+	if err != nil {
+		return err
 	}
 	if _, err := s.Streams.CloseConnection(c.Request().Context(), hub, id, reason, allowReconnect); err != nil {
 		return err
+	}
+	if azure && !isV1(c) {
+		return c.NoContent(http.StatusOK)
 	}
 	return c.NoContent(http.StatusAccepted)
 }

@@ -97,12 +97,13 @@ func (h *Handler) routes() {
 
 	h.echo.POST("/api/hubs/:hub/send", h.with(h.send))
 	h.echo.GET("/api/hubs/:hub/events", h.with(followEvents))
-	h.echo.PUT("/api/hubs/:hub/groups/:group/connections/:connection", h.with(join))
-	h.echo.DELETE("/api/hubs/:hub/groups/:group/connections/:connection", h.with(leave))
-	h.echo.GET("/api/hubs/:hub/connections/:connection", h.with(showConnection))
-	h.echo.HEAD("/api/hubs/:hub/connections/:connection", h.with(showConnection))
-	h.echo.DELETE("/api/hubs/:hub/connections/:connection", h.with(closeConnection))
+	h.echo.PUT("/api/hubs/:hub/groups/:group/connections/:connection", h.with(withErrorCode(errorConnection, join)))
+	h.echo.DELETE("/api/hubs/:hub/groups/:group/connections/:connection", h.with(tolerant(leave)))
+	h.echo.GET("/api/hubs/:hub/connections/:connection", h.with(withErrorCode(warnConnection, showConnection)))
+	h.echo.HEAD("/api/hubs/:hub/connections/:connection", h.with(withErrorCode(warnConnection, showConnection)))
+	h.echo.DELETE("/api/hubs/:hub/connections/:connection", h.with(withErrorCode(warnConnection, closeConnection)))
 	h.echo.GET("/api/hubs/:hub/connections/:connection/pending", h.with(showPending))
+	h.azureRoutes()
 
 	if h.metrics != nil {
 		h.echo.GET("/metrics", h.guard(h.showMetrics))

@@ -39,6 +39,12 @@ func (h *Handler) send(c echo.Context, s *Services) error {
 	if err := w.build(s.Keyring); err != nil {
 		return err
 	}
+	return w.publish(c, s, hub, false)
+}
+
+// publish appends the entry and answers. A key stands for what was sent: for the body, and with addressed for the whole
+// entry, as the body does not tell the audience.
+func (w *sendWork) publish(c echo.Context, s *Services, hub string, addressed bool) error {
 	key, err := w.key(c.Request().Header)
 	if err != nil {
 		return err
@@ -48,7 +54,11 @@ func (h *Handler) send(c echo.Context, s *Services) error {
 	if key == "" {
 		receipt, err = s.Streams.Publish(c.Request().Context(), hub, &w.entry)
 	} else {
-		receipt, replayed, err = s.Streams.PublishOnce(c.Request().Context(), hub, key, sumOf(w.raw), keepKeys, &w.entry)
+		sent := w.raw
+		if addressed {
+			sent = streams.AppendEntry(nil, &w.entry)
+		}
+		receipt, replayed, err = s.Streams.PublishOnce(c.Request().Context(), hub, key, sumOf(sent), keepKeys, &w.entry)
 	}
 	if err != nil {
 		return err
