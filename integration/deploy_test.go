@@ -168,7 +168,7 @@ func nginxTemps(dir string) string {
 }
 
 // The files of deploy/ are what makes three nodes one service: every transport through each proxy, with a node drained
-// as "docker compose stop" does it, and nothing lost.
+// as "docker compose stop" does it, then one killed, and nothing lost.
 func TestDeployedFilesMakeOneService(t *testing.T) {
 	t.Parallel()
 	c := readCompose(t)
@@ -218,11 +218,23 @@ func TestDeployedFilesMakeOneService(t *testing.T) {
 				case <-time.After(20 * time.Millisecond):
 				}
 			}
-			for _, conn := range going {
-				for i := first; i < sent; i++ {
-					conn.Expect("message", i)
+			expect := func() {
+				t.Helper()
+				for _, conn := range going {
+					for i := first; i < sent; i++ {
+						conn.Expect("message", i)
+					}
 				}
 			}
+			expect()
+			// A node dies: its polls are sent again by the proxy, its stateful clients come back through it.
+			first, b.bases = sent, []string{all[2].URL}
+			all[1].Kill()
+			for range 20 {
+				b.toAll(sent)
+				sent++
+			}
+			expect()
 		})
 	}
 }
