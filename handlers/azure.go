@@ -25,6 +25,12 @@ func (h *Handler) azureRoutes() {
 			h.echo.POST("/api/hubs/:hub"+at+`/\:closeConnections`, h.with(closeAudience(to)))
 		}
 	}
+	for _, method := range []string{http.MethodGet, http.MethodHead} {
+		for to, at := range map[target]string{targetGroup: "/groups/:group", targetUser: "/users/:user"} {
+			h.echo.Add(method, "/api/hubs/:hub"+at, h.with(countOf(to)))
+			h.echo.Add(method, "/api/v1/hubs/:hub"+at, h.with(countOf(to)))
+		}
+	}
 	h.echo.DELETE("/api/hubs/:hub/connections/:connection/groups", h.with(leaveAll))
 
 	const connection = "/api/v1/hubs/:hub/connections/:connection"

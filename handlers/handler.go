@@ -97,6 +97,7 @@ func (h *Handler) routes() {
 
 	h.echo.POST("/api/hubs/:hub/send", h.with(h.send))
 	h.echo.GET("/api/hubs/:hub/events", h.with(followEvents))
+	h.echo.GET("/api/hubs/:hub/connections", h.with(listConnections))
 	h.echo.PUT("/api/hubs/:hub/groups/:group/connections/:connection", h.with(withErrorCode(errorConnection, join)))
 	h.echo.DELETE("/api/hubs/:hub/groups/:group/connections/:connection", h.with(tolerant(leave)))
 	h.echo.GET("/api/hubs/:hub/connections/:connection", h.with(withErrorCode(warnConnection, showConnection)))

@@ -61,3 +61,8 @@ func (n *Node) CountConnections(ctx context.Context, hubName string) (int64, err
 	reply, err := n.store.List(ctx, hubName, "", 1)
 	return reply.Total, err
 }
+
+// Count returns how many connections a user or a group has, on all nodes. See Records.Count.
+func (n *Node) Count(ctx context.Context, hubName string, of Holder, name string) (int64, error) {
+	return n.store.Count(ctx, hubName, of, name)
+}

@@ -324,6 +324,25 @@ func (m *Memory) List(ctx context.Context, hub, cursor string, limit int) (ListR
 	return reply, nil
 }
 
+// Count implements Records. It looks at every connection: memory keeps no index.
+func (m *Memory) Count(ctx context.Context, hub string, of Holder, name string) (int64, error) {
+	if err := m.enter(ctx); err != nil {
+		return 0, err
+	}
+	h := m.find(hub)
+	if h == nil {
+		return 0, nil
+	}
+	defer h.step()()
+	n := int64(0)
+	for _, r := range h.records {
+		if of == HolderUser && name != "" && r.User == name || of == HolderGroup && r.member(name) {
+			n++
+		}
+	}
+	return n, nil
+}
+
 // Restamp implements Records.
 func (m *Memory) Restamp(ctx context.Context, hub, node string, ids []string, from, to string) error {
 	if err := m.enter(ctx); err != nil {

@@ -198,6 +198,8 @@ type Records interface {
 	// an empty Next is the end, an empty cursor the beginning. Who is there from the first call to the last is
 	// returned, maybe more than once.
 	List(ctx context.Context, hub, cursor string, limit int) (ListReply, error)
+	// Count returns how many connections (states new, open and closing) a user or a group has now.
+	Count(ctx context.Context, hub string, of Holder, name string) (int64, error)
 	// Restamp moves records from generation from to generation to, if node served them
 	// last: an owner token of its own (node, or what begins with node and ".") owns the
 	// record or, if nobody does, committed its last answer; or nobody has served it yet.
@@ -381,6 +383,15 @@ type ListReply struct {
 	Next  string
 	Total int64 // connections of the hub
 }
+
+// Holder is what holds connections: see Records.Count.
+type Holder uint8
+
+// The holders.
+const (
+	HolderUser Holder = iota + 1
+	HolderGroup
+)
 
 // EndOutcome says what End did.
 type EndOutcome uint8

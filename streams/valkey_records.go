@@ -199,6 +199,23 @@ func (v *Valkey) Expired(ctx context.Context, hub string, limit int) ([]string, 
 	return parseNames(reply)
 }
 
+// Count implements Records: the scripts keep a set for each user and group.
+func (v *Valkey) Count(ctx context.Context, hub string, of Holder, name string) (int64, error) {
+	key := v.keys.hub(hub).user(name)
+	if of == HolderGroup {
+		key = v.keys.hub(hub).group(name)
+	}
+	reply, err := v.ask(ctx, func() valkey.Completed { return v.main.B().Scard().Key(key).Build() })
+	if err != nil {
+		return 0, err
+	}
+	n, err := reply.AsInt64()
+	if err != nil {
+		return 0, errAnswer
+	}
+	return n, nil
+}
+
 // List implements Records: the cursor is Valkey's own.
 func (v *Valkey) List(ctx context.Context, hub, cursor string, limit int) (ListReply, error) {
 	at := uint64(0)
