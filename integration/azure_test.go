@@ -29,6 +29,11 @@ func TestAzuresCloseOfAGroup(t *testing.T) {
 					t.Fatalf("join: got %d %q", a.Status, a.Body)
 				}
 			}
+			for range 3 { // each time another node
+				if a := b.call(http.MethodGet, "/groups/g?api-version=2022-06-01", ""); a.Status != http.StatusOK || string(a.Body) != `{"connections":2}` {
+					t.Errorf("count: got %d %q, want 2 members", a.Status, a.Body)
+				}
+			}
 			call := func(path, body string, want int) {
 				t.Helper()
 				if a := b.call(http.MethodPost, path, body); a.Status != want {
