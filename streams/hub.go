@@ -43,11 +43,23 @@ type hub struct {
 	memberships map[string]membership // of connections that polled lately
 	// recent are the connections that were served here lately, and when: after a clean
 	// fail-over they are carried over to the new generation.
-	recent map[string]time.Time
+	recent map[string]recent
 	trims  trimSamples
 	// pressed: the log is over its limit, and trimmed to the shortest retention. full:
 	// that did not help, and sends are refused.
 	pressed, full bool
+}
+
+// recent is what the node knows of a connection that it served lately.
+type recent struct {
+	at time.Time
+	// answers is the number of the last answer to a poll that was committed here.
+	answers uint64
+}
+
+// serve notes that a connection is served here; answers may be 0: nothing new. h.mu is held.
+func (h *hub) serve(id string, answers uint64) {
+	h.recent[id] = recent{time.Now(), max(answers, h.recent[id].answers)}
 }
 
 type attachments map[*Attachment]struct{}
@@ -64,7 +76,7 @@ func newHub(n *Node, name string) *hub {
 	h := &hub{
 		name: name, node: n,
 		all: attachments{}, conns: map[string][]*Attachment{}, users: map[string][]*Attachment{}, groups: map[string]attachments{},
-		memberships: map[string]membership{}, recent: map[string]time.Time{},
+		memberships: map[string]membership{}, recent: map[string]recent{},
 		idle: time.Now(),
 	}
 	h.pages = pages{log: n.store, name: name, size: n.pageEntries, byFrom: map[Position]*list.Element{}}
@@ -73,7 +85,8 @@ func newHub(n *Node, name string) *hub {
 
 // append takes what the tail has read.
 func (h *hub) append(entries []RawEntry) {
-	var wake []*Attachment
+	var wake, lost []*Attachment
+	disowned := false
 	h.mu.Lock()
 	if !h.tailing { // retired while the read was under way
 		h.mu.Unlock()
@@ -92,6 +105,9 @@ func (h *hub) append(entries []RawEntry) {
 		h.win.push(item)
 		wake = h.receivers(item, wake)
 		everybody = everybody || item.Flags&FlagAll != 0
+		if item.Kind == KindGen && item.Flags&FlagLost != 0 && h.gen != "" && item.Owner != h.gen {
+			lost, disowned = h.disown(item.Owner), true
+		}
 	}
 	if everybody {
 		wake = h.all.wake(wake)
@@ -107,6 +123,9 @@ func (h *hub) append(entries []RawEntry) {
 	h.mu.Unlock()
 	for _, a := range wake {
 		a.wake()
+	}
+	if disowned {
+		h.tellLost(lost)
 	}
 }
 
@@ -303,7 +322,7 @@ func (h *hub) leave(a *Attachment) {
 	delete(h.all, a)
 	h.node.meter.attachedTo(a.transport, -1)
 	if a.id != "" {
-		h.recent[a.id] = time.Now()
+		h.serve(a.id, 0)
 	}
 	removeFew(h.conns, a.id, a)
 	removeFew(h.users, a.user, a)

@@ -291,8 +291,8 @@ func (n *Node) retire(ctx context.Context) {
 				delete(h.memberships, id)
 			}
 		}
-		for id, at := range h.recent {
-			if now.Sub(at) > recentTime {
+		for id, known := range h.recent {
+			if now.Sub(known.at) > recentTime {
 				delete(h.recent, id)
 			}
 		}

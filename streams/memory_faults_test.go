@@ -111,7 +111,7 @@ func TestACleanFailoverIsProven(t *testing.T) {
 
 	_, err = f.open("n2")
 	f.refused(err, streams.ErrGeneration)
-	f.must(f.Restamp(f.ctx, faultyHub, "n1", []string{"c"}, before.Gen, after.Gen))
+	f.must(f.Restamp(f.ctx, faultyHub, "n1", []streams.RestampItem{{ID: "c"}}, before.Gen, after.Gen))
 	_, err = f.open("n2")
 	f.must(err)
 }
@@ -335,4 +335,70 @@ func TestTrimmedLogsTakeNoRoom(t *testing.T) {
 			t.Fatalf("the emptied log takes %d segments", segments)
 		}
 	}
+}
+
+// A node that lost nothing must learn that another one did: what that one had accepted is gone for all.
+func TestALossThatOneNodeFindsIsALossForAll(t *testing.T) {
+	t.Parallel()
+	f := newFaulty(t)
+	p1 := f.send("1")
+	first := f.verify(p1, p1, "1")
+	p2 := f.send("2") // only one node has seen it
+	f.RollBack(faultyHub, p1)
+	f.ChangeRun()
+	verify := func(gen string, p streams.Position, entry string) streams.VerifyReply {
+		t.Helper()
+		v, err := f.Verify(f.ctx, faultyHub, streams.VerifyRequest{Last: p, Proof: p, ProofEntry: entry, Gen: gen})
+		f.must(err)
+		return v
+	}
+	clean := verify(first.Gen, p1, "1")
+	if !clean.Proven || clean.Gen == first.Gen {
+		t.Fatalf("got %+v, want a proven new generation", clean)
+	}
+	lost := verify(first.Gen, p2, "2")
+	if lost.Proven || lost.Gen == clean.Gen {
+		t.Fatalf("got %+v, want an unproven generation after %s", lost, clean.Gen)
+	}
+	if again := verify(first.Gen, p2, "2"); again != lost {
+		t.Errorf("a repetition: got %+v, want %+v", again, lost)
+	}
+	for _, gen := range []string{first.Gen, clean.Gen} {
+		if v := verify(gen, p1, "1"); v.Proven || v.Gen != lost.Gen {
+			t.Errorf("since %s: got %+v, want the unproven generation %s", gen, v, lost.Gen)
+		}
+	}
+	if v := verify(lost.Gen, p1, "1"); !v.Proven || v.Gen != lost.Gen {
+		t.Errorf("since the loss: got %+v, want generation %s proven", v, lost.Gen)
+	}
+}
+
+// The log's last entry survived, but not what was written to a record after it.
+func TestARecordOlderThanItsNodeKnowsIsNotCarriedOver(t *testing.T) {
+	t.Parallel()
+	f := newFaulty(t)
+	p := f.send("1")
+	gen := f.verify(p, p, "1").Gen
+	poll := func(mark string) (streams.OpenReply, error) {
+		return f.Open(f.ctx, faultyHub, streams.OpenRequest{
+			Mode: streams.OpenPoll, ID: "c", Owner: "n1." + mark, Mark: mark, NewLease: time.Minute, Lease: time.Minute,
+			CreateUntil: time.Now().Add(24 * time.Hour).UnixMilli(),
+		})
+	}
+	_, err := poll("1")
+	f.must(err)
+	_, err = poll("2")
+	f.must(err)
+	restore := f.Checkpoint(faultyHub)
+	n, err := f.Answer(f.ctx, faultyHub, streams.AnswerRequest{ID: "c", Owner: "n1.2", Sent: p, Mark: "2", Lease: time.Minute})
+	f.must(err)
+	restore()
+	f.ChangeRun()
+	next := f.verify(p, p, "1").Gen
+	f.must(f.Restamp(f.ctx, faultyHub, "n1", []streams.RestampItem{{ID: "c", Answers: n}}, gen, next))
+	_, err = poll("3")
+	f.refused(err, streams.ErrGeneration)
+	f.must(f.Restamp(f.ctx, faultyHub, "n1", []streams.RestampItem{{ID: "c"}}, gen, next)) // by who does not know
+	_, err = poll("4")
+	f.refused(err, streams.ErrGeneration)
 }

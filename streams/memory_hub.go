@@ -8,7 +8,8 @@ type memoryHub struct {
 
 	mu sync.Mutex
 	// guarded by mu
-	gen, run    string // empty without a log
+	gen, run    string   // empty without a log
+	before      []string // the generations that gen continues, oldest first
 	floor, last Position
 	entries     memoryEntries
 	appended    bool // by the step that holds mu
@@ -50,13 +51,24 @@ func (h *memoryHub) endStep() {
 // may have raised.
 func (h *memoryHub) makeLog(run string, now int64) {
 	if h.gen == "" {
-		h.newGeneration(run, now)
+		h.newGeneration(run, now, true)
 	}
 }
 
-func (h *memoryHub) newGeneration(run string, now int64) {
-	h.gen, h.run = randomName(), run
-	h.append(string(AppendEntry(nil, &Entry{Kind: KindGen, Owner: h.gen})), now)
+// newGeneration begins a generation; lost says that none before it can be continued.
+func (h *memoryHub) newGeneration(run string, now int64, lost bool) {
+	e := Entry{Kind: KindGen, Owner: randomName()}
+	switch {
+	case h.gen == "":
+		h.before = nil
+	case lost:
+		h.before, e.Flags = nil, FlagLost
+	default:
+		h.before = append(h.before, h.gen)
+		h.before = h.before[max(0, len(h.before)-generationsKept):]
+	}
+	h.gen, h.run = e.Owner, run
+	h.append(string(AppendEntry(nil, &e)), now)
 }
 
 // append adds an entry and returns its position: the clock's, or the one after the

@@ -2,6 +2,7 @@ package streams
 
 import (
 	"context"
+	"slices"
 )
 
 // Append implements Log. It never returns ErrOutcomeUnknown: no answer is lost here.
@@ -109,12 +110,20 @@ func (m *Memory) Verify(ctx context.Context, hub string, r VerifyRequest) (Verif
 	}
 	h := m.hub(hub)
 	defer h.step()()
+	continues := h.continues(r.Gen)
 	proven := h.proves(r)
 	h.raise(r.Last)
-	if run := *m.run.Load(); h.gen == "" || h.run != run {
-		h.newGeneration(run, m.now())
+	lost := !proven && continues && r.Gen != ""
+	if run := *m.run.Load(); h.gen == "" || h.run != run || lost {
+		h.newGeneration(run, m.now(), !proven)
 	}
+	proven = proven && continues
 	return VerifyReply{Gen: h.gen, Run: h.run, Floor: h.floor, Last: h.last, Proven: proven}, nil
+}
+
+// continues tells whether nobody has found a loss since a generation.
+func (h *memoryHub) continues(gen string) bool {
+	return gen == "" || h.gen == "" || gen == h.gen || slices.Contains(h.before, gen)
 }
 
 // proves tells whether the log holds the entry that the caller knows, or held it

@@ -344,14 +344,20 @@ func (m *Memory) Count(ctx context.Context, hub string, of Holder, name string) 
 }
 
 // Restamp implements Records.
-func (m *Memory) Restamp(ctx context.Context, hub, node string, ids []string, from, to string) error {
+func (m *Memory) Restamp(ctx context.Context, hub, node string, items []RestampItem, from, to string) error {
 	if err := m.enter(ctx); err != nil {
 		return err
 	}
 	h := m.hub(hub)
 	defer h.step()()
-	for _, id := range ids {
-		if rec := h.records[id]; rec != nil && rec.Gen == from && rec.servedBy(node) {
+	for _, item := range items {
+		rec := h.records[item.ID]
+		switch {
+		case rec == nil || rec.Gen != from && rec.Gen != to:
+		case rec.Answers < item.Answers:
+			rec.Gen = noGeneration
+		case item.Owner != "" && rec.Owner != item.Owner:
+		case rec.servedBy(node):
 			rec.Gen = to
 		}
 	}

@@ -267,7 +267,7 @@ func (h *hub) remember(r *Record) {
 	now := time.Now()
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.recent[r.ID] = now
+	h.serve(r.ID, r.Answers)
 	if r.Transport == TransportLongPolling && r.Membership > 0 {
 		h.memberships[r.ID] = membership{r.Membership, r.Groups, now}
 	}
@@ -483,7 +483,15 @@ func (n *Node) Handshake(ctx context.Context, hubName string, r HandshakeRequest
 
 // Answer commits a poll's answer.
 func (n *Node) Answer(ctx context.Context, hubName string, r AnswerRequest) (uint64, error) {
-	return n.store.Answer(ctx, hubName, r)
+	number, err := n.store.Answer(ctx, hubName, r)
+	if err == nil {
+		h := n.acquire(hubName)
+		h.mu.Lock()
+		h.serve(r.ID, number)
+		h.unuse()
+		h.mu.Unlock()
+	}
+	return number, err
 }
 
 // Wrote tells whether answer number's bytes were written.

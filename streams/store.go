@@ -117,18 +117,22 @@ type VerifyRequest struct {
 	// last acknowledged append), ProofEntry that entry's bytes. A zero Proof proves itself.
 	Proof      Position
 	ProofEntry string
+	// Gen is the generation that the node knows; empty if it knows none, and then nothing it served can be lost.
+	Gen string
 }
 
 // VerifyReply is the log's identity.
 type VerifyReply struct {
 	// Gen is the generation, random; a new one is made (and a KindGen entry appended)
-	// when there was no log, or when Run has changed since the generation was made.
+	// when there was no log, or when Run has changed since the generation was made. Also when a node finds out that
+	// what it knows of the log is gone: that entry has FlagLost, and no generation before it can be continued.
 	Gen string
 	// Run identifies the store's process.
 	Run         string
 	Floor, Last Position
 	// Proven: the entry at Proof is there with equal bytes, or Proof <= Floor <= the last
-	// position (before raising). Everything before Proof is then there too.
+	// position (before raising); everything before Proof is then there too. And nobody else has found a loss
+	// since the request's Gen.
 	Proven bool
 }
 
@@ -203,8 +207,19 @@ type Records interface {
 	// Restamp moves records from generation from to generation to, if node served them
 	// last: an owner token of its own (node, or what begins with node and ".") owns the
 	// record or, if nobody does, committed its last answer; or nobody has served it yet.
-	// Others are left alone.
-	Restamp(ctx context.Context, hub, node string, ids []string, from, to string) error
+	// Others are left alone. A record that is older than what the node knows of it (see RestampItem) is not moved:
+	// the log may be whole, and yet what the node wrote after its last entry be lost.
+	Restamp(ctx context.Context, hub, node string, items []RestampItem, from, to string) error
+}
+
+// RestampItem is a connection that a node served.
+type RestampItem struct {
+	ID string
+	// Owner is the token of the attach that serves it now, which must be the record's; empty if none does.
+	Owner string
+	// Answers is the number of the last answer to a poll that the node committed, 0 if it knows of none. A record
+	// with fewer answers would repeat one: it is taken out of every generation.
+	Answers uint64
 }
 
 // OpenMode says which request opens the connection.

@@ -210,8 +210,8 @@ func (h *hub) verify(ctx context.Context) error {
 	h.verifying.Lock()
 	defer h.verifying.Unlock()
 	h.mu.RLock()
-	r := VerifyRequest{Last: h.win.end, Proof: h.proof.Position, ProofEntry: h.proof.Data}
 	gen := h.gen
+	r := VerifyRequest{Last: h.win.end, Proof: h.proof.Position, ProofEntry: h.proof.Data, Gen: gen}
 	h.mu.RUnlock()
 	reply, err := h.node.store.Verify(ctx, h.name, r)
 	if err != nil {
@@ -249,44 +249,68 @@ func (h *hub) verify(ctx context.Context) error {
 // to a new generation. What another node has served since is that node's to prove.
 func (h *hub) carryOver(ctx context.Context, from, to string) error {
 	h.mu.RLock()
-	ids := make([]string, 0, len(h.all)+len(h.recent))
+	items := make([]RestampItem, 0, len(h.all)+len(h.recent))
 	for a := range h.all {
 		if a.id != "" {
-			ids = append(ids, a.id)
+			items = append(items, RestampItem{ID: a.id, Owner: a.owner, Answers: h.recent[a.id].answers})
 		}
 	}
-	for id := range h.recent {
-		ids = append(ids, id)
+	for id, known := range h.recent {
+		if len(h.conns[id]) == 0 {
+			items = append(items, RestampItem{ID: id, Answers: known.answers})
+		}
 	}
 	h.mu.RUnlock()
-	for len(ids) > 0 {
-		n := min(len(ids), touchBatch)
-		if err := h.node.store.Restamp(ctx, h.name, h.node.cfg.Name, ids[:n], from, to); err != nil {
+	for len(items) > 0 {
+		n := min(len(items), touchBatch)
+		if err := h.node.store.Restamp(ctx, h.name, h.node.cfg.Name, items[:n], from, to); err != nil {
 			return err
 		}
-		ids = ids[n:]
+		items = items[n:]
 	}
 	h.node.log.Info("generation carried over", "hub", h.name, "generation", to)
 	return nil
 }
 
-// lose ends every connection of the hub here: the log was lost or rolled back.
+// lose ends every connection of the hub here: the log was lost or rolled back. The other nodes read of it in the log,
+// or find it out as this one did.
 func (h *hub) lose(reply VerifyReply) {
-	h.node.stats.Losses.Add(1)
-	h.node.log.Error("the hub's log was lost or rolled back; closing its connections", "hub", h.name)
 	h.mu.Lock()
-	h.gen = reply.Gen
-	h.proof = RawEntry{}
+	if h.gen == reply.Gen { // the tail has read of it meanwhile
+		h.mu.Unlock()
+		return
+	}
+	lost := h.disown(reply.Gen)
+	h.restart(reply.Last)
+	h.mu.Unlock()
+	h.tellLost(lost)
+}
+
+// disown goes over to a generation that does not continue the one before, and returns whom it cannot serve any more.
+// h.mu is held.
+func (h *hub) disown(gen string) []*Attachment {
+	h.gen = gen
 	clear(h.memberships)
 	clear(h.recent)
-	h.restart(reply.Last)
-	lost := h.attached()
-	h.mu.Unlock()
+	return h.attached()
+}
+
+func (h *hub) tellLost(lost []*Attachment) {
+	h.node.stats.Losses.Add(1)
+	h.node.log.Error("the hub's log was lost or rolled back; closing its connections", "hub", h.name, "connections", len(lost))
 	h.pages.clear()
 	for _, a := range lost {
 		a.fail(ErrLost)
 	}
 }
+
+const (
+	// generationsKept is how many generations a log remembers that it continues without a loss: a node that was away
+	// for more failovers closes its connections.
+	generationsKept = 16
+	// noGeneration is the generation of records that cannot be continued.
+	noGeneration = "-"
+)
 
 // restart empties the window, which then begins after p. h.mu is held.
 func (h *hub) restart(p Position) {

@@ -204,9 +204,10 @@ func (v *Valkey) verify(ctx context.Context, hub string, r VerifyRequest) (Verif
 	k := v.keys.hub(hub)
 	gen := randomName()
 	entry := AppendEntry(nil, &Entry{Kind: KindGen, Owner: gen})
+	lost := AppendEntry(nil, &Entry{Kind: KindGen, Owner: gen, Flags: FlagLost})
 	reply, err := v.repeat(ctx, verifyScript,
 		[]string{k.meta(), k.log(), v.keys.hubs(Bucket(hub))},
-		[]string{r.Last.String(), r.Proof.String(), r.ProofEntry, gen, string(entry), hub})
+		[]string{r.Last.String(), r.Proof.String(), r.ProofEntry, gen, string(entry), hub, r.Gen, string(lost), strconv.Itoa(generationsKept)})
 	if err != nil {
 		return VerifyReply{}, err
 	}

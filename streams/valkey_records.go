@@ -253,18 +253,19 @@ func (v *Valkey) List(ctx context.Context, hub, cursor string, limit int) (ListR
 }
 
 // Restamp implements Records. Many records are several steps.
-func (v *Valkey) Restamp(ctx context.Context, hub, node string, ids []string, from, to string) error {
+func (v *Valkey) Restamp(ctx context.Context, hub, node string, items []RestampItem, from, to string) error {
 	k := v.keys.hub(hub)
-	for len(ids) > 0 {
-		n := min(len(ids), touchedAtOnce)
-		keys := make([]string, n)
-		for i, id := range ids[:n] {
-			keys[i] = k.record(id)
+	for len(items) > 0 {
+		n := min(len(items), touchedAtOnce)
+		keys, args := make([]string, n), []string{from, to, node, noGeneration}
+		for i, item := range items[:n] {
+			keys[i] = k.record(item.ID)
+			args = append(args, item.Owner, strconv.FormatUint(item.Answers, 10))
 		}
-		if _, err := v.run(ctx, hub, restampScript, keys, []string{from, to, node}); err != nil {
+		if _, err := v.run(ctx, hub, restampScript, keys, args); err != nil {
 			return err
 		}
-		ids = ids[n:]
+		items = items[n:]
 	}
 	return nil
 }

@@ -291,6 +291,6 @@ func anEndedConnectionIsInNoSet(h *hub) {
 	h.end(streams.EndRequest{ID: "c"})
 	h.check(!h.isExpired("c"), "an ended connection is still among the expired")
 	h.gone("c")
-	h.must("restamp", h.store.Restamp(h.ctx, h.name, restampNode, []string{"c"}, h.slice(h.last(), 1).Gen, "next"))
+	h.must("restamp", h.store.Restamp(h.ctx, h.name, restampNode, []streams.RestampItem{{ID: "c"}}, h.slice(h.last(), 1).Gen, "next"))
 	h.gone("c")
 }

@@ -22,6 +22,7 @@ var openTests = []func(*hub){
 	knownGroupsAreNotToldAgain,
 	takingOverRenewsTheLease,
 	movedRecordsAreThoseNamed,
+	movedRecordsAreNotOlderThanTheirNodeKnows,
 	movedRecordsAreThoseTheNodeServedLast,
 }
 
@@ -172,13 +173,13 @@ func aConnectionKeepsItsGeneration(h *hub) {
 	h.stateful("socket", "n1")
 	h.polling("poll")
 	gen := h.record("poll").Gen
-	h.must("restamp", h.store.Restamp(h.ctx, h.name, restampNode, []string{"socket", "poll"}, gen, "lost"))
+	h.must("restamp", h.store.Restamp(h.ctx, h.name, restampNode, []streams.RestampItem{{ID: "socket"}, {ID: "poll"}}, gen, "lost"))
 	for _, id := range []string{"socket", "poll"} {
 		for _, r := range h.everyMode(id) {
 			h.refuses(r, streams.ErrGeneration)
 		}
 	}
-	h.must("restamp", h.store.Restamp(h.ctx, h.name, restampNode, []string{"poll"}, "lost", gen))
+	h.must("restamp", h.store.Restamp(h.ctx, h.name, restampNode, []streams.RestampItem{{ID: "poll"}}, "lost", gen))
 	h.opens(poll("poll", "n1", "m"), streams.OpenAttached)
 }
 
@@ -218,12 +219,12 @@ func refusalsHaveTheirOrder(h *hub) {
 	wrong.User = "bob"
 	wrong.CreateUntil = 1
 	gen := h.record("c").Gen
-	h.must("restamp", h.store.Restamp(h.ctx, h.name, restampNode, []string{"c"}, gen, "lost"))
+	h.must("restamp", h.store.Restamp(h.ctx, h.name, restampNode, []streams.RestampItem{{ID: "c"}}, gen, "lost"))
 
 	h.refuses(wrong, streams.ErrGone)
 	wrong.User = "ann"
 	h.refuses(wrong, streams.ErrGeneration)
-	h.must("restamp", h.store.Restamp(h.ctx, h.name, restampNode, []string{"c"}, "lost", gen))
+	h.must("restamp", h.store.Restamp(h.ctx, h.name, restampNode, []streams.RestampItem{{ID: "c"}}, "lost", gen))
 	h.refuses(wrong, streams.ErrTransport)
 	wrong.Mode = streams.OpenPoll
 	h.refuses(wrong, streams.ErrGap)
@@ -296,12 +297,12 @@ func movedRecordsAreThoseTheNodeServedLast(h *hub) {
 	h.opens(poll("answered", "n1", "second"), streams.OpenAttached)
 	h.answer("answered", "n1", "second", h.last())
 	gen := h.record("mine").Gen
-	h.must("restamp", h.store.Restamp(h.ctx, h.name, "n1", []string{"mine", "mine.too", "other", "answered"}, gen, "next"))
+	h.must("restamp", h.store.Restamp(h.ctx, h.name, "n1", []streams.RestampItem{{ID: "mine"}, {ID: "mine.too"}, {ID: "other"}, {ID: "answered"}}, gen, "next"))
 	for _, id := range []string{"mine", "mine.too", "answered"} {
 		equal(h, "generation of "+id, h.record(id).Gen, "next")
 	}
 	equal(h, "generation of what another node serves", h.record("other").Gen, gen)
-	h.must("restamp", h.store.Restamp(h.ctx, h.name, "n2", []string{"answered"}, "next", "last"))
+	h.must("restamp", h.store.Restamp(h.ctx, h.name, "n2", []streams.RestampItem{{ID: "answered"}}, "next", "last"))
 	equal(h, "generation of what another node answered", h.record("answered").Gen, "next")
 }
 
@@ -310,12 +311,34 @@ func movedRecordsAreThoseNamed(h *hub) {
 		h.webSocket(id, "n1")
 	}
 	gen := h.record("a").Gen
-	h.must("restamp", h.store.Restamp(h.ctx, h.name, restampNode, []string{"a", "b", "nobody"}, gen, "next"))
+	h.must("restamp", h.store.Restamp(h.ctx, h.name, restampNode, []streams.RestampItem{{ID: "a"}, {ID: "b"}, {ID: "nobody"}}, gen, "next"))
 	equal(h, "generation of a", h.record("a").Gen, "next")
 	equal(h, "generation of b", h.record("b").Gen, "next")
 	equal(h, "generation of c, not named", h.record("c").Gen, gen)
-	h.must("restamp", h.store.Restamp(h.ctx, h.name, restampNode, []string{"a", "c"}, "other", "last"))
+	h.must("restamp", h.store.Restamp(h.ctx, h.name, restampNode, []streams.RestampItem{{ID: "a"}, {ID: "c"}}, "other", "last"))
 	equal(h, "generation of a, of another generation", h.record("a").Gen, "next")
 	equal(h, "generation of c, of another generation", h.record("c").Gen, gen)
 	h.gone("nobody")
+}
+
+func movedRecordsAreNotOlderThanTheirNodeKnows(h *hub) {
+	h.webSocket("socket", "n1.a")
+	h.polling("poll")
+	h.opens(poll("poll", "n1", "second"), streams.OpenAttached)
+	h.answer("poll", "n1", "second", h.last())
+	answers := h.record("poll").Answers
+	gen := h.record("socket").Gen
+	restamp := func(to string, items ...streams.RestampItem) {
+		h.must("restamp", h.store.Restamp(h.ctx, h.name, "n1", items, gen, to))
+	}
+	restamp("next", streams.RestampItem{ID: "socket", Owner: "n1.b"})
+	equal(h, "generation of a record with another owner", h.record("socket").Gen, gen)
+	restamp("next", streams.RestampItem{ID: "socket", Owner: "n1.a"}, streams.RestampItem{ID: "poll", Answers: answers})
+	equal(h, "generation of a record with the owner", h.record("socket").Gen, "next")
+	equal(h, "generation of a record with all answers", h.record("poll").Gen, "next")
+	restamp("next", streams.RestampItem{ID: "poll", Answers: answers + 1}) // although somebody else has moved it
+	moved := h.record("poll").Gen
+	h.check(moved != "next" && moved != gen, "a record that lacks an answer is of generation %q", moved)
+	restamp("next", streams.RestampItem{ID: "poll"})
+	equal(h, "generation of a record that lacks an answer, again", h.record("poll").Gen, moved)
 }

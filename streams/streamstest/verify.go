@@ -13,6 +13,7 @@ var verifyTests = []func(*hub){
 	whatWasTrimmedIsProof,
 	aLowerEndIsRaised,
 	aLogNotThereIsRaised,
+	aLossThatOneFindsIsOneForAll,
 }
 
 func verifyMakesTheLog(h *hub) {
@@ -111,4 +112,27 @@ func aLogNotThereIsRaised(h *hub) {
 	h.check(!v.Proven, "a log that was lost is proven")
 	h.check(v.Last.After(seen), "the generation's entry is at %v, want it after %v", v.Last, seen)
 	equal(h, "entries", len(h.log()), 1)
+}
+
+func aLossThatOneFindsIsOneForAll(h *hub) {
+	p := h.send("1")
+	known := streams.VerifyRequest{Last: p, Proof: p, ProofEntry: string(message("1"))}
+	gone := known
+	gone.ProofEntry = string(message("what an older log held there"))
+	known.Gen = h.verify(known).Gen
+	gone.Gen = known.Gen
+
+	lost := h.verify(gone)
+	h.check(!lost.Proven, "another entry is taken for a proof")
+	h.check(lost.Gen != gone.Gen, "the generation goes on after a loss")
+	entries := h.log()
+	e, err := streams.DecodeEntry(entries[len(entries)-1].Data)
+	h.must("decode", err)
+	h.check(e.Kind == streams.KindGen && e.Flags&streams.FlagLost != 0 && e.Owner == lost.Gen, "the loss is not in the log: %+v", e)
+	h.unchanged("nobody", func() {
+		equal(h, "a repetition", h.verify(gone), lost)
+		equal(h, "another node, whose entry is still there", h.verify(known), lost)
+	})
+	known.Gen = lost.Gen
+	h.check(h.verify(known).Proven, "what is known since the loss is not proven")
 }

@@ -1,0 +1,38 @@
+package transports_test
+
+import (
+	"testing"
+	"testing/synctest"
+
+	"hubstream/streams"
+)
+
+// A failover lost a message that only one node had seen. The connections of the other nodes must not go on as if
+// nothing had been sent: they read of it in the log.
+func TestLossThatAnotherNodeFindsEndsConnections(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 2)
+		a := c.openStateful(0)
+		b := c.openPolling(handshakeJSON)
+		c.publish(0, 1)
+		a.expect(invocation(1))
+		b.poll(1, "3").expect(200, invocation(1))
+		synctest.Wait()
+
+		known, err := c.store.Verify(t.Context(), hubName, streams.VerifyRequest{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		found, err := c.store.Verify(t.Context(), hubName, streams.VerifyRequest{
+			Last: known.Last, Proof: known.Last, ProofEntry: "what was there", Gen: known.Gen,
+		})
+		if err != nil || found.Proven {
+			t.Fatalf("got %+v, %v, want a loss", found, err)
+		}
+		a.expect(closeMessage("Messages were lost on the server; the connection cannot be continued."))
+		b.poll(1, "4").expect(404, "No Connection with that ID")
+		fresh := c.negotiate().openSocket(1, handshakeJSON)
+		c.publish(0, 2)
+		fresh.expect(invocation(2))
+	})
+}
