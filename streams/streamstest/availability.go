@@ -57,12 +57,14 @@ func (h *hub) calls(ctx context.Context) map[string]func() error {
 		"Expired": func() error { _, err := s.Expired(ctx, h.name, 1); return err },
 		"List":    func() error { _, err := s.List(ctx, h.name, "", 1); return err },
 		"Count":   func() error { _, err := s.Count(ctx, h.name, streams.HolderUser, "ann"); return err },
-		"Restamp": func() error { return s.Restamp(ctx, h.name, restampNode, []streams.RestampItem{{ID: "c"}}, "gen", "next") },
-		"Report":  func() error { _, err := s.Report(ctx, "node", nil, short); return err },
-		"Beat":    func() error { _, err := s.Beat(ctx, bucket, "node", short); return err },
-		"Hubs":    func() error { _, err := s.Hubs(ctx, bucket); return err },
-		"Secret":  func() error { _, err := s.Secret(ctx, []byte("secret")); return err },
-		"Ready":   func() error { return s.Ready(ctx) },
+		"Restamp": func() error {
+			return s.Restamp(ctx, h.name, restampNode, []streams.RestampItem{{ID: "c"}}, "gen", "next")
+		},
+		"Report": func() error { _, err := s.Report(ctx, "node", nil, short); return err },
+		"Beat":   func() error { _, err := s.Beat(ctx, bucket, "node", short); return err },
+		"Hubs":   func() error { _, err := s.Hubs(ctx, bucket); return err },
+		"Secret": func() error { _, err := s.Secret(ctx, []byte("secret")); return err },
+		"Ready":  func() error { return s.Ready(ctx) },
 	}
 }
 
