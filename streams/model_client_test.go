@@ -42,6 +42,8 @@ type client struct {
 	shaken bool // the handshake is done
 	over   bool // it has given up, or knows that it was closed
 	ending bool // the run ends it, or lets it end
+	// closing: it was closed, alone; its record must say so.
+	closing bool
 
 	// sockets are the servers' ends that are not over; socket is the client's, if any.
 	sockets []*socket
@@ -157,6 +159,24 @@ func (c *client) gone() {
 	}
 	c.w.count["gone"]++
 	c.leave()
+}
+
+// opened holds an Open against the model.
+func (c *client) opened(owner string, before *memoryRecord, reply *OpenReply) {
+	c.w.pull()
+	if reply.Record.Cursor.Before(reply.Floor) {
+		c.w.fail("%s is opened at %v, but the floor is %v", c, reply.Record.Cursor, reply.Floor)
+	}
+	if before != nil && before.Owner != "" && before.Owner != owner && c.truth.owner != owner {
+		c.w.fail("%s: nobody tells %s that it is displaced", c, before.Owner)
+	}
+}
+
+// attached holds a socket's attach against the model; a poll's owner gives the connection up with its answer.
+func (c *client) attached(a *Attachment) {
+	if c.truth.owner != "" && c.truth.owner != a.owner && !c.truth.moved.After(a.filter.known) {
+		c.w.fail("%s is attached for %s, but %s took it over before", c, a.owner, c.truth.owner)
+	}
 }
 
 // attachRefused is for an attach that came too late.
@@ -322,6 +342,9 @@ func (c *client) audit() {
 	r := c.record()
 	if r == nil || c.over || !c.shaken {
 		return
+	}
+	if c.closing && r.State != StateClosing {
+		c.w.fail("%s was closed, but is %s", c, r.State)
 	}
 	if r.State == StateOpen && c.truth.closed.IsZero() {
 		for group := range c.truth.groups {

@@ -198,6 +198,7 @@ func (r *request) open() {
 	case reply.Outcome == OpenFirstPoll:
 		r.number, r.stage = reply.Record.Answers, answered
 	case reply.Outcome == OpenAttached:
+		c.opened(r.owner, before, &reply)
 		r.opened, r.stage = reply, opened
 		c.active = time.Now()
 		if n := c.truth.upTo(reply.Record.Cursor); c.shaken && n != c.got {

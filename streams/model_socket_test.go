@@ -135,6 +135,10 @@ func (s *socket) takeOver() {
 	case err != nil || reply.Outcome != OpenAttached:
 		c.w.fail("%s takes over: %v %v", c, reply.Outcome, err)
 	default:
+		if before.Ticket >= s.ticket {
+			c.w.fail("%s: ticket %d accepted after %d", c, s.ticket, before.Ticket)
+		}
+		c.opened(s.owner, before, &reply)
 		s.ticket, s.live = 0, true
 		s.opened, s.openedAt = reply, time.Now()
 		c.w.count["takeOver"]++
@@ -176,6 +180,7 @@ func (s *socket) collect() {
 	default:
 		return
 	}
+	c := s.c
 	s.attaching = false
 	s.c.w.note("attached %s at %s: %v", s.c, s.node.name, r.err)
 	switch {
@@ -191,6 +196,7 @@ func (s *socket) collect() {
 		s.c.w.fail("attach of %s: %v", s.c, r.err)
 	}
 	s.att = r.att
+	c.attached(s.att)
 	s.woken.Store(true)
 	if s.live {
 		s.down = append(s.down, frame{sequence: s.att.Acked() + 1, sent: time.Now()})
@@ -445,6 +451,12 @@ func (s *socket) reply() {
 
 // cut breaks the wire; what is on it is lost.
 func (s *socket) cut() {
+	if s.isCut {
+		return
+	}
+	for len(s.down) > 0 && time.Since(s.down[0].sent) > simWireTime {
+		s.deliver(1)
+	}
 	if s.isCut {
 		return
 	}

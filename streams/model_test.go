@@ -95,6 +95,9 @@ func runModel(t *testing.T, seed uint64, steps int) {
 		w.act()
 		w.wait()
 		w.pull()
+		if w.step%5 == 0 {
+			w.checkWakes()
+		}
 		if w.step%50 == 0 {
 			w.audit()
 		}
@@ -234,8 +237,10 @@ func (w *world) act() {
 		w.crash()
 	case n < 988:
 		w.stopNode()
-	case n < 990:
+	case n < 989:
 		w.freeze()
+	case n < 990:
+		w.oversleep()
 	case n < 995:
 		w.close()
 	}
@@ -321,6 +326,11 @@ func (w *world) publish() {
 // join changes memberships and holds the store's answer against the model's.
 func (w *world) join() {
 	c := w.someClient(w.hub())
+	if w.chance(500) {
+		if other := w.attachingClient(); other != nil {
+			c = other
+		}
+	}
 	if c == nil {
 		return
 	}
@@ -359,6 +369,21 @@ func (w *world) join() {
 	}
 }
 
+// attachingClient is one between the reading of its record and its attach.
+func (w *world) attachingClient() *client {
+	for _, c := range w.clients {
+		if r := c.request; r != nil && (r.stage == opened || r.stage == attaching) {
+			return c
+		}
+		for _, s := range c.sockets {
+			if s.ticket == 0 && s.att == nil {
+				return c
+			}
+		}
+	}
+	return nil
+}
+
 // gate stops a node's tail, lets it read a little, or lets it run.
 func (w *world) gate() {
 	n := w.node()
@@ -369,14 +394,79 @@ func (w *world) gate() {
 
 // freeze holds a node's tails up for a while, as if the process did not run.
 func (w *world) freeze() {
+	w.openGates()
 	n := w.node()
 	n.store.set(func() { n.store.frozen = !n.store.frozen })
 	w.note("freeze %s %v", n.name, n.store.frozen)
 }
 
+// openGates lets tails read what there is: a tail that lags has full batches or is late,
+// but one that is held at a gate seems to have read everything.
+func (w *world) openGates() {
+	for _, n := range w.nodes {
+		n.store.set(func() { n.store.gate.allow = math.MaxInt })
+	}
+	synctest.Wait()
+}
+
+// oversleep freezes a node for so long that what it has not read is trimmed.
+func (w *world) oversleep() {
+	w.openGates()
+	n := w.node()
+	w.note("oversleep %s", n.name)
+	n.store.set(func() { n.store.frozen = true })
+	for range 3 {
+		w.publish()
+		w.join()
+	}
+	w.sleep(modelTrimAge + 3*time.Second)
+	for range 3 {
+		w.publish()
+		w.trim()
+	}
+	n.store.set(func() { n.store.frozen = false })
+}
+
+// checkWakes makes sure that nobody sleeps while there is something for it.
+func (w *world) checkWakes() {
+	if w.free {
+		return
+	}
+	for _, c := range w.clients {
+		for _, s := range c.sockets {
+			if s.att != nil && s.live && s.reading == nil && !s.woken.Load() {
+				c.checkWoken(s.att)
+			}
+		}
+		if r := c.request; r != nil && r.stage == held && !r.woken.Load() {
+			c.checkWoken(r.att)
+		}
+	}
+}
+
+func (c *client) checkWoken(a *Attachment) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.hub.mu.RLock()
+	defer a.hub.mu.RUnlock()
+	end := a.hub.win.end
+	if a.err != nil || a.waiting || !a.cursor.Before(end) {
+		return
+	}
+	if c.truth.moved.After(a.cursor) && !c.truth.moved.After(end) && c.truth.owner != a.owner {
+		c.w.fail("%s at %s is at %v and sleeps, but was taken over at %v", c, a.owner, a.cursor, c.truth.moved)
+	}
+	if n := c.truth.upTo(a.cursor); n < c.truth.upTo(end) {
+		c.w.fail("%s at %s is at %v and sleeps; next is %v, read up to %v", c, a.owner, a.cursor, c.truth.want[n], end)
+	}
+	if !c.truth.closed.IsZero() && c.truth.closed.After(a.cursor) && !c.truth.closed.After(end) {
+		c.w.fail("%s at %s is at %v and sleeps, but was closed at %v", c, a.owner, a.cursor, c.truth.closed)
+	}
+}
+
 func (w *world) stall() {
 	n := w.node()
-	method := pick(w, "Range", "Range answer", "Range", "Range answer", "Touch", "Touch answer", "Trim")
+	method := pick(w, "Range", "Range answer", "Range", "Range answer", "Touch", "Touch answer", "Trim", "End", "Expired answer")
 	n.store.set(func() { n.store.stall[method] = true })
 	w.note("stall %s %s", n.name, method)
 }
@@ -423,6 +513,7 @@ func (w *world) trim() {
 		return
 	}
 	upTo := t.times[w.rng.IntN(n)].position
+	w.openGates()
 	reply, err := w.mem.Trim(context.Background(), t.hub, upTo)
 	if err != nil {
 		w.fail("trim: %v", err)
@@ -491,6 +582,7 @@ func (w *world) close() {
 		record := c.record()
 		p, err := w.node().CloseConnection(ctx, t.hub, c.id, "closed", false)
 		w.note("close %s: %v %v", c.id, p, err)
+		c.closing = c.closing || err == nil
 		if gone := record == nil || record.State == StateClosing; gone != errors.Is(err, ErrGone) || !gone && err != nil {
 			w.fail("close of %s (gone %v): %v", c.id, gone, err)
 		}

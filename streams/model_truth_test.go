@@ -30,6 +30,9 @@ type truthConn struct {
 	// closed: its own close or end was at this position; nothing after it matches.
 	closed Position
 	ended  int // how often the log says that it ended
+	// moved is where owner took it over.
+	moved Position
+	owner string
 }
 
 type truthMatch struct {
@@ -71,6 +74,10 @@ func (c *truthConn) take(p Position, e *Entry) {
 	case KindControl:
 		if named {
 			c.change(e)
+		}
+	case KindMoved:
+		if named {
+			c.moved, c.owner = p, e.Owner
 		}
 	case KindClose:
 		if e.Flags&FlagEnded != 0 {
