@@ -588,10 +588,22 @@ func TestValkeyWaitsForReplicas(t *testing.T) {
 	u := use(t, streams.ValkeyConfig{Addresses: []string{primary.Addr}, Durable: 1, DurableTimeout: 200 * time.Millisecond})
 	_, err := u.Append(t.Context(), hub, message("1"))
 	want(t, "an append without a replica", err, streams.ErrOutcomeUnknown)
+	once := streams.OnceRequest{Key: "k", Sum: "s", Entry: message("once"), Keep: time.Minute}
+	for range 2 { // the entry is there, but a repetition promises no more
+		_, _, err = u.AppendOnce(t.Context(), hub, once)
+		want(t, "an append with a key without a replica", err, streams.ErrOutcomeUnknown)
+	}
 	replica := valkeytest.Start(t, valkeytest.ReplicaOf(primary))
 	valkeytest.WaitReplica(t, replica)
 	eventually(t, "an append with a replica", func() error {
 		_, err := u.Append(t.Context(), hub, message("2"))
+		return err
+	})
+	eventually(t, "an append with a key and a replica", func() error {
+		_, replayed, err := u.AppendOnce(t.Context(), hub, once)
+		if err == nil && !replayed {
+			t.Error("a repetition was appended")
+		}
 		return err
 	})
 }

@@ -2,6 +2,7 @@ package streams
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -90,7 +91,29 @@ func (v *Valkey) AppendOnce(ctx context.Context, hub string, r OnceRequest) (p P
 	}
 	a := answer{rest: reply}
 	p, replayed = a.position(), a.int() == 1
+	if a.err == nil && v.cfg.Durable > 0 {
+		if err := v.keepDurably(ctx, k.once(r.Key), keep); err != nil {
+			return Position{}, false, err
+		}
+	}
 	return p, replayed, a.err
+}
+
+// keepDurably waits until replicas have what was written for a key. WAIT counts what its own connection has written, so
+// that this writes the key's time to live again: what came before it on the primary is then there, too.
+func (v *Valkey) keepDurably(ctx context.Context, key string, keep int64) error {
+	results := v.main.DoMulti(ctx, v.main.B().Pexpire().Key(key).Milliseconds(keep).Build(), v.wait())
+	n, err := results[0].AsInt64()
+	if err == nil && n != 1 {
+		err = errors.New("the key is gone")
+	}
+	if err == nil {
+		err = v.waited(results[1])
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrOutcomeUnknown, err)
+	}
+	return nil
 }
 
 // Range implements Log. A transaction instead of a script: a script would make a

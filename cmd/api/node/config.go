@@ -35,6 +35,10 @@ type Config struct {
 	ValkeyMaster string
 	// ValkeyPrefix begins every key. Default hs.
 	ValkeyPrefix string
+	// ValkeyDurable is how many replicas must have a message before it counts as accepted. Default 0.
+	ValkeyDurable int
+	// ValkeyDurableTimeout is how long a send waits for them. Default 50 ms.
+	ValkeyDurableTimeout time.Duration
 
 	// Secret seals the connection tokens; the same on all nodes. Default: made once, and shared through the store.
 	Secret negotiate.Secret
@@ -80,10 +84,13 @@ type Config struct {
 
 func defaults() Config {
 	return Config{
-		Listen:            "127.0.0.1:8080",
-		Drain:             20 * time.Second,
-		ValkeyMode:        streams.ValkeyStandalone,
-		ValkeyPrefix:      "hs",
+		Listen:       "127.0.0.1:8080",
+		Drain:        20 * time.Second,
+		ValkeyMode:   streams.ValkeyStandalone,
+		ValkeyPrefix: "hs",
+
+		ValkeyDurableTimeout: 50 * time.Millisecond,
+
 		Transports:        negotiate.DefaultTransports(),
 		StatefulReconnect: true,
 		PollTimeout:       25 * time.Second,

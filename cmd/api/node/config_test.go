@@ -29,7 +29,7 @@ func TestDefaultsNeedNothing(t *testing.T) {
 	}
 	got.Node = ""
 	want := node.Config{
-		Listen: "127.0.0.1:8080", Drain: 20 * time.Second, ValkeyMode: streams.ValkeyStandalone, ValkeyPrefix: "hs",
+		Listen: "127.0.0.1:8080", Drain: 20 * time.Second, ValkeyMode: streams.ValkeyStandalone, ValkeyPrefix: "hs", ValkeyDurableTimeout: 50 * time.Millisecond,
 		Transports:        []negotiate.Transport{negotiate.WebSockets, negotiate.ServerSentEvents, negotiate.LongPolling},
 		StatefulReconnect: true, PollTimeout: 25 * time.Second, KeepAlive: 15 * time.Second, ClientTimeout: 30 * time.Second,
 		HandshakeTimeout: 15 * time.Second, ConnectDeadline: time.Minute, MaxSendBytes: 1 << 20, MaxMessageBytes: 32 << 10,
@@ -56,6 +56,8 @@ var each = []struct {
 	{"valkey", "a:1, valkeys://u:p@b:2", func(c node.Config) any { return c.Valkey }, []string{"a:1", "valkeys://u:p@b:2"}, map[string]string{"a:1,": "empty", "a:1,a:1": "twice"}},
 	{"valkey-mode", "standalone", func(c node.Config) any { return c.ValkeyMode }, streams.ValkeyStandalone, map[string]string{"Cluster": "none of standalone,sentinel,cluster", "sentinel": "-valkey"}},
 	{"valkey-master", "", nil, nil, map[string]string{"a b": "not allowed", "mymaster": "-valkey"}},
+	{"valkey-durable", "2", func(c node.Config) any { return c.ValkeyDurable }, 2, map[string]string{"-1": "not between 0 and 9", "x": "not a whole number"}},
+	{"valkey-durable-timeout", "1s", func(c node.Config) any { return c.ValkeyDurableTimeout }, time.Second, map[string]string{"0s": "not between"}},
 	{"valkey-prefix", "x", func(c node.Config) any { return c.ValkeyPrefix }, "x", map[string]string{"{x}": "not allowed"}},
 	{"secret", strings.Repeat("s", 16), func(c node.Config) any { return c.Secret }, negotiate.Secret(strings.Repeat("s", 16)), map[string]string{"hunter2": "16 are needed"}},
 	{"origins", "https://a.example,*", func(c node.Config) any { return c.Origins }, []string{"https://a.example", "*"}, map[string]string{"a.example": "origin", "https://a.example/": "origin", "https://a.example,": "origin"}},

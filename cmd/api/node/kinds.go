@@ -249,3 +249,21 @@ func valkeyAddress(raw string) (string, error) {
 	}
 	return raw, nil
 }
+
+// number is a small whole number.
+func number(least, most int) kind[int] {
+	return kind[int]{
+		parse: func(raw string) (int, error) {
+			value, err := strconv.Atoi(raw)
+			if err != nil {
+				return 0, fmt.Errorf("%q is not a whole number", raw)
+			}
+			if value < least || value > most {
+				return 0, fmt.Errorf("%s is not between %d and %d", raw, least, most)
+			}
+			return value, nil
+		},
+		format: strconv.Itoa,
+		form:   fmt.Sprintf("number, %d to %d", least, most),
+	}
+}

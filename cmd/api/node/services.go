@@ -105,6 +105,7 @@ func (n *node) openStore(ctx context.Context) (_ streams.Store, pace time.Durati
 	}
 	store, err := streams.NewValkey(ctx, streams.ValkeyConfig{
 		Addresses: n.cfg.Valkey, Mode: n.cfg.ValkeyMode, MasterSet: n.cfg.ValkeyMaster, Prefix: n.cfg.ValkeyPrefix, Logger: n.log,
+		Durable: n.cfg.ValkeyDurable, DurableTimeout: n.cfg.ValkeyDurableTimeout,
 	})
 	if err != nil {
 		return nil, 0, fmt.Errorf("-valkey: %w", err)

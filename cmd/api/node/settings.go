@@ -67,6 +67,11 @@ var settings = []setting{
 	define("valkey-prefix", "What every key in Valkey begins with.",
 		func(c *Config) *string { return &c.ValkeyPrefix }, text(name)),
 
+	define("valkey-durable", "Number of replicas of Valkey that must have a message before its send is answered with 202.",
+		func(c *Config) *int { return &c.ValkeyDurable }, number(0, 9)),
+	define("valkey-durable-timeout", "How long a send waits for these replicas; then its outcome is unknown, and it is answered with 503.",
+		func(c *Config) *time.Duration { return &c.ValkeyDurableTimeout }, duration(time.Millisecond, time.Minute)),
+
 	define("secret", "What connection tokens are sealed with, the same on all nodes. Default: made once, and shared through the store.",
 		func(c *Config) *negotiate.Secret { return &c.Secret }, secret),
 	define("origins", "Origins of pages that may connect, such as https://example.com, separated by commas; * for any. Default: those on loopback addresses.",
