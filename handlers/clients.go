@@ -34,6 +34,9 @@ func serveNegotiate(c echo.Context, s *Services) error {
 	if err != nil {
 		return err
 	}
+	if to, ok := statefulRedirect(s.StatefulAddress, c.Request()); ok {
+		return writeJSON(c, http.StatusOK, negotiate.RedirectResponse(to, ""))
+	}
 	return writeJSON(c, http.StatusOK, s.Negotiator.Negotiate(hub, user, c.QueryParams()))
 }
 

@@ -41,12 +41,15 @@ type Config struct {
 	Metrics http.Handler
 }
 
-// Services is what a Handler needs to do more than to say that it is alive. All are required.
+// Services is what a Handler needs to do more than to say that it is alive. All but StatefulAddress are required.
 type Services struct {
 	Streams    *streams.Node
 	Hubs       HubServer
 	Negotiator *negotiate.Negotiator
 	Keyring    *negotiate.Keyring
+	// StatefulAddress is where JavaScript clients are sent that can reconnect statefully and did not ask for it, as
+	// ParseStatefulAddress returns it; empty sends nobody anywhere.
+	StatefulAddress string
 }
 
 // Handler answers all requests to a node. It can be used at once, so that a node is seen

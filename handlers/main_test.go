@@ -22,11 +22,12 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // fixture is a Handler over a store, with hubs that are served by a function.
 type fixture struct {
 	*handlers.Handler
-	t       testing.TB
-	store   streams.Store
-	node    *streams.Node
-	keyring *negotiate.Keyring
-	hubs    hubFunc
+	t        testing.TB
+	store    streams.Store
+	node     *streams.Node
+	keyring  *negotiate.Keyring
+	hubs     hubFunc
+	services handlers.Services
 }
 
 type hubFunc func(w http.ResponseWriter, r *http.Request, hub, user string)
@@ -69,8 +70,16 @@ func newFixtureOn(t testing.TB, store streams.Store, cfg handlers.Config) *fixtu
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.Start(handlers.Services{Streams: f.node, Hubs: f, Negotiator: negotiator, Keyring: f.keyring})
+	f.services = handlers.Services{Streams: f.node, Hubs: f, Negotiator: negotiator, Keyring: f.keyring}
+	f.Start(f.services)
 	return f
+}
+
+// statefulAt sets the address for stateful reconnect.
+func (f *fixture) statefulAt(address string) {
+	services := f.services
+	services.StatefulAddress = address
+	f.Start(services)
 }
 
 // do makes a request; headers are name, value, name, value.

@@ -11,8 +11,10 @@ import (
 
 // The query parameters of a negotiate request. Their names are matched without regard to case, as ASP.NET Core does.
 const (
-	versionParameter  = "negotiateVersion"
-	statefulParameter = "useStatefulReconnect"
+	// VersionParameter holds the newest version of negotiate that the client knows.
+	VersionParameter = "negotiateVersion"
+	// StatefulParameter is true if the client wants stateful reconnect.
+	StatefulParameter = "useStatefulReconnect"
 )
 
 // Errors are worded as ASP.NET Core words them, for clients show them to their users.
@@ -26,11 +28,11 @@ type request struct {
 // parseRequest reads the query of a negotiate request; all that it does not know belongs to the application. Its errors
 // are the texts of error answers.
 func parseRequest(query url.Values) (request, error) {
-	version, err := parseVersion(parameter(query, versionParameter))
+	version, err := parseVersion(parameter(query, VersionParameter))
 	if err != nil {
 		return request{}, err
 	}
-	stateful := parameter(query, statefulParameter)
+	stateful := parameter(query, StatefulParameter)
 	return request{
 		version:           version,
 		statefulReconnect: len(stateful) == 1 && strings.EqualFold(strings.TrimSpace(stateful[0]), "true"),

@@ -49,6 +49,9 @@ type Config struct {
 	Transports []negotiate.Transport
 	// StatefulReconnect allows it to clients that ask for it. Default true.
 	StatefulReconnect bool
+	// StatefulAddress is the nodes' public address, where JavaScript clients that did not ask for stateful reconnect are
+	// sent to get it. Default none.
+	StatefulAddress string
 	// PollTimeout is how long a poll waits for a message. Default 25 s.
 	PollTimeout time.Duration
 	// KeepAlive is the interval of pings to clients. Default 15 s.

@@ -56,6 +56,7 @@ var each = []struct {
 	{"valkey", "a:1, valkeys://u:p@b:2", func(c node.Config) any { return c.Valkey }, []string{"a:1", "valkeys://u:p@b:2"}, map[string]string{"a:1,": "empty", "a:1,a:1": "twice"}},
 	{"valkey-mode", "standalone", func(c node.Config) any { return c.ValkeyMode }, streams.ValkeyStandalone, map[string]string{"Cluster": "none of standalone,sentinel,cluster", "sentinel": "-valkey"}},
 	{"valkey-master", "", nil, nil, map[string]string{"a b": "not allowed", "mymaster": "-valkey"}},
+	{"stateful-address", "https://a.example/", func(c node.Config) any { return c.StatefulAddress }, "https://a.example", map[string]string{"a.example": "is not an address"}},
 	{"valkey-durable", "2", func(c node.Config) any { return c.ValkeyDurable }, 2, map[string]string{"-1": "not between 0 and 9", "x": "not a whole number"}},
 	{"valkey-durable-timeout", "1s", func(c node.Config) any { return c.ValkeyDurableTimeout }, time.Second, map[string]string{"0s": "not between"}},
 	{"valkey-prefix", "x", func(c node.Config) any { return c.ValkeyPrefix }, "x", map[string]string{"{x}": "not allowed"}},

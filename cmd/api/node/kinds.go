@@ -267,3 +267,14 @@ func number(least, most int) kind[int] {
 		form:   fmt.Sprintf("number, %d to %d", least, most),
 	}
 }
+
+var statefulAddress = kind[string]{
+	parse: func(raw string) (string, error) {
+		if raw == "" {
+			return "", nil
+		}
+		return handlers.ParseStatefulAddress(raw)
+	},
+	format: func(address string) string { return address },
+	form:   "address",
+}

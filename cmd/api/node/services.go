@@ -92,6 +92,9 @@ func (n *node) openServices(ctx context.Context) (_ *services, err error) {
 	s.feed = n.newFeed(s)
 	s.feeding.Go(func() { s.feed.Run(working) })
 	s.forHandlers = handlers.Services{Streams: s.streams, Hubs: s.transports, Negotiator: negotiator, Keyring: keyring}
+	if n.cfg.StatefulReconnect {
+		s.forHandlers.StatefulAddress = n.cfg.StatefulAddress
+	}
 	return s, nil
 }
 

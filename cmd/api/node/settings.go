@@ -81,6 +81,8 @@ var settings = []setting{
 		func(c *Config) *[]negotiate.Transport { return &c.Transports }, list(oneOf(negotiate.DefaultTransports()...).parse)),
 	define("stateful-reconnect", "Allow stateful reconnect to clients that ask for it.",
 		func(c *Config) *bool { return &c.StatefulReconnect }, boolean),
+	define("stateful-address", "Public address of the nodes, such as https://push.example.com: JavaScript clients from version 8 that did not ask for stateful reconnect are sent there to get it. Default: they are not.",
+		func(c *Config) *string { return &c.StatefulAddress }, statefulAddress),
 	define("poll-timeout", "How long a poll waits for a message; below what proxies and clients wait.",
 		func(c *Config) *time.Duration { return &c.PollTimeout }, duration(100*time.Millisecond, 90*time.Second)),
 	define("keep-alive", "Interval of pings to clients.",
