@@ -26,8 +26,12 @@ type hub struct {
 	tailing bool
 	// resets counts how often the window began anew, passing over entries.
 	resets uint64
-	// proof is the newest entry that is known to be in the log.
+	// proof is the newest entry that the tail has read; without a tail, the newest one that was appended here.
 	proof RawEntry
+	// own are the entries that were appended here, and that the tail is still to read.
+	own own
+	// doubt: one of them was not there.
+	doubt bool
 	// advanced is closed when the window's end moves; nil when nobody waits.
 	advanced chan struct{}
 
@@ -83,14 +87,20 @@ func newHub(n *Node, name string) *hub {
 	return h
 }
 
-// append takes what the tail has read.
-func (h *hub) append(entries []RawEntry) {
+// append takes what the tail has read. It returns false, and takes nothing, if an entry is missing there that the store
+// had acknowledged to this node.
+func (h *hub) append(entries []RawEntry) bool {
 	var wake, lost []*Attachment
 	disowned := false
 	h.mu.Lock()
 	if !h.tailing { // retired while the read was under way
 		h.mu.Unlock()
-		return
+		return true
+	}
+	if !h.own.confirm(entries) {
+		h.doubt = true
+		h.mu.Unlock()
+		return false
 	}
 	everybody := false
 	before := h.win.bytes
@@ -127,6 +137,7 @@ func (h *hub) append(entries []RawEntry) {
 	if disowned {
 		h.tellLost(lost)
 	}
+	return true
 }
 
 // receivers appends the connections that an entry may be for, and follows changes of memberships.

@@ -430,8 +430,8 @@ func (h *hub) isFull() bool {
 // appended notes an acknowledged append, and returns the log's generation.
 func (h *hub) appended(ctx context.Context, p Position, data []byte) (string, error) {
 	h.mu.Lock()
-	if data != nil && p.After(h.proof.Position) {
-		h.proof = RawEntry{p, string(data)}
+	if data != nil {
+		h.own.note(h, RawEntry{p, string(data)})
 	}
 	gen := h.gen
 	h.mu.Unlock()

@@ -113,8 +113,8 @@ type VerifyRequest struct {
 	// Last is the last position that the node has processed; if the log's last position
 	// is before it, the log is raised so that no position is ever given twice.
 	Last Position
-	// Proof is the newest position whose entry the node knows (max of Last and its own
-	// last acknowledged append), ProofEntry that entry's bytes. A zero Proof proves itself.
+	// Proof is the newest position whose entry the node has read, ProofEntry that entry's
+	// bytes. A zero Proof proves itself. An append proves nothing: it may have been made after the fault.
 	Proof      Position
 	ProofEntry string
 	// Gen is the generation that the node knows; empty if it knows none, and then nothing it served can be lost.

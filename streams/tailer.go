@@ -56,7 +56,7 @@ func (h *hub) tail(ctx context.Context, gen string, last Position) error {
 	if ctx == nil || ctx.Err() != nil {
 		return fmt.Errorf("%w: the node has stopped", ErrUnavailable)
 	}
-	h.gen, h.tailing, h.proof = gen, true, RawEntry{Position: last}
+	h.gen, h.tailing, h.proof, h.own = gen, true, RawEntry{Position: last}, nil
 	h.win.reset(last)
 	if len(reply.Entries) == 1 && reply.Entries[0].Position == last {
 		h.proof = reply.Entries[0]
@@ -99,7 +99,9 @@ func (t *tailer) run(ctx context.Context) {
 			continue
 		}
 		for _, b := range batches {
-			t.deliver(b)
+			if err := t.deliver(b); err != nil {
+				t.recover(ctx, err)
+			}
 		}
 		if len(batches) > 0 {
 			t.pace(ctx)
@@ -157,7 +159,15 @@ func (t *tailer) stopped() {
 	delete(t.node.tailers, t.bucket)
 }
 
-func (t *tailer) deliver(b Batch) { t.hub(b.Hub).append(b.Entries) }
+// deliver returns an error if the log is not the one that was read before.
+func (t *tailer) deliver(b Batch) error {
+	if !t.hub(b.Hub).append(b.Entries) {
+		return errEntryMissing
+	}
+	return nil
+}
+
+var errEntryMissing = errors.New("an entry that had been acknowledged is missing")
 
 // hub is one of those that are read.
 func (t *tailer) hub(name string) *hub {
@@ -210,12 +220,17 @@ func (h *hub) verify(ctx context.Context) error {
 	h.verifying.Lock()
 	defer h.verifying.Unlock()
 	h.mu.RLock()
-	gen := h.gen
-	r := VerifyRequest{Last: h.win.end, Proof: h.proof.Position, ProofEntry: h.proof.Data, Gen: gen}
+	gen, mine, doubt := h.gen, slices.Clone(h.own), h.doubt
+	r := VerifyRequest{Last: later(h.win.end, mine.last()), Proof: h.proof.Position, ProofEntry: h.proof.Data, Gen: gen}
 	h.mu.RUnlock()
 	reply, err := h.node.store.Verify(ctx, h.name, r)
 	if err != nil {
 		return err
+	}
+	if reply.Proven && gen != "" && (gen != reply.Gen || doubt) {
+		if reply, err = h.verifyOwn(ctx, r, reply, mine); err != nil {
+			return err
+		}
 	}
 	if gen != "" && !reply.Proven {
 		h.lose(reply)
@@ -227,7 +242,7 @@ func (h *hub) verify(ctx context.Context) error {
 		}
 	}
 	h.mu.Lock()
-	h.gen = reply.Gen
+	h.gen, h.doubt = reply.Gen, false
 	gap := h.tailing && h.win.end.Before(reply.Floor)
 	var behind []*Attachment
 	if gap {
@@ -289,7 +304,7 @@ func (h *hub) lose(reply VerifyReply) {
 // disown goes over to a generation that does not continue the one before, and returns whom it cannot serve any more.
 // h.mu is held.
 func (h *hub) disown(gen string) []*Attachment {
-	h.gen = gen
+	h.gen, h.own, h.doubt = gen, nil, false // what is missing of them is part of what was lost
 	clear(h.memberships)
 	clear(h.recent)
 	return h.attached()
@@ -317,7 +332,7 @@ func (h *hub) restart(p Position) {
 	h.node.windowBytes.Add(-int64(h.win.bytes))
 	h.win.reset(p)
 	h.resets++
-	h.proof = RawEntry{}
+	h.proof, h.own = RawEntry{}, nil
 	if h.advanced != nil {
 		close(h.advanced)
 		h.advanced = nil
