@@ -3,6 +3,7 @@ package transports_test
 import (
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"hubstream/streams"
 )
@@ -29,7 +30,11 @@ func TestLossThatAnotherNodeFindsEndsConnections(t *testing.T) {
 		if err != nil || found.Proven {
 			t.Fatalf("got %+v, %v, want a loss", found, err)
 		}
+		began := time.Now()
 		a.expect(closeMessage("Messages were lost on the server; the connection cannot be continued."))
+		if d := time.Since(began); d > time.Second {
+			t.Errorf("told after %v, want it as soon as it is in the log", d)
+		}
 		b.poll(1, "4").expect(404, "No Connection with that ID")
 		fresh := c.negotiate().openSocket(1, handshakeJSON)
 		c.publish(0, 2)
