@@ -1,0 +1,241 @@
+package access
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+	lru "github.com/hashicorp/golang-lru/v2"
+)
+
+// DefaultLeeway is how long a token is accepted after its expiry, unless configured: as in Azure, for clocks that
+// differ.
+const DefaultLeeway = 5 * time.Minute
+
+// MaxTokenBytes limits a token: a longer one is refused before anything is computed.
+const MaxTokenBytes = 16 << 10 // 16 KiB
+
+// maxKept is how many verified tokens are remembered, about 2 KiB each at most for usual ones.
+const maxKept = 10_000
+
+// Config is what a Verifier needs to know. With neither Keys nor Provider it refuses every token.
+type Config struct {
+	// Keys are all accepted.
+	Keys []Key
+	// Endpoints are the public addresses of the nodes, whose hosts a token may name. Empty: the one that the request names.
+	Endpoints []string
+	// Leeway is how long before and after its times a token is accepted.
+	Leeway time.Duration
+	// WholeEndpoint: a backend's token whose audience is an address without a path is good for every request.
+	WholeEndpoint bool
+	// Provider checks the tokens of an identity provider; nil: there is none.
+	Provider *Provider
+	// Now returns the time; nil: time.Now.
+	Now func() time.Time
+}
+
+// Verifier checks tokens. It may be used concurrently.
+type Verifier struct {
+	cfg  Config
+	keys atomic.Pointer[keySet]
+}
+
+// keySet is what can be replaced, with what was verified by it: with a key its tokens go.
+type keySet struct {
+	keys  []jwt.VerificationKey
+	hosts []string
+	known *lru.Cache[[sha256.Size]byte, *verified]
+}
+
+// verified is what holds for a token wherever it is shown.
+type verified struct {
+	identity  Identity
+	audiences []audience
+	notBefore time.Time
+	// provided: by the identity provider, whose audiences are names and not addresses.
+	provided bool
+	// until is when it is to be verified again: a key of the identity provider may have gone.
+	until time.Time
+}
+
+// NewVerifier returns a Verifier.
+func NewVerifier(cfg Config) *Verifier {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	v := &Verifier{cfg: cfg}
+	v.Replace(cfg.Keys, cfg.Endpoints)
+	return v
+}
+
+// Replace puts other keys and endpoints in the place of all earlier ones, at once for all callers.
+func (v *Verifier) Replace(keys []Key, endpoints []string) {
+	s := &keySet{}
+	s.known, _ = lru.New[[sha256.Size]byte, *verified](maxKept) // fails for sizes below 1 only
+	for _, key := range keys {
+		s.keys = append(s.keys, []byte(key))
+	}
+	for _, endpoint := range endpoints {
+		s.hosts = append(s.hosts, parseAudience(endpoint).host)
+	}
+	v.keys.Store(s)
+}
+
+// Client checks the token of a client of a hub, at the host that its request names. The error is one of this package's, wrapped.
+func (v *Verifier) Client(token, hub, host string) (Identity, error) {
+	keys := v.keys.Load()
+	t, err := v.open(keys, token)
+	if err != nil {
+		return Identity{}, err
+	}
+	if t.provided {
+		if !v.cfg.Provider.forClients(t) {
+			return Identity{}, ErrAudience
+		}
+		return t.identity, nil
+	}
+	if !keys.audience(t, host, func(a *audience) bool { return a.forHub(hub) }) {
+		return Identity{}, ErrAudience
+	}
+	return t.identity, nil
+}
+
+// Backend checks the token of a backend's request: its path, decoded, and the host that it names. The error is one of this
+// package's, wrapped.
+func (v *Verifier) Backend(token, path, host string) (Identity, error) {
+	keys := v.keys.Load()
+	t, err := v.open(keys, token)
+	if err != nil {
+		return Identity{}, err
+	}
+	if t.provided {
+		if !v.cfg.Provider.forBackends(t) {
+			return Identity{}, ErrAudience
+		}
+		return t.identity, nil
+	}
+	if !keys.audience(t, host, func(a *audience) bool { return a.forRequest(path, v.cfg.WholeEndpoint) }) {
+		return Identity{}, ErrAudience
+	}
+	return t.identity, nil
+}
+
+// audience tells whether one of the token's audiences is on one of our hosts, and for what is asked.
+func (s *keySet) audience(t *verified, host string, good func(*audience) bool) bool {
+	for i := range t.audiences {
+		a := &t.audiences[i]
+		if a.host != "" && s.isOurs(a.host, host) && good(a) {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *keySet) isOurs(host, requested string) bool {
+	if len(s.hosts) == 0 {
+		return strings.EqualFold(host, hostOf(requested))
+	}
+	return slices.Contains(s.hosts, host)
+}
+
+// open returns what a token says, if it is good now.
+func (v *Verifier) open(keys *keySet, token string) (*verified, error) {
+	if token == "" {
+		return nil, ErrMissing
+	}
+	if len(token) > MaxTokenBytes {
+		return nil, fmt.Errorf("%w: it is over %d bytes", ErrMalformed, MaxTokenBytes)
+	}
+	now := v.cfg.Now()
+	sum := sha256.Sum256([]byte(token))
+	t, known := keys.known.Get(sum)
+	if known && !t.until.IsZero() && now.After(t.until) {
+		keys.known.Remove(sum)
+		known = false
+	}
+	if !known {
+		var err error
+		if t, err = v.verify(keys, token, now); err != nil {
+			return nil, err
+		}
+	}
+	switch {
+	case now.After(t.identity.Expires):
+		keys.known.Remove(sum)
+		return nil, ErrExpired
+	case now.Before(t.notBefore):
+		return nil, ErrNotYet
+	}
+	if !known {
+		keys.known.Add(sum, t)
+	}
+	return t, nil
+}
+
+// verify proves who has signed a token, and reads it.
+func (v *Verifier) verify(keys *keySet, token string, now time.Time) (*verified, error) {
+	claims := claimSet{}
+	parsed, err := parser.ParseWithClaims(token, &claims, func(t *jwt.Token) (any, error) {
+		if _, critical := t.Header["crit"]; critical {
+			return nil, ErrMalformed // it has extensions that must be understood
+		}
+		if strings.HasPrefix(t.Method.Alg(), "HS") {
+			return jwt.VerificationKeySet{Keys: keys.keys}, nil
+		}
+		return v.cfg.Provider.keysFor(t)
+	})
+	switch {
+	case errors.Is(err, ErrProviderAway):
+		return nil, ErrProviderAway
+	case errors.Is(err, ErrMalformed), errors.Is(err, jwt.ErrTokenMalformed):
+		return nil, ErrMalformed
+	case err != nil:
+		return nil, fmt.Errorf("%w: %v", ErrSignature, err)
+	}
+	t, err := v.read(claims)
+	if err != nil {
+		return nil, err
+	}
+	if !strings.HasPrefix(parsed.Method.Alg(), "HS") {
+		return t, v.cfg.Provider.read(t, claims, now)
+	}
+	return t, nil
+}
+
+// parser knows no "none": the list of algorithms is complete.
+var parser = jwt.NewParser(jwt.WithoutClaimsValidation(), jwt.WithStrictDecoding(), jwt.WithValidMethods([]string{
+	"HS256", "HS512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512",
+}))
+
+// read reads the claims of a token.
+func (v *Verifier) read(claims claimSet) (*verified, error) {
+	expires, ok := claims.seconds("exp")
+	if !ok {
+		return nil, ErrNoExpiry
+	}
+	t := &verified{
+		audiences: parseAudiences(claims.texts("aud")),
+		identity: Identity{
+			Authenticated: true, User: claims.user(claimUser, claimNameID, claimNameIDLong, claimSubject), Claims: claims.list(),
+			Groups: claims.texts(claimGroups), Expires: expires.Add(v.cfg.Leeway),
+			Transports: claims.transports(), HandshakeTimeout: claims.handshakeTimeout(),
+		},
+	}
+	if notBefore, ok := claims.seconds("nbf"); ok {
+		t.notBefore = notBefore.Add(-v.cfg.Leeway)
+	}
+	if claims.isTrue(claimClose) {
+		if at, ok := claims.seconds(claimCloseAt); ok {
+			t.identity.CloseAt = at
+		}
+	}
+	if badUser(t.identity.User) {
+		return nil, ErrUser
+	}
+	return t, nil
+}
