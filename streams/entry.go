@@ -21,15 +21,19 @@ const (
 	// KindReply is for one connection: the handshake's answer where the answer must
 	// travel through the log, or a completion.
 	KindReply Kind = 4
-	// KindResult is a client's result for the node that waits for it.
+	// KindResult is a client's Completion of the call Named[0], which a node has made and waits for. Protocol is the
+	// body's.
 	KindResult Kind = 5
 	// KindMoved says that Owner now serves the connection of the audience; whoever
 	// served it before drops it.
 	KindMoved Kind = 6
-	// KindDone is for nodes: an executed call whose connection has moved meanwhile.
+	// KindDone is not written any more: what a client sent is executed by whoever has its list, wherever it moves.
 	KindDone Kind = 7
 	// KindGen says that the log has a new generation (Owner holds it).
 	KindGen Kind = 8
+	// KindWork tells the worker that has the connection's work that there is more of it, or with FlagFree any worker that
+	// it is free. See Work.
+	KindWork Kind = 9
 )
 
 // Flags refine a kind.
@@ -50,6 +54,10 @@ const (
 	// FlagLost: a gen entry that says that the log's tail was lost (Named[0] holds the
 	// newest position that is left).
 	FlagLost
+	// FlagPaced: a reply of a call that waits for its client to keep up.
+	FlagPaced
+	// FlagFree: work that no worker has.
+	FlagFree
 )
 
 // Verb says what a control entry does.
@@ -71,7 +79,8 @@ type Entry struct {
 	Flags Flags
 	// Verb holds for KindControl.
 	Verb Verb
-	// Protocol and Version hold with FlagHandshake: numbers of the hub protocol, opaque here.
+	// Protocol and Version hold with FlagHandshake: numbers of the hub protocol, opaque here. Of any other reply,
+	// and of a result, Protocol is that of the body; 0: JSON.
 	Protocol, Version uint8
 
 	Groups, Users, Connections []string
@@ -82,7 +91,7 @@ type Entry struct {
 	// Owner holds for KindMoved and KindGen.
 	Owner string
 
-	// Body is opaque: for KindMessage and KindReply a complete JSON hub message.
+	// Body is opaque: for KindMessage and KindReply a complete hub message, in JSON unless Protocol says otherwise.
 	Body []byte
 }
 

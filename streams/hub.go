@@ -91,6 +91,7 @@ func newHub(n *Node, name string) *hub {
 // had acknowledged to this node.
 func (h *hub) append(entries []RawEntry) bool {
 	var wake, lost []*Attachment
+	var told []*Item
 	disowned := false
 	h.mu.Lock()
 	if !h.tailing { // retired while the read was under way
@@ -115,6 +116,9 @@ func (h *hub) append(entries []RawEntry) bool {
 		h.win.push(item)
 		wake = h.receivers(item, wake)
 		everybody = everybody || item.Flags&FlagAll != 0
+		if forNodes(&item.Entry) {
+			told = append(told, item)
+		}
 		if item.Kind == KindGen && item.Flags&FlagLost != 0 && h.gen != "" && item.Owner != h.gen {
 			lost, disowned = h.disown(item.Owner), true
 		}
@@ -133,6 +137,9 @@ func (h *hub) append(entries []RawEntry) bool {
 	h.mu.Unlock()
 	for _, a := range wake {
 		a.wake()
+	}
+	for _, item := range told {
+		h.node.tell(h.name, &item.Entry)
 	}
 	if disowned {
 		h.tellLost(lost)

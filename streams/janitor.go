@@ -256,15 +256,24 @@ func (n *Node) sweep(ctx context.Context) {
 	for _, h := range n.allHubs() {
 		names[h.name] = true
 	}
-	if abandoned, err := n.store.Hubs(ctx, rand.IntN(Buckets)); err == nil {
+	first := rand.IntN(Buckets)
+	for i := range sweepBuckets {
+		abandoned, err := n.store.Hubs(ctx, (first+i*Buckets/sweepBuckets)%Buckets)
+		if err != nil {
+			break
+		}
 		for _, name := range abandoned {
 			names[name] = true
 		}
 	}
 	for name := range names {
 		n.sweepHub(ctx, name)
+		n.adoptWork(ctx, name)
 	}
 }
+
+// sweepBuckets is how many of the buckets that nobody uses a sweep looks at.
+const sweepBuckets = 4
 
 func (n *Node) sweepHub(ctx context.Context, name string) {
 	ids, err := n.store.Expired(ctx, name, sweepBatch)
@@ -272,7 +281,7 @@ func (n *Node) sweepHub(ctx context.Context, name string) {
 		return
 	}
 	for _, id := range ids {
-		if _, err := n.end(ctx, name, EndRequest{ID: id, OnlyExpired: true}); err != nil {
+		if _, err := n.end(ctx, name, EndRequest{ID: id, OnlyExpired: true, Reason: "The client was not heard of in time."}); err != nil {
 			return
 		}
 	}

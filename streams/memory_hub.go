@@ -20,6 +20,8 @@ type memoryHub struct {
 	buried  leases // of the graves
 	once    map[string]*memoryOnce
 	keys    leases // of the idempotency keys
+	work    map[string]*memoryWork
+	events  int64 // events of connections so far
 }
 
 func newMemoryHub(bucket *memoryBucket) *memoryHub {
@@ -28,6 +30,7 @@ func newMemoryHub(bucket *memoryBucket) *memoryHub {
 		records: make(map[string]*memoryRecord),
 		graves:  make(map[string]*memoryGrave),
 		once:    make(map[string]*memoryOnce),
+		work:    make(map[string]*memoryWork),
 	}
 }
 

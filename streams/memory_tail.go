@@ -16,7 +16,8 @@ type memoryBucket struct {
 	mu    sync.Mutex
 	tails atomic.Pointer[[]*memoryTail] // replaced under mu, never changed
 
-	nodes map[string]int64 // guarded by mu: node -> the end of its lease
+	nodes   map[string]int64 // guarded by mu: node -> the end of its lease
+	workers map[string]int64 // guarded by mu: worker -> the end of its lease
 }
 
 func (b *memoryBucket) list() []*memoryTail {

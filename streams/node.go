@@ -83,6 +83,8 @@ type Node struct {
 	clock       storeClock
 	contact     contact
 
+	employed employed
+
 	mu      sync.Mutex
 	hubs    map[string]*hub
 	tailers map[int]*tailer
@@ -95,8 +97,8 @@ func NewNode(store Store, cfg Config) *Node {
 	cfg = cfg.withDefaults()
 	return &Node{
 		cfg: cfg, store: store, log: cfg.Logger,
-		opens: make(chan struct{}, maxOpens),
-		hubs:  map[string]*hub{}, tailers: map[int]*tailer{},
+		opens: make(chan struct{}, maxOpens), employed: employed{calls: map[string]chan<- *Entry{}, gone: map[string][]chan<- *Entry{}},
+		hubs: map[string]*hub{}, tailers: map[int]*tailer{},
 		pageEntries: pageEntries, tailEntries: tailEntries,
 	}
 }
@@ -117,6 +119,7 @@ func (n *Node) Start(ctx context.Context) error {
 	n.every(ctx, touchInterval, n.touch)
 	n.every(ctx, trimInterval, n.trim)
 	n.every(ctx, sweepInterval, n.sweep)
+	n.every(ctx, beatInterval, n.keepWorker)
 	n.every(ctx, time.Second, n.retire)
 	return nil
 }
@@ -469,16 +472,33 @@ func (n *Node) End(ctx context.Context, hubName, id, owner string) (EndReply, er
 	return n.end(ctx, hubName, EndRequest{ID: id, Owner: owner})
 }
 
+// EndFor is End with a reason for the event "disconnected".
+func (n *Node) EndFor(ctx context.Context, hubName, id, owner, reason string) (EndReply, error) {
+	return n.end(ctx, hubName, EndRequest{ID: id, Owner: owner, Reason: reason})
+}
+
 func (n *Node) end(ctx context.Context, hubName string, r EndRequest) (EndReply, error) {
 	r.Token = random64()
 	r.Tombstone = n.cfg.Tombstone
 	r.Entry = AppendEntry(nil, &Entry{Kind: KindClose, Flags: FlagEnded, Connections: []string{r.ID}})
-	return n.store.End(ctx, hubName, r)
+	r.Worker, r.Bell = n.worker(hubName), bell(r.ID)
+	reply, err := n.store.End(ctx, hubName, r)
+	if err == nil && reply.Run {
+		n.employed.tell(hubName, r.ID)
+	}
+	return reply, err
 }
 
 // Handshake, Answer, Wrote, Finish and Lookup are the store's; see Records.
 func (n *Node) Handshake(ctx context.Context, hubName string, r HandshakeRequest) (HandshakeReply, error) {
-	return n.store.Handshake(ctx, hubName, r)
+	if r.Connected {
+		r.Worker = n.worker(hubName)
+	}
+	reply, err := n.store.Handshake(ctx, hubName, r)
+	if err == nil && reply.Run {
+		n.employed.tell(hubName, r.ID)
+	}
+	return reply, err
 }
 
 // Answer commits a poll's answer.

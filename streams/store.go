@@ -53,6 +53,7 @@ const Buckets = 64
 type Store interface {
 	Log
 	Records
+	Work
 	Cluster
 	// Close releases what the store holds on this node. Blocked reads return.
 	Close() error
@@ -323,12 +324,19 @@ type HandshakeRequest struct {
 	// Refused: the handshake failed. The record goes to state closing, and Reply tells why.
 	Refused bool
 	Lease   time.Duration
+	// Connected: unless it is refused, the connection has work, which begins with the event "connected"; Context is kept
+	// for whoever executes it, and Worker gets the list. See Work.
+	Connected bool
+	Context   string
+	Worker    Worker
 }
 
 // HandshakeReply is where the connection starts. The cursor stays where it was: a
 // close since the creation still counts.
 type HandshakeReply struct {
 	Start Position
+	// Run: the connection's work is the request's worker's.
+	Run bool
 }
 
 // AnswerRequest commits a poll's answer.
@@ -390,6 +398,11 @@ type EndRequest struct {
 	Entry []byte
 	// Tombstone is how long the record's tombstone refuses a new creation.
 	Tombstone time.Duration
+	// If the connection has work, the event "disconnected" with Reason is its last. Worker gets the list if no other has
+	// it; Bell is for the one that has. See Work.
+	Reason string
+	Worker Worker
+	Bell   []byte
 }
 
 // ListReply is a part of a hub's connections.
@@ -429,6 +442,8 @@ type EndReply struct {
 	Position Position
 	// Record is the record as it was, without groups (EndDone).
 	Record Record
+	// Run: the connection's work is the request's worker's (EndDone).
+	Run bool
 }
 
 // Cluster is what nodes share beside the hubs.

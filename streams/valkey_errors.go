@@ -67,4 +67,5 @@ var statusErrors = map[string]error{
 	"toomany":    ErrTooManyGroups,
 	"reused":     ErrKeyReused,
 	"full":       ErrFull,
+	"busy":       ErrBusy,
 }

@@ -15,6 +15,10 @@ import (
 //	{hs:<bucket>}:<hub>:u:<user>    set     IDs of a user's connections
 //	{hs:<bucket>}:<hub>:g:<group>   set     IDs of a group's connections
 //	{hs:<bucket>}:<hub>:once:<key>  string  position and sum of a keyed append
+//	{hs:<bucket>}:<hub>:in:<id>     list    a connection's work
+//	{hs:<bucket>}:<hub>:work:<id>   hash    what its work is made from, and how far it is; see worklib.lua
+//	{hs:<bucket>}:<hub>:exec        hash    connection ID -> worker that has its work
+//	{hs:<bucket>}:workers           zset    worker -> end of its lease
 //	{hs:<bucket>}:nodes             zset    node -> end of its lease
 //	{hs:<bucket>}:hubs              set     hubs that have, or had, a log
 //	hs:secret                       string
@@ -35,11 +39,12 @@ func (k keyNames) bucket(bucket int) string {
 	return "{" + k.prefix + ":" + strconv.Itoa(bucket) + "}:"
 }
 
-func (k keyNames) nodes(bucket int) string { return k.bucket(bucket) + "nodes" }
-func (k keyNames) hubs(bucket int) string  { return k.bucket(bucket) + "hubs" }
-func (k keyNames) secret() string          { return k.prefix + ":secret" }
-func (k keyNames) reports() string         { return k.prefix + ":reports" }
-func (k keyNames) probe() string           { return k.prefix + ":probe" }
+func (k keyNames) nodes(bucket int) string   { return k.bucket(bucket) + "nodes" }
+func (k keyNames) workers(bucket int) string { return k.bucket(bucket) + "workers" }
+func (k keyNames) hubs(bucket int) string    { return k.bucket(bucket) + "hubs" }
+func (k keyNames) secret() string            { return k.prefix + ":secret" }
+func (k keyNames) reports() string           { return k.prefix + ":reports" }
+func (k keyNames) probe() string             { return k.prefix + ":probe" }
 
 // hub returns what all keys of a hub begin with.
 func (k keyNames) hub(hub string) hubKeys {
@@ -48,13 +53,17 @@ func (k keyNames) hub(hub string) hubKeys {
 
 type hubKeys string
 
-func (h hubKeys) log() string               { return string(h) + "log" }
-func (h hubKeys) meta() string              { return string(h) + "meta" }
-func (h hubKeys) live() string              { return string(h) + "live" }
-func (h hubKeys) record(id string) string   { return string(h) + "c:" + escapeName(id) }
-func (h hubKeys) user(user string) string   { return string(h) + "u:" + escapeName(user) }
-func (h hubKeys) group(group string) string { return string(h) + "g:" + escapeName(group) }
-func (h hubKeys) once(key string) string    { return string(h) + "once:" + escapeName(key) }
+func (h hubKeys) log() string                  { return string(h) + "log" }
+func (h hubKeys) meta() string                 { return string(h) + "meta" }
+func (h hubKeys) live() string                 { return string(h) + "live" }
+func (h hubKeys) record(id string) string      { return string(h) + "c:" + escapeName(id) }
+func (h hubKeys) user(user string) string      { return string(h) + "u:" + escapeName(user) }
+func (h hubKeys) group(group string) string    { return string(h) + "g:" + escapeName(group) }
+func (h hubKeys) once(key string) string       { return string(h) + "once:" + escapeName(key) }
+func (h hubKeys) list(id string) string        { return string(h) + "in:" + escapeName(id) }
+func (h hubKeys) work(id string) string        { return string(h) + "work:" + escapeName(id) }
+func (h hubKeys) exec() string                 { return string(h) + "exec" }
+func (h hubKeys) accepted(token string) string { return string(h) + "accepted:" + token }
 
 func escapeName(s string) string {
 	n := 0

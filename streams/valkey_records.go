@@ -48,16 +48,16 @@ func (v *Valkey) Lookup(ctx context.Context, hub, id string) (OpenReply, error) 
 func (v *Valkey) Handshake(ctx context.Context, hub string, r HandshakeRequest) (HandshakeReply, error) {
 	k := v.keys.hub(hub)
 	reply, err := v.run(ctx, hub, handshakeScript,
-		[]string{k.meta(), k.log(), k.live(), k.record(r.ID)},
+		[]string{k.meta(), k.log(), k.live(), k.record(r.ID), k.list(r.ID), k.exec(), v.keys.workers(Bucket(hub)), k.work(r.ID)},
 		[]string{
 			r.ID, r.Owner, strconv.Itoa(int(r.Protocol)), strconv.Itoa(int(r.Version)), string(r.Reply),
-			boolArg(r.Refused), ms(r.Lease), randomName(),
+			boolArg(r.Refused), ms(r.Lease), randomName(), boolArg(r.Connected), r.Context, r.Worker.Token, ms(r.Worker.Lease),
 		})
 	if err != nil {
 		return HandshakeReply{}, err
 	}
 	a := answer{rest: reply}
-	return HandshakeReply{Start: a.position()}, a.err
+	return HandshakeReply{Start: a.position(), Run: a.int() == 1}, a.err
 }
 
 // Answer implements Records.
@@ -175,8 +175,11 @@ func (v *Valkey) CloseConnection(ctx context.Context, hub, id string, entry []by
 func (v *Valkey) End(ctx context.Context, hub string, r EndRequest) (EndReply, error) {
 	k := v.keys.hub(hub)
 	reply, err := v.run(ctx, hub, endScript,
-		[]string{k.log(), k.live(), k.record(r.ID)},
-		[]string{r.ID, r.Owner, boolArg(r.OnlyExpired), r.Token, string(r.Entry), ms(r.Tombstone), string(k)})
+		[]string{k.log(), k.live(), k.record(r.ID), k.meta(), k.list(r.ID), k.exec(), v.keys.workers(Bucket(hub)), k.work(r.ID)},
+		[]string{
+			r.ID, r.Owner, boolArg(r.OnlyExpired), r.Token, string(r.Entry), ms(r.Tombstone), string(k),
+			r.Worker.Token, ms(r.Worker.Lease), r.Reason, string(r.Bell),
+		})
 	if err != nil {
 		return EndReply{}, err
 	}
@@ -186,6 +189,7 @@ func (v *Valkey) End(ctx context.Context, hub string, r EndRequest) (EndReply, e
 		end.Position = a.position()
 		end.Record = parseRecord(r.ID, &a)
 		end.Record.State = storedStates[a.text()]
+		end.Run = a.int() == 1
 	}
 	return end, a.err
 }

@@ -18,6 +18,8 @@ var (
 	libLua string
 	//go:embed scripts/record.lua
 	recordLua string
+	//go:embed scripts/worklib.lua
+	workLua string
 )
 
 // The scripts, one step each.
@@ -56,6 +58,16 @@ var (
 	beatLua string
 	//go:embed scripts/report.lua
 	reportLua string
+	//go:embed scripts/accept.lua
+	acceptLua string
+	//go:embed scripts/next.lua
+	nextLua string
+	//go:embed scripts/reply.lua
+	replyLua string
+	//go:embed scripts/adopt.lua
+	adoptLua string
+	//go:embed scripts/keep.lua
+	keepLua string
 )
 
 // When memory is full, a script without a flag is refused before it begins. Those
@@ -73,18 +85,23 @@ var (
 	openScript      = newScript(growing, libLua, recordLua, openLua)
 	openFullScript  = newScript(anyway, libLua, recordLua, openLua)
 	lookupScript    = newScript(readOnly, libLua, recordLua, lookupLua)
-	handshakeScript = newScript(growing, libLua, handshakeLua)
+	handshakeScript = newScript(growing, libLua, workLua, handshakeLua)
 	answerScript    = newScript(anyway, libLua, answerLua)
 	wroteScript     = newScript(anyway, wroteLua)
 	touchScript     = newScript(anyway, libLua, touchLua)
 	finishScript    = newScript(growing, libLua, finishLua)
 	joinScript      = newScript(growing, libLua, joinLua)
 	closeScript     = newScript(anyway, libLua, closeLua)
-	endScript       = newScript(anyway, libLua, recordLua, endLua)
+	endScript       = newScript(anyway, libLua, recordLua, workLua, endLua)
 	expiredScript   = newScript(readOnly, libLua, expiredLua)
 	restampScript   = newScript(anyway, restampLua)
 	beatScript      = newScript(anyway, libLua, beatLua)
 	reportScript    = newScript(anyway, libLua, reportLua)
+	acceptScript    = newScript(growing, libLua, workLua, acceptLua)
+	nextScript      = newScript(anyway, libLua, workLua, nextLua) // frees what it takes
+	replyScript     = newScript(growing, libLua, workLua, replyLua)
+	adoptScript     = newScript(anyway, libLua, workLua, adoptLua)
+	keepScript      = newScript(anyway, libLua, workLua, keepLua)
 )
 
 // script is a script with the name that the server knows it by.

@@ -2,9 +2,10 @@
 -- fixed fields, for whoever repeats the call that made it. Runs when memory is full,
 -- too: it makes room.
 --
--- KEYS log, live, record
--- ARGV id, owner, 1 if only expired, token, entry, ms of the tombstone, prefix of the hub's keys
--- returns outcome, position, record, the state it was in
+-- KEYS log, live, record, meta, list, exec, workers, work
+-- ARGV id, owner, 1 if only expired, token, entry, ms of the tombstone, prefix of the hub's keys, worker,
+--      the worker's lease, reason, bell
+-- returns outcome, position, record, the state it was in, 1 if its work is the worker's
 
 local DONE, ALREADY, ALIVE, REFUSED = 1, 2, 3, 4
 
@@ -20,7 +21,7 @@ if r.s == 'd' then
   if token == '' or grave[1] ~= token then
     return {'ok', ALREADY}
   end
-  return {'ok', DONE, grave[3], values, grave[2]} -- a repetition
+  return {'ok', DONE, grave[3], values, grave[2], redis.call('HGET', KEYS[6], id) == ARGV[8] and 1 or 0} -- a repetition
 end
 if owner ~= '' and r.o ~= owner then
   return {'ok', REFUSED}
@@ -52,4 +53,13 @@ if r.ms then
 end
 redis.call('HSET', key, 's', 'd', 'x', token, 'xs', r.s, 'xp', position)
 redis.call('PEXPIRE', key, ARGV[6])
-return {'ok', DONE, position, values, r.s}
+local mine = false
+if redis.call('HGET', key, 'ev') == '1' then
+  local sequence = redis.call('HINCRBY', KEYS[4], 'events', 1)
+  mine = enqueue(log, KEYS[5], KEYS[6], id, ARGV[8], ARGV[11], {'d' .. sequence .. ' ' .. ARGV[10]})
+  keep(KEYS[7], ARGV[8], ARGV[9])
+else
+  redis.call('HDEL', KEYS[6], id)
+  redis.call('DEL', KEYS[5], KEYS[8])
+end
+return {'ok', DONE, position, values, r.s, mine and 1 or 0}

@@ -1,13 +1,14 @@
 -- Records a handshake.
 --
--- KEYS meta, log, live, record
--- ARGV id, owner, protocol, version, reply entry, 1 if refused, lease, token
--- returns the position where the connection starts
+-- KEYS meta, log, live, record, list, exec, workers, work
+-- ARGV id, owner, protocol, version, reply entry, 1 if refused, lease, token, 1 if events are wanted, context,
+--      worker, the worker's lease
+-- returns the position where the connection starts, 1 if its work is the worker's
 
 local log, live, key = KEYS[2], KEYS[3], KEYS[4]
 local r = redis.call('HMGET', key, 's', 'o', 'st', 'ty')
 if r[4] == ARGV[8] and r[1] ~= 'd' then
-  return {'ok', r[3]} -- a repetition
+  return {'ok', r[3], redis.call('HGET', KEYS[6], ARGV[1]) == ARGV[11] and 1 or 0} -- a repetition
 end
 if r[1] ~= 'n' then
   return {'gone'}
@@ -27,4 +28,12 @@ else
 end
 redis.call('HSET', key, 's', ARGV[6] == '1' and 'c' or 'o', 'p', ARGV[3], 'v', ARGV[4], 'st', start, 'ty', ARGV[8])
 redis.call('ZADD', live, now() + ARGV[7], ARGV[1])
-return {'ok', start}
+local mine = false
+if ARGV[9] == '1' and ARGV[6] ~= '1' then
+  redis.call('HSET', key, 'ev', '1')
+  redis.call('HSET', KEYS[8], 'x', ARGV[10])
+  local sequence = redis.call('HINCRBY', KEYS[1], 'events', 1)
+  mine = enqueue(log, KEYS[5], KEYS[6], ARGV[1], ARGV[11], '', {'c' .. sequence})
+  keep(KEYS[7], ARGV[11], ARGV[12])
+end
+return {'ok', start, mine and 1 or 0}

@@ -54,9 +54,14 @@ func (h *hub) calls(ctx context.Context) map[string]func() error {
 			_, err := s.End(ctx, h.name, streams.EndRequest{ID: "c", Entry: ended("c"), Tombstone: long})
 			return err
 		},
-		"Expired": func() error { _, err := s.Expired(ctx, h.name, 1); return err },
-		"List":    func() error { _, err := s.List(ctx, h.name, "", 1); return err },
-		"Count":   func() error { _, err := s.Count(ctx, h.name, streams.HolderUser, "ann"); return err },
+		"Accept":     func() error { _, err := s.Accept(ctx, h.name, accept("w1", "t", "x")); return err },
+		"NextWork":   func() error { _, err := s.NextWork(ctx, h.name, streams.NextRequest{ID: "c"}); return err },
+		"Reply":      func() error { _, err := s.Reply(ctx, h.name, streams.ReplyRequest{ID: "c"}); return err },
+		"Adopt":      func() error { _, err := s.Adopt(ctx, h.name, streams.AdoptRequest{Limit: 1}); return err },
+		"KeepWorker": func() error { return s.KeepWorker(ctx, bucket, worker("w1")) },
+		"Expired":    func() error { _, err := s.Expired(ctx, h.name, 1); return err },
+		"List":       func() error { _, err := s.List(ctx, h.name, "", 1); return err },
+		"Count":      func() error { _, err := s.Count(ctx, h.name, streams.HolderUser, "ann"); return err },
 		"Restamp": func() error {
 			return s.Restamp(ctx, h.name, restampNode, []streams.RestampItem{{ID: "c"}}, "gen", "next")
 		},
