@@ -80,6 +80,7 @@ type Valkey struct {
 	tails valkey.Client // gives each tail a connection of its own
 
 	mainConns, tailConns connections
+	appenders            [Buckets]appender
 
 	// noUnblock: the server forbids CLIENT UNBLOCK; tails wait for less time instead.
 	noUnblock atomic.Bool
@@ -100,6 +101,9 @@ func NewValkey(ctx context.Context, cfg ValkeyConfig) (*Valkey, error) {
 	v := &Valkey{cfg: cfg, log: cfg.Logger, calls: make(chan struct{}, maxCalls), open: map[*valkeyTail]struct{}{}}
 	if v.log == nil {
 		v.log = slog.New(slog.DiscardHandler)
+	}
+	for i := range v.appenders {
+		v.appenders[i].valkey = v
 	}
 	v.cfg.CallTimeout = orDefault(cfg.CallTimeout, defaultCallTimeout)
 	v.cfg.DurableTimeout = orDefault(cfg.DurableTimeout, defaultDurableTimeout)

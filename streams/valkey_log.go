@@ -10,7 +10,7 @@ import (
 	"github.com/valkey-io/valkey-go"
 )
 
-// Append implements Log: one command, pipelined with those of other callers.
+// Append implements Log: one command, sent together with those of other callers.
 func (v *Valkey) Append(ctx context.Context, hub string, entry []byte) (Position, error) {
 	ctx, end, err := v.begin(ctx)
 	if err != nil {
@@ -18,14 +18,14 @@ func (v *Valkey) Append(ctx context.Context, hub string, entry []byte) (Position
 	}
 	defer end()
 	key, data := v.keys.hub(hub).log(), string(entry)
-	p, err := v.add(ctx, key, data)
+	p, err := v.add(ctx, hub, key, data)
 	if err != errNoLog {
 		return p, err
 	}
 	if _, err := v.verify(ctx, hub, VerifyRequest{}); err != nil {
 		return Position{}, err
 	}
-	p, err = v.add(ctx, key, data)
+	p, err = v.add(ctx, hub, key, data)
 	if err == errNoLog {
 		err = fmt.Errorf("%w: the log was lost again", ErrUnavailable)
 	}
@@ -33,12 +33,19 @@ func (v *Valkey) Append(ctx context.Context, hub string, entry []byte) (Position
 }
 
 // add appends to a log that is there: a lost log must not be made anew in silence.
-func (v *Valkey) add(ctx context.Context, key, data string) (Position, error) {
-	command := v.main.B().Xadd().Key(key).Nomkstream().Id("*").FieldValue().FieldValue("e", data).Build()
+func (v *Valkey) add(ctx context.Context, hub, key, data string) (Position, error) {
 	if v.cfg.Durable > 0 {
-		return v.addDurably(ctx, command)
+		return v.addDurably(ctx, v.xadd(key, data))
 	}
-	return v.added(v.main.Do(ctx, command))
+	return v.appenders[Bucket(hub)].add(ctx, key, data)
+}
+
+func (v *Valkey) addNow(ctx context.Context, key, data string) (Position, error) {
+	return v.added(v.main.Do(ctx, v.xadd(key, data)))
+}
+
+func (v *Valkey) xadd(key, data string) valkey.Completed {
+	return v.main.B().Xadd().Key(key).Nomkstream().Id("*").FieldValue().FieldValue("e", data).Build()
 }
 
 func (v *Valkey) added(result valkey.ValkeyResult) (Position, error) {
