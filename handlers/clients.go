@@ -3,6 +3,7 @@ package handlers
 import (
 	"net/http"
 	"net/url"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/labstack/echo/v4"
@@ -16,11 +17,11 @@ func serveHub(c echo.Context, s *Services) error {
 	if err != nil {
 		return err
 	}
-	user, err := userOf(c)
+	who, err := identityOf(c)
 	if err != nil {
 		return err
 	}
-	s.Hubs.ServeHub(c.Response(), c.Request(), hub, user)
+	s.Hubs.ServeHub(c.Response(), c.Request(), hub, who)
 	return nil
 }
 
@@ -30,19 +31,26 @@ func serveNegotiate(c echo.Context, s *Services) error {
 	if err != nil {
 		return err
 	}
-	user, err := userOf(c)
+	who, err := identityOf(c)
 	if err != nil {
 		return err
 	}
 	if to, ok := statefulRedirect(s.StatefulAddress, c.Request()); ok {
 		return writeJSON(c, http.StatusOK, negotiate.RedirectResponse(to, ""))
 	}
-	return writeJSON(c, http.StatusOK, s.Negotiator.Negotiate(hub, user, c.QueryParams()))
+	return writeJSON(c, http.StatusOK, s.Negotiator.Negotiate(hub, negotiate.Client{User: who.User, Transports: who.Transports}, c.QueryParams()))
+}
+
+// clientRoute is where Azure SignalR Service has its clients, with the hub in the query.
+const clientRoute = "/client"
+
+func isAzureClient(route string) bool {
+	return route == clientRoute || strings.HasPrefix(route, clientRoute+"/")
 }
 
 // hubOf returns the name of the hub in the address.
 func hubOf(c echo.Context) (string, error) {
-	raw, err := pathPart(c, "hub")
+	raw, err := rawHub(c)
 	if err != nil {
 		return "", err
 	}
@@ -53,7 +61,18 @@ func hubOf(c echo.Context) (string, error) {
 	return hub, nil
 }
 
-// userOf returns the connection's user: whoever the client says, for want of authentication.
+func rawHub(c echo.Context) (string, error) {
+	if !isAzureClient(c.Path()) {
+		return pathPart(c, "hub")
+	}
+	hubs := c.QueryParams()["hub"]
+	if len(hubs) != 1 {
+		return "", invalid("hub", "must be in the query once")
+	}
+	return hubs[0], nil
+}
+
+// userOf returns the user that a client of development mode says it is, or that a backend follows.
 func userOf(c echo.Context) (string, error) {
 	if c.Request().URL.RawQuery == "" {
 		return "", nil

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"hubstream/handlers"
+	"hubstream/negotiate/access"
 )
 
 func TestNegotiateSealsHubAndUser(t *testing.T) {
@@ -99,7 +100,7 @@ func TestUnknownAddresses(t *testing.T) {
 func TestHubServerSeesNodeHeader(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, handlers.Config{})
-	f.hubs = func(w http.ResponseWriter, r *http.Request, hub, user string) {
+	f.hubs = func(w http.ResponseWriter, r *http.Request, hub string, who access.Identity) {
 		if got := w.Header().Get("X-Hubstream-Node"); got != "n1" {
 			t.Errorf("got %q", got)
 		}
@@ -111,7 +112,7 @@ func TestPanicIsOneRequestsMisfortune(t *testing.T) {
 	t.Parallel()
 	var log bytes.Buffer
 	f := newFixture(t, handlers.Config{Logger: slog.New(slog.NewTextHandler(&log, nil))})
-	f.hubs = func(http.ResponseWriter, *http.Request, string, string) { panic("the reason") }
+	f.hubs = func(http.ResponseWriter, *http.Request, string, access.Identity) { panic("the reason") }
 	if w := f.do("GET", "/hubs/chat?id=secret", ""); w.Code != http.StatusInternalServerError || strings.Contains(w.Body.String(), "reason") {
 		t.Errorf("got %d %s", w.Code, w.Body)
 	}
@@ -124,7 +125,7 @@ func TestPanicIsOneRequestsMisfortune(t *testing.T) {
 func TestPanicInTheMiddleCutsTheAnswer(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, handlers.Config{})
-	f.hubs = func(w http.ResponseWriter, _ *http.Request, _, _ string) {
+	f.hubs = func(w http.ResponseWriter, _ *http.Request, _ string, _ access.Identity) {
 		_, _ = w.Write([]byte("half"))
 		panic("the reason")
 	}

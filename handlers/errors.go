@@ -23,7 +23,12 @@ const (
 	codeMethodNotAllowed code = "method_not_allowed"
 	codeTimeout          code = "timeout"
 	codeOrigin           code = "origin_not_allowed"
-	codeConsole          code = "unauthorized"
+	codeUnauthorized     code = "unauthorized"
+	codeTokenInvalid     code = "token_invalid"
+	codeTokenExpired     code = "token_expired"
+	codeTokenNotYetValid code = "token_not_yet_valid"
+	codeTokenAudience    code = "token_audience"
+	codeForbidden        code = "forbidden"
 	codeTooManyGroups    code = "too_many_groups"
 	codeGap              code = "gap"
 	codeKeyReused        code = "key_reused"
@@ -65,8 +70,8 @@ var (
 	errStarting = &refusal{
 		status: http.StatusServiceUnavailable, retryAfter: true, Code: codeUnavailable, Message: "the node is starting",
 	}
-	errConsole = &refusal{
-		status: http.StatusUnauthorized, Code: codeConsole, Message: "the console needs an admin key",
+	errAdmin = &refusal{
+		status: http.StatusUnauthorized, Code: codeUnauthorized, Message: "an admin key is needed",
 	}
 	errOrigin = &refusal{status: http.StatusForbidden, Code: codeOrigin, Message: "the origin is not allowed"}
 )
@@ -111,9 +116,11 @@ func refusalFor(err error) *refusal {
 	case errors.Is(err, streams.ErrUnavailable):
 		return &refusal{status: http.StatusServiceUnavailable, retryAfter: true, Code: codeUnavailable,
 			Message: "the store is not reachable; nothing was changed"}
-	default:
-		return &refusal{status: http.StatusInternalServerError, Code: codeInternal, Message: "internal error"}
 	}
+	if refused := refusalForToken(err); refused != nil {
+		return refused
+	}
+	return &refusal{status: http.StatusInternalServerError, Code: codeInternal, Message: "internal error"}
 }
 
 func refusalForRouting(err *echo.HTTPError) *refusal {
@@ -147,6 +154,9 @@ func answerRefusal(w http.ResponseWriter, r *http.Request, refused *refusal) {
 	}
 	if refused.status == http.StatusRequestEntityTooLarge {
 		header.Set("Connection", "close") // the rest of the body is not worth reading
+	}
+	if refused.status == http.StatusUnauthorized {
+		header.Set("WWW-Authenticate", refused.challenge())
 	}
 	header.Set("Cache-Control", "no-store")
 	if !isAPI(r) {

@@ -1,7 +1,10 @@
 package handlers
 
 import (
+	"context"
 	"fmt"
+	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/labstack/echo/v4"
@@ -13,21 +16,43 @@ import (
 const maxFollowed = 100
 
 // followEvents serves a plain event stream of a hub: its broadcasts, and what is addressed to the groups in the query
-// (groups=a,b, or groups=a&groups=b for names with commas) and to its user.
+// (groups=a,b, or groups=a&groups=b for names with commas) and to its user. A client follows the groups that its token allows
+// (nobody has put it into one), a backend any, and anybody's messages by user=.
 func followEvents(c echo.Context, s *Services) error {
 	hub, err := hubOf(c)
 	if err != nil {
 		return err
 	}
-	audience := streams.Audience{}
-	if audience.User, err = userOf(c); err != nil {
+	who, err := identityOf(c)
+	if err != nil {
 		return err
 	}
+	audience := streams.Audience{User: who.User}
 	if audience.Groups, err = followedGroups(c.QueryParams()["groups"]); err != nil {
 		return err
 	}
-	s.Hubs.ServePlain(c.Response(), c.Request(), hub, audience)
+	if group, ok := notAmong(audience.Groups, who.Groups); ok && who.Authenticated {
+		return &refusal{status: http.StatusForbidden, Code: codeForbidden, Field: fieldGroups.String(),
+			Message: fmt.Sprintf("the access token does not allow to follow the group %q (hubstream.groups)", group)}
+	}
+	r := c.Request()
+	if !who.CloseAt.IsZero() {
+		ctx, cancel := context.WithDeadline(r.Context(), who.CloseAt)
+		defer cancel()
+		r = r.WithContext(ctx)
+	}
+	s.Hubs.ServePlain(c.Response(), r, hub, audience)
 	return nil
+}
+
+// notAmong returns the first of names that is not among all.
+func notAmong(names, all []string) (string, bool) {
+	for _, name := range names {
+		if !slices.Contains(all, name) {
+			return name, true
+		}
+	}
+	return "", false
 }
 
 func followedGroups(values []string) ([]string, error) {

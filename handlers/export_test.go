@@ -1,6 +1,10 @@
 package handlers
 
-import "hubstream/streams"
+import (
+	"github.com/labstack/echo/v4"
+
+	"hubstream/streams"
+)
 
 // ParsedSend is what a send's body says.
 type ParsedSend struct {
@@ -34,3 +38,6 @@ func (b *SendBuilder) Build(src []byte) (*streams.Entry, error) {
 	err := b.work.build(nil)
 	return &b.work.entry, err
 }
+
+// Routes are all that there are.
+func (h *Handler) Routes() []*echo.Route { return h.echo.Routes() }

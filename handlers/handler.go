@@ -11,15 +11,16 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"hubstream/negotiate"
+	"hubstream/negotiate/access"
 	"hubstream/streams"
 )
 
 // HubServer serves the requests of connections, whatever their transport.
 type HubServer interface {
 	// ServeHub answers a request to a hub's address, refusals included. hub is a name as
-	// negotiate.HubName returns it; user is that of a connection that was not negotiated.
+	// negotiate.HubName returns it; who is what the request's access token says.
 	// Headers that are set already go out with every answer, that to an upgrade included.
-	ServeHub(w http.ResponseWriter, r *http.Request, hub, user string)
+	ServeHub(w http.ResponseWriter, r *http.Request, hub string, who access.Identity)
 	// ServePlain serves a plain event stream, which belongs to no connection.
 	ServePlain(w http.ResponseWriter, r *http.Request, hub string, audience streams.Audience)
 }
@@ -33,6 +34,10 @@ type Config struct {
 	Origins Origins
 	// MaxSendBytes limits the body of a send. Default 1 MiB.
 	MaxSendBytes int
+	// Access checks the tokens of clients and backends; nil is development mode, where nobody needs one.
+	Access *access.Verifier
+	// Admins may see the console's data and the metrics, and do what backends may. They mean nothing in development mode.
+	Admins *access.Admins
 	// Logger is for operators; nil means none.
 	Logger *slog.Logger
 	// Console answers GET of / and of all below /console/, but for /console/api/; nil means that there is nothing.
@@ -60,6 +65,8 @@ type Handler struct {
 	node         []string // the value of nodeHeader
 	origins      Origins
 	maxSendBytes int
+	access       *access.Verifier // nil: development mode
+	admins       *access.Admins
 	log          *slog.Logger
 	console      Console
 	metrics      http.Handler
@@ -78,7 +85,7 @@ const DefaultMaxSendBytes = 1 << 20 // 1 MiB
 func New(cfg Config) *Handler {
 	h := &Handler{
 		echo: echo.New(), node: []string{cfg.Node}, origins: cfg.Origins,
-		maxSendBytes: cfg.MaxSendBytes, log: cfg.Logger, console: cfg.Console, metrics: cfg.Metrics,
+		maxSendBytes: cfg.MaxSendBytes, access: cfg.Access, admins: cfg.Admins, log: cfg.Logger, console: cfg.Console, metrics: cfg.Metrics,
 	}
 	if h.maxSendBytes == 0 {
 		h.maxSendBytes = DefaultMaxSendBytes
@@ -97,6 +104,10 @@ func (h *Handler) routes() {
 		h.echo.Any(path, h.with(serveHub))
 	}
 	h.echo.POST("/hubs/:hub/negotiate", h.with(serveNegotiate))
+	for _, path := range []string{clientRoute, clientRoute + "/"} { // Azure's
+		h.echo.Any(path, h.with(serveHub))
+	}
+	h.echo.POST(clientRoute+"/negotiate", h.with(serveNegotiate))
 
 	h.echo.POST("/api/hubs/:hub/send", h.with(h.send))
 	h.echo.GET("/api/hubs/:hub/events", h.with(followEvents))
@@ -161,12 +172,15 @@ func (h *Handler) with(serve func(echo.Context, *Services) error) echo.HandlerFu
 	})
 }
 
-// guard turns panics into errors and writes the request log. It names the route, not the
+// guard asks whether the caller may, turns panics into errors and writes the request log. It names the route, not the
 // address: that holds tokens, in its query and, of clients of negotiate version 0, in its path.
 func (h *Handler) guard(serve echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		began := time.Now()
-		err := recovered(serve, c)
+		err := h.authorize(c)
+		if err == nil {
+			err = recovered(serve, c)
+		}
 		if err != nil {
 			c.Error(err)
 		}

@@ -18,7 +18,7 @@ import (
 func (h *Handler) forConsole(serve func(echo.Context, *Services) error) echo.HandlerFunc {
 	return h.with(func(c echo.Context, s *Services) error {
 		if !h.console.Allowed(c.Request()) {
-			return errConsole
+			return errAdmin
 		}
 		return serve(c, s)
 	})

@@ -14,6 +14,7 @@ import (
 
 	"hubstream/handlers"
 	"hubstream/negotiate"
+	"hubstream/negotiate/access"
 	"hubstream/streams"
 )
 
@@ -30,10 +31,10 @@ type fixture struct {
 	services handlers.Services
 }
 
-type hubFunc func(w http.ResponseWriter, r *http.Request, hub, user string)
+type hubFunc func(w http.ResponseWriter, r *http.Request, hub string, who access.Identity)
 
-func (f *fixture) ServeHub(w http.ResponseWriter, r *http.Request, hub, user string) {
-	f.hubs(w, r, hub, user)
+func (f *fixture) ServeHub(w http.ResponseWriter, r *http.Request, hub string, who access.Identity) {
+	f.hubs(w, r, hub, who)
 }
 
 // ServePlain says what it was asked for.
@@ -58,9 +59,9 @@ func newFixtureOn(t testing.TB, store streams.Store, cfg handlers.Config) *fixtu
 		f.node.Wait()
 		_ = store.Close()
 	})
-	f.hubs = func(w http.ResponseWriter, r *http.Request, hub, user string) {
+	f.hubs = func(w http.ResponseWriter, r *http.Request, hub string, who access.Identity) {
 		w.WriteHeader(http.StatusTeapot)
-		_, _ = io.WriteString(w, r.Method+" "+hub+" "+user)
+		_, _ = io.WriteString(w, r.Method+" "+hub+" "+who.User)
 	}
 	var err error
 	if f.keyring, err = negotiate.NewKeyring(negotiate.Secret(strings.Repeat("s", 32))); err != nil {

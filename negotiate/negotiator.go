@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"time"
 )
 
@@ -80,17 +81,29 @@ func available(transports []Transport) ([]AvailableTransport, error) {
 	return list, nil
 }
 
-// Negotiate answers a request for a hub, whose name is from HubName, by a user, which is empty for a client without one.
+// Client is who negotiates.
+type Client struct {
+	// User is empty for a client without one.
+	User string
+	// Transports are those that it may use; nil: all.
+	Transports []Transport
+}
+
+// Negotiate answers a request for a hub, whose name is from HubName, by a client.
 // What is wrong with the request, a user ID over MaxUserBytes included, is answered with an error response.
-func (n *Negotiator) Negotiate(hub, user string, query url.Values) Response {
+func (n *Negotiator) Negotiate(hub string, client Client, query url.Values) Response {
 	request, err := parseRequest(query)
 	if err != nil {
 		return ErrorResponse(err.Error())
 	}
+	transports := n.transportsFor(client)
+	if len(transports) == 0 {
+		return ErrorResponse("The access token allows none of the transports that are offered.")
+	}
 	token := Token{
 		ConnectionID:      NewConnectionID(),
 		Hub:               hub,
-		User:              user,
+		User:              client.User,
 		Deadline:          n.config.Now() + n.config.ConnectDeadline.Milliseconds(),
 		NegotiateVersion:  request.version,
 		StatefulReconnect: request.statefulReconnect && n.config.StatefulReconnect,
@@ -104,11 +117,21 @@ func (n *Negotiator) Negotiate(hub, user string, query url.Values) Response {
 		ConnectionID:         token.ConnectionID,
 		ConnectionToken:      sealed,
 		UseStatefulReconnect: token.StatefulReconnect,
-		AvailableTransports:  n.transports,
+		AvailableTransports:  transports,
 	}
 	if token.NegotiateVersion == version0 {
 		// Version 0 has no connection token: the client sends the connection ID as its "id".
 		response.ConnectionID, response.ConnectionToken = sealed, ""
 	}
 	return response
+}
+
+// transportsFor are the transports that a client is offered.
+func (n *Negotiator) transportsFor(client Client) []AvailableTransport {
+	if client.Transports == nil {
+		return n.transports
+	}
+	return slices.DeleteFunc(slices.Clone(n.transports), func(a AvailableTransport) bool {
+		return !slices.Contains(client.Transports, a.Transport)
+	})
 }

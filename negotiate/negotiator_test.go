@@ -62,7 +62,7 @@ func wantJSON(t *testing.T, r negotiate.Response, want string) {
 func TestVersion1Answer(t *testing.T) {
 	t.Parallel()
 	n, keyring := newNegotiator(t, stateful)
-	r := n.Negotiate("chat", "ada", parseQuery(t, "negotiateVersion=1"))
+	r := n.Negotiate("chat", negotiate.Client{User: "ada"}, parseQuery(t, "negotiateVersion=1"))
 	wantJSON(t, r, fmt.Sprintf(`{"negotiateVersion":1,"connectionId":"%s","connectionToken":"%s","availableTransports":%s}`,
 		r.ConnectionID, r.ConnectionToken, allTransports))
 	if !connectionID.MatchString(r.ConnectionID) {
@@ -76,7 +76,7 @@ func TestVersion1Answer(t *testing.T) {
 func TestVersion0AnswerUsesTheTokenAsConnectionID(t *testing.T) {
 	t.Parallel()
 	n, keyring := newNegotiator(t, nil)
-	r := n.Negotiate("chat", "ada", nil)
+	r := n.Negotiate("chat", negotiate.Client{User: "ada"}, nil)
 	wantJSON(t, r, fmt.Sprintf(`{"negotiateVersion":0,"connectionId":"%s","availableTransports":%s}`, r.ConnectionID, allTransports))
 	inner := keyring.ConnectionID(r.ConnectionID)
 	if !connectionID.MatchString(inner) {
@@ -88,7 +88,7 @@ func TestVersion0AnswerUsesTheTokenAsConnectionID(t *testing.T) {
 func TestStatefulAnswer(t *testing.T) {
 	t.Parallel()
 	n, keyring := newNegotiator(t, stateful)
-	r := n.Negotiate("chat", "", parseQuery(t, "negotiateVersion=1&useStatefulReconnect=true"))
+	r := n.Negotiate("chat", negotiate.Client{User: ""}, parseQuery(t, "negotiateVersion=1&useStatefulReconnect=true"))
 	wantJSON(t, r, fmt.Sprintf(`{"negotiateVersion":1,"connectionId":"%s","connectionToken":"%s","useStatefulReconnect":true,"availableTransports":%s}`,
 		r.ConnectionID, r.ConnectionToken, allTransports))
 	wantOpen(t, keyring, r.ConnectionToken, negotiate.Token{
@@ -155,7 +155,7 @@ func TestVersions(t *testing.T) {
 		{query: "negotiateVersion=0&negotiateVersion=1", err: notInteger},
 		{query: "NegotiateVersion=0&negotiateVersion=1", err: notInteger},
 	} {
-		r := n.Negotiate("chat", "ada", parseQuery(t, test.query))
+		r := n.Negotiate("chat", negotiate.Client{User: "ada"}, parseQuery(t, test.query))
 		if test.err != "" {
 			wantJSON(t, r, `{"error":`+quote(t, test.err)+`}`)
 			continue
@@ -198,7 +198,7 @@ func TestStatefulReconnectOnlyIfAskedForAndAllowed(t *testing.T) {
 	} {
 		for _, version := range []string{"", "&negotiateVersion=1"} {
 			n, keyring := newNegotiator(t, func(c *negotiate.Config) { c.StatefulReconnect = test.allowed })
-			r := n.Negotiate("chat", "", parseQuery(t, test.query+version))
+			r := n.Negotiate("chat", negotiate.Client{User: ""}, parseQuery(t, test.query+version))
 			if r.UseStatefulReconnect != test.want {
 				t.Errorf("%q, allowed %v: %v, want %v", test.query+version, test.allowed, r.UseStatefulReconnect, test.want)
 			}
@@ -225,7 +225,7 @@ func TestTransportsAsConfigured(t *testing.T) {
 	n, _ := newNegotiator(t, func(c *negotiate.Config) {
 		c.Transports = []negotiate.Transport{negotiate.LongPolling, negotiate.ServerSentEvents}
 	})
-	r := n.Negotiate("chat", "", parseQuery(t, "negotiateVersion=1"))
+	r := n.Negotiate("chat", negotiate.Client{User: ""}, parseQuery(t, "negotiateVersion=1"))
 	wantJSON(t, r, fmt.Sprintf(`{"negotiateVersion":1,"connectionId":"%s","connectionToken":"%s","availableTransports":`+
 		`[{"transport":"LongPolling","transferFormats":["Text","Binary"]},{"transport":"ServerSentEvents","transferFormats":["Text"]}]}`,
 		r.ConnectionID, r.ConnectionToken))
@@ -235,8 +235,8 @@ func TestAnswerCanBeReadBack(t *testing.T) {
 	t.Parallel()
 	n, _ := newNegotiator(t, stateful)
 	for _, r := range []negotiate.Response{
-		n.Negotiate("chat", "ada", parseQuery(t, "negotiateVersion=1&useStatefulReconnect=true")),
-		n.Negotiate("chat", "ada", nil),
+		n.Negotiate("chat", negotiate.Client{User: "ada"}, parseQuery(t, "negotiateVersion=1&useStatefulReconnect=true")),
+		n.Negotiate("chat", negotiate.Client{User: "ada"}, nil),
 		negotiate.RedirectResponse("https://b.example/hub?x=1&y=2", "abc"),
 		negotiate.ErrorResponse("no"),
 	} {
@@ -257,7 +257,7 @@ func TestAnswerCanBeReadBack(t *testing.T) {
 func TestConnectDeadline(t *testing.T) {
 	t.Parallel()
 	n, keyring := newNegotiator(t, func(c *negotiate.Config) { c.ConnectDeadline = 1500 * time.Millisecond })
-	r := n.Negotiate("chat", "", parseQuery(t, "negotiateVersion=1"))
+	r := n.Negotiate("chat", negotiate.Client{User: ""}, parseQuery(t, "negotiateVersion=1"))
 	token, err := keyring.Open(r.ConnectionToken)
 	if err != nil {
 		t.Fatal(err)
@@ -270,7 +270,7 @@ func TestConnectDeadline(t *testing.T) {
 func TestUserOverTheLimitIsToldTheLimit(t *testing.T) {
 	t.Parallel()
 	n, _ := newNegotiator(t, nil)
-	r := n.Negotiate("chat", strings.Repeat("u", negotiate.MaxUserBytes+1), parseQuery(t, "negotiateVersion=1"))
+	r := n.Negotiate("chat", negotiate.Client{User: strings.Repeat("u", negotiate.MaxUserBytes+1)}, parseQuery(t, "negotiateVersion=1"))
 	wantJSON(t, r, `{"error":"user ID has 257 bytes, the limit is 256"}`)
 }
 
@@ -304,7 +304,7 @@ func TestNegotiatingWithoutConnectingStoresNothing(t *testing.T) {
 	query := parseQuery(t, "negotiateVersion=1")
 	before := heap()
 	for range negotiations {
-		if r := n.Negotiate("chat", "ada", query); r.Error != "" {
+		if r := n.Negotiate("chat", negotiate.Client{User: "ada"}, query); r.Error != "" {
 			t.Fatal(r.Error)
 		}
 	}
@@ -328,7 +328,7 @@ func TestConnectionIDsAndTokensDiffer(t *testing.T) {
 	n, _ := newNegotiator(t, nil)
 	seen := make(map[string]bool)
 	for range 10_000 {
-		r := n.Negotiate("chat", "ada", url.Values{"negotiateVersion": {"1"}})
+		r := n.Negotiate("chat", negotiate.Client{User: "ada"}, url.Values{"negotiateVersion": {"1"}})
 		if seen[r.ConnectionID] || seen[r.ConnectionToken] {
 			t.Fatalf("repeated: %q or %q", r.ConnectionID, r.ConnectionToken)
 		}
@@ -350,7 +350,7 @@ func FuzzNegotiate(f *testing.F) {
 			return
 		}
 		values, _ := url.ParseQuery(query) // what could be parsed, as net/http does
-		r := n.Negotiate(hub, user, values)
+		r := n.Negotiate(hub, negotiate.Client{User: user}, values)
 		body, err := json.Marshal(r)
 		if err != nil {
 			t.Fatalf("Marshal: %v", err)
@@ -383,7 +383,7 @@ func BenchmarkNegotiate(b *testing.B) {
 	query := url.Values{"negotiateVersion": {"1"}}
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := json.Marshal(n.Negotiate("chat", "ada", query)); err != nil {
+		if _, err := json.Marshal(n.Negotiate("chat", negotiate.Client{User: "ada"}, query)); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -10,11 +10,13 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"hubstream/negotiate"
+	"hubstream/negotiate/access"
 	"hubstream/streams"
 	"hubstream/transports"
 	"hubstream/transports/hubprotocol"
@@ -48,6 +50,7 @@ type cluster struct {
 	keys  *negotiate.Keyring
 	nodes []*node
 	ctx   context.Context
+	who   atomic.Pointer[access.Identity] // what requests' tokens say; nil: development mode
 }
 
 type node struct {
@@ -105,7 +108,11 @@ func (c *cluster) start(name string, cfg transports.Config, listener net.Listene
 			n.server.ServePlain(w, r, hubName, streams.Audience{})
 			return
 		}
-		n.server.ServeHub(w, r, hubName, "")
+		who := c.who.Load()
+		if who == nil {
+			who = new(access.Identity)
+		}
+		n.server.ServeHub(w, r, hubName, *who)
 	})}
 	go n.http.Serve(listener)
 	n.client = &http.Client{Transport: &http.Transport{

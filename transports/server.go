@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"hubstream/negotiate"
+	"hubstream/negotiate/access"
 	"hubstream/streams"
 )
 
@@ -119,15 +120,16 @@ type request struct {
 	w http.ResponseWriter
 	*http.Request
 	hub   string
-	user  string
+	who   access.Identity
 	token negotiate.Token
 	rc    *http.ResponseController
 }
 
 // ServeHub answers a request to a hub: GET (upgrade, event stream or poll), POST and
-// DELETE. hub is a name as negotiate.HubName makes it; user is that of a connection that was not negotiated.
-func (s *Server) ServeHub(w http.ResponseWriter, r *http.Request, hub, user string) {
-	c := &request{w: w, Request: r, hub: hub, user: user, rc: http.NewResponseController(w)}
+// DELETE. hub is a name as negotiate.HubName makes it; who is what the request's access token says: the user of a
+// connection that was not negotiated, and who must be that of one that was.
+func (s *Server) ServeHub(w http.ResponseWriter, r *http.Request, hub string, who access.Identity) {
+	c := &request{w: w, Request: r, hub: hub, who: who, rc: http.NewResponseController(w)}
 	switch r.Method {
 	case http.MethodGet:
 		s.serveGet(c)
@@ -161,7 +163,7 @@ func (s *Server) serveGet(c *request) {
 		}
 		if c.URL.Query().Get("id") == "" { // the client skipped negotiation
 			c.token = negotiate.Token{
-				ConnectionID: negotiate.NewConnectionID(), Hub: c.hub, User: c.user,
+				ConnectionID: negotiate.NewConnectionID(), Hub: c.hub, User: c.who.User,
 				Deadline: s.node.Now() + time.Minute.Milliseconds(),
 			}
 			s.serveWebSocket(c)
@@ -213,7 +215,7 @@ func (c *request) isWebSocket() bool {
 const webSocketKeyLength = 24
 
 func (s *Server) serves(c *request, t negotiate.Transport) bool {
-	if slices.Contains(s.cfg.Transports, t) {
+	if slices.Contains(s.cfg.Transports, t) && c.who.Allows(t) {
 		return true
 	}
 	c.refuse(http.StatusNotFound, string(t)+" transport not supported by this end point type")
@@ -228,7 +230,7 @@ func (s *Server) identify(c *request) bool {
 		return false
 	}
 	token, err := s.tokens.Open(id)
-	if err != nil || token.Hub != c.hub {
+	if err != nil || token.Hub != c.hub || c.who.Authenticated && token.User != c.who.User {
 		s.log.Debug("connection token refused", "hub", c.hub, "error", err)
 		c.refuse(http.StatusNotFound, "No Connection with that ID")
 		return false

@@ -17,6 +17,8 @@ import (
 	"unsafe"
 
 	"github.com/gobwas/ws"
+
+	"hubstream/negotiate/access"
 )
 
 // sink is a server's side of a connection whose peer takes everything at once.
@@ -94,7 +96,7 @@ func newAudience(t testing.TB, n int, handshake string) *audience {
 			name, value, _ := strings.Cut(line, ": ")
 			r.Header.Set(name, value)
 		}
-		a.nodes[0].server.ServeHub(&hijacked{httptest.NewRecorder(), s}, r, hubName, "")
+		a.nodes[0].server.ServeHub(&hijacked{httptest.NewRecorder(), s}, r, hubName, access.Identity{})
 		a.sinks = append(a.sinks, s)
 	}
 	<-a.arrived

@@ -33,6 +33,8 @@ type Config struct {
 	Leeway time.Duration
 	// WholeEndpoint: a backend's token whose audience is an address without a path is good for every request.
 	WholeEndpoint bool
+	// CloseAtExpiry: connections are closed when their token is not accepted any more, also if the token does not ask for it.
+	CloseAtExpiry bool
 	// Provider checks the tokens of an identity provider; nil: there is none.
 	Provider *Provider
 	// Now returns the time; nil: time.Now.
@@ -233,6 +235,9 @@ func (v *Verifier) read(claims claimSet) (*verified, error) {
 		if at, ok := claims.seconds(claimCloseAt); ok {
 			t.identity.CloseAt = at
 		}
+	}
+	if t.identity.CloseAt.IsZero() && v.cfg.CloseAtExpiry {
+		t.identity.CloseAt = t.identity.Expires
 	}
 	if badUser(t.identity.User) {
 		return nil, ErrUser

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"hubstream/negotiate"
+	"hubstream/negotiate/access"
 	"hubstream/streams"
 )
 
@@ -42,6 +43,31 @@ type Config struct {
 
 	// Secret seals the connection tokens; the same on all nodes. Default: made once, and shared through the store.
 	Secret negotiate.Secret
+	// AccessKeys are what tokens of clients and backends are signed with, bare or in connection strings. Default none.
+	AccessKeys []access.Key
+	// AccessKeysFile is a file with more of them, which is read again when it changes. Default none.
+	AccessKeysFile string
+	// Endpoints are the public addresses of the nodes, whose hosts tokens may name. Default: the host that a request names.
+	Endpoints []string
+	// EndpointTokens: a backend's token may be for a whole address. Default false.
+	EndpointTokens bool
+	// TokenLeeway is how long before and after its times a token is accepted. Default 5 minutes.
+	TokenLeeway time.Duration
+	// CloseAtExpiry: connections are closed when their token is not accepted any more. Default false.
+	CloseAtExpiry bool
+	// AdminKeys are the keys of operators. Default none.
+	AdminKeys []access.Key
+	// JWKSURL is where an identity provider's public keys are. Default none.
+	JWKSURL string
+	// JWKSIssuer is what the provider's tokens say as iss. Default none.
+	JWKSIssuer string
+	// JWKSAudience is what its tokens for clients say as aud. Default none.
+	JWKSAudience string
+	// JWKSBackendAudience is what its tokens for backends say as aud. Default none.
+	JWKSBackendAudience string
+	// JWKSUserClaim is the claim that names the user. Default sub.
+	JWKSUserClaim string
+
 	// Origins are the origins of pages that may connect, or * for any. Default: loopback addresses, from any port.
 	Origins []string
 
@@ -77,6 +103,8 @@ type Config struct {
 	// ConsolePayloads lets the console show what is in messages. Default false.
 	ConsolePayloads bool
 
+	// MetricsListen is a TCP address where the metrics are, without a key. Default none.
+	MetricsListen string
 	// Pprof is the TCP address of Go's profiler, host:port of this machine. Default none.
 	Pprof string
 	// LogLevel is the least that is logged: debug, info, warn or error. Default info.
@@ -93,6 +121,9 @@ func defaults() Config {
 		ValkeyPrefix: "hs",
 
 		ValkeyDurableTimeout: 50 * time.Millisecond,
+
+		TokenLeeway:   access.DefaultLeeway,
+		JWKSUserClaim: "sub",
 
 		Transports:        negotiate.DefaultTransports(),
 		StatefulReconnect: true,
@@ -122,11 +153,7 @@ func (c *Config) complete() error {
 	if c.ValkeyMode == streams.ValkeySentinel && c.ValkeyMaster == "" {
 		return fmt.Errorf("-valkey-mode sentinel needs the primary's name in -valkey-master (%s)", variable("valkey-master"))
 	}
-	if !c.Dev && !isLoopback(c.Listen) {
-		return fmt.Errorf("-listen %s is reachable from other machines, and development mode has no authentication: whoever reaches it may "+
-			"connect as any user and send to all. Listen on 127.0.0.1, or allow it with -dev (%s=true)", c.Listen, variable("dev"))
-	}
-	return nil
+	return c.checkAccess()
 }
 
 func isLoopback(address string) bool {

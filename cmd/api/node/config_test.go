@@ -12,6 +12,7 @@ import (
 
 	"hubstream/cmd/api/node"
 	"hubstream/negotiate"
+	"hubstream/negotiate/access"
 	"hubstream/streams"
 )
 
@@ -30,6 +31,7 @@ func TestDefaultsNeedNothing(t *testing.T) {
 	got.Node = ""
 	want := node.Config{
 		Listen: "127.0.0.1:8080", Drain: 20 * time.Second, ValkeyMode: streams.ValkeyStandalone, ValkeyPrefix: "hs", ValkeyDurableTimeout: 50 * time.Millisecond,
+		TokenLeeway: 5 * time.Minute, JWKSUserClaim: "sub",
 		Transports:        []negotiate.Transport{negotiate.WebSockets, negotiate.ServerSentEvents, negotiate.LongPolling},
 		StatefulReconnect: true, PollTimeout: 25 * time.Second, KeepAlive: 15 * time.Second, ClientTimeout: 30 * time.Second,
 		HandshakeTimeout: 15 * time.Second, ConnectDeadline: time.Minute, MaxSendBytes: 1 << 20, MaxMessageBytes: 32 << 10,
@@ -61,6 +63,21 @@ var each = []struct {
 	{"valkey-durable-timeout", "1s", func(c node.Config) any { return c.ValkeyDurableTimeout }, time.Second, map[string]string{"0s": "not between"}},
 	{"valkey-prefix", "x", func(c node.Config) any { return c.ValkeyPrefix }, "x", map[string]string{"{x}": "not allowed"}},
 	{"secret", strings.Repeat("s", 16), func(c node.Config) any { return c.Secret }, negotiate.Secret(strings.Repeat("s", 16)), map[string]string{"hunter2": "16 are needed"}},
+	{"access-keys", strings.Repeat("k", 16) + ", Endpoint=https://a.example;AccessKey=" + strings.Repeat("j", 16), func(c node.Config) any { return c.AccessKeys },
+		[]access.Key{access.Key(strings.Repeat("k", 16)), access.Key("Endpoint=https://a.example;AccessKey=" + strings.Repeat("j", 16))},
+		map[string]string{"hunter2": "key 1: an access key has 7 bytes, at least 16 are needed", strings.Repeat("k", 16) + ",": "key 2", "AccessKey=" + strings.Repeat("k", 16): "Endpoint is missing"}},
+	{"access-keys-file", "/keys", func(c node.Config) any { return c.AccessKeysFile }, "/keys", nil},
+	{"endpoints", "https://a.example/,http://b:1", func(c node.Config) any { return c.Endpoints }, []string{"https://a.example", "http://b:1"}, map[string]string{"a.example": "is not an address"}},
+	{"endpoint-tokens", "true", func(c node.Config) any { return c.EndpointTokens }, true, map[string]string{"some": "true nor false"}},
+	{"token-leeway", "0s", func(c node.Config) any { return c.TokenLeeway }, time.Duration(0), map[string]string{"-1s": "between", "2h": "between"}},
+	{"close-at-expiry", "true", func(c node.Config) any { return c.CloseAtExpiry }, true, map[string]string{"some": "true nor false"}},
+	{"admin-keys", "", nil, nil, map[string]string{"hunter2": "at least 16 are needed", strings.Repeat("k", 16): "without -access-keys"}},
+	{"jwks-url", "", nil, nil, map[string]string{"example.com": "is not an address", "https://a.example": "needs its issuer"}},
+	{"jwks-issuer", "", nil, nil, map[string]string{"https://a.example": "needs the address of its keys"}},
+	{"jwks-audience", "", nil, nil, map[string]string{"a": "needs the address of its keys"}},
+	{"jwks-backend-audience", "", nil, nil, map[string]string{"a": "needs the address of its keys"}},
+	{"jwks-user-claim", "email", func(c node.Config) any { return c.JWKSUserClaim }, "email", nil},
+	{"metrics-listen", ":9090", func(c node.Config) any { return c.MetricsListen }, ":9090", map[string]string{"9090": "host:port"}},
 	{"origins", "https://a.example,*", func(c node.Config) any { return c.Origins }, []string{"https://a.example", "*"}, map[string]string{"a.example": "origin", "https://a.example/": "origin", "https://a.example,": "origin"}},
 	{"transports", "LongPolling,WebSockets", func(c node.Config) any { return c.Transports }, []negotiate.Transport{negotiate.LongPolling, negotiate.WebSockets},
 		map[string]string{"websockets": "none of WebSockets,ServerSentEvents,LongPolling", "LongPolling,LongPolling": "twice", "LongPolling,": "none of"}},
@@ -104,7 +121,7 @@ func TestEverySettingIsFlagAndVariable(t *testing.T) {
 			"flag":        func() (node.Config, error) { return node.Parse([]string{"-" + s.name + "=" + s.value}, none) },
 			"environment": func() (node.Config, error) { return node.Parse(nil, only(s.name, s.value)) },
 			"both": func() (node.Config, error) {
-				other := map[string]string{"listen": "127.0.0.1:1", "dev": "false", "stateful-reconnect": "true", "console-payloads": "false", "drain": "3s", "node": "other"}[s.name]
+				other := map[string]string{"listen": "127.0.0.1:1", "dev": "false", "stateful-reconnect": "true", "console-payloads": "false", "endpoint-tokens": "false", "close-at-expiry": "false", "drain": "3s", "node": "other"}[s.name]
 				return node.Parse([]string{"--" + s.name + "=" + s.value}, only(s.name, other))
 			},
 		} {

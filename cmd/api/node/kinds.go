@@ -5,12 +5,14 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
 
 	"hubstream/handlers"
 	"hubstream/negotiate"
+	"hubstream/negotiate/access"
 )
 
 // kind is how values of a type are read, refusing what makes no sense, and written.
@@ -277,4 +279,34 @@ var statefulAddress = kind[string]{
 	},
 	format: func(address string) string { return address },
 	form:   "address",
+}
+
+// accessKeys are shown by their number only.
+var accessKeys = kind[[]access.Key]{
+	parse: func(raw string) (keys []access.Key, err error) {
+		for part := range strings.SplitSeq(raw, ",") {
+			part = strings.TrimSpace(part)
+			if _, _, err := access.ParseKey(part); err != nil {
+				return nil, fmt.Errorf("key %d: %w", len(keys)+1, err) // never the value
+			}
+			keys = append(keys, access.Key(part))
+		}
+		return keys, nil
+	},
+	format: func(keys []access.Key) string {
+		if len(keys) == 0 {
+			return ""
+		}
+		return hidden
+	},
+	form: fmt.Sprintf("list, each at least %d bytes", negotiate.MinSecretBytes),
+}
+
+// webAddress takes the address of something on the web.
+func webAddress(raw string) error {
+	u, err := url.Parse(raw)
+	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
+		return errors.New("it is not an address such as https://example.com/keys")
+	}
+	return nil
 }

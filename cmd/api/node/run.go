@@ -11,11 +11,13 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"hubstream/handlers"
 	"hubstream/internal/metrics"
+	"hubstream/negotiate/access"
 	"hubstream/web"
 )
 
@@ -53,10 +55,25 @@ func Run(ctx context.Context, args []string, env func(string) string, stdout, st
 	}
 	defer profiler.stop()
 	n := &node{cfg: cfg, log: log, stdout: stdout, began: time.Now()}
+	// Tokens are checked for as long as there are requests, which a drain may outlast.
+	checking, stopChecking := context.WithCancel(context.WithoutCancel(ctx))
+	defer n.watching.Wait()
+	defer stopChecking()
+	admins, shown := access.NewAdmins(cfg.AdminKeys), n.newMetrics()
+	verifier, err := n.newAccess(checking)
+	if err != nil {
+		listener.Close()
+		return err
+	}
+	metricsServer, err := startMetrics(cfg.MetricsListen, shown)
+	if err != nil {
+		listener.Close()
+		return fmt.Errorf("-metrics-listen: %w", err)
+	}
+	defer metricsServer.stop()
 	n.handler = handlers.New(handlers.Config{
 		Node: cfg.Node, Origins: origins, MaxSendBytes: int(cfg.MaxSendBytes), Logger: log,
-		Metrics: n.newMetrics(),
-		Console: web.New(web.Config{Node: cfg.Node, Version: version(), Payloads: cfg.ConsolePayloads}, n.feed.Load),
+		Access: verifier, Admins: admins, Metrics: shown, Console: web.New(n.consoleFor(admins), n.feed.Load),
 	})
 	return n.run(ctx, listener)
 }
@@ -78,6 +95,7 @@ type node struct {
 	server  *http.Server
 
 	began    time.Time
+	watching sync.WaitGroup // of the file of access keys
 	draining atomic.Bool
 	metrics  *metrics.Node
 	feed     atomic.Pointer[web.Feed] // nil until the store is reached
@@ -167,7 +185,14 @@ func (n *node) serve(ctx context.Context, address net.Addr, opened <-chan openin
 // announce tells people where the node is, and how to use it.
 func (n *node) announce(address net.Addr) {
 	at := "http://" + reachable(address)
-	fmt.Fprintf(n.stdout, "listening on %s (node %s, %s; development mode: no authentication)\n", at, n.cfg.Node, n.storeName())
+	mode := "development mode: no authentication"
+	if n.cfg.Authenticated() {
+		mode = "access tokens are needed"
+	}
+	fmt.Fprintf(n.stdout, "listening on %s (node %s, %s; %s)\n", at, n.cfg.Node, n.storeName(), mode)
+	if n.cfg.Authenticated() {
+		return
+	}
 	fmt.Fprintf(n.stdout, "curl -X POST %s/api/hubs/chat/send -H 'Content-Type: application/json' -d '{\"target\":\"hello\",\"arguments\":[\"world\"]}'\n", at)
 }
 

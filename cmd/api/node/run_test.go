@@ -98,9 +98,18 @@ func (n *running) wait() {
 
 func (n *running) do(method, path, body string) (status int, text string, header http.Header) {
 	n.t.Helper()
+	return n.doWith(method, path, body)
+}
+
+// doWith makes a request with headers: name, value, name, value.
+func (n *running) doWith(method, path, body string, headers ...string) (status int, text string, header http.Header) {
+	n.t.Helper()
 	r, err := http.NewRequest(method, n.url+path, strings.NewReader(body))
 	if err != nil {
 		n.t.Fatal(err)
+	}
+	for i := 0; i < len(headers); i += 2 {
+		r.Header.Set(headers[i], headers[i+1])
 	}
 	r.Close = true // no idle connection is left behind
 	answer, err := http.DefaultClient.Do(r)

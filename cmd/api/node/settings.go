@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"hubstream/negotiate"
+	"hubstream/negotiate/access"
 	"hubstream/streams"
 )
 
@@ -74,6 +75,30 @@ var settings = []setting{
 
 	define("secret", "What connection tokens are sealed with, the same on all nodes. Default: made once, and shared through the store.",
 		func(c *Config) *negotiate.Secret { return &c.Secret }, secret),
+	define("access-keys", "Access keys, or connection strings with one, that the tokens of clients and backends are signed with, separated by commas: all are accepted. Default: none, development mode.",
+		func(c *Config) *[]access.Key { return &c.AccessKeys }, accessKeys),
+	define("access-keys-file", "File with more access keys or connection strings, one in a line; read again when it changes.",
+		func(c *Config) *string { return &c.AccessKeysFile }, text(anything)),
+	define("endpoints", "Public addresses of the nodes, such as https://push.example.com, separated by commas: tokens must name the host of one, or of a connection string. Default: the host that the request names.",
+		func(c *Config) *[]string { return &c.Endpoints }, list(access.ParseEndpoint)),
+	define("endpoint-tokens", "Let a backend's token be for a whole address, without a path.",
+		func(c *Config) *bool { return &c.EndpointTokens }, boolean),
+	define("token-leeway", "How long before and after its times a token is accepted, for clocks that differ.",
+		func(c *Config) *time.Duration { return &c.TokenLeeway }, duration(0, time.Hour)),
+	define("close-at-expiry", "Close connections when their access token is not accepted any more, unless they have renewed it.",
+		func(c *Config) *bool { return &c.CloseAtExpiry }, boolean),
+	define("admin-keys", "Keys of operators, separated by commas: for the console, the metrics, and all that backends may.",
+		func(c *Config) *[]access.Key { return &c.AdminKeys }, accessKeys),
+	define("jwks-url", "Address of an identity provider's public keys (a JSON Web Key Set): its tokens are accepted, too.",
+		func(c *Config) *string { return &c.JWKSURL }, text(webAddress)),
+	define("jwks-issuer", "What the identity provider's tokens must say as issuer (iss).",
+		func(c *Config) *string { return &c.JWKSIssuer }, text(anything)),
+	define("jwks-audience", "What its tokens for clients must say as audience (aud). Default: it has none for clients.",
+		func(c *Config) *string { return &c.JWKSAudience }, text(anything)),
+	define("jwks-backend-audience", "What its tokens for backends must say as audience (aud). Default: it has none for backends.",
+		func(c *Config) *string { return &c.JWKSBackendAudience }, text(anything)),
+	define("jwks-user-claim", "Claim of its tokens that names the user.",
+		func(c *Config) *string { return &c.JWKSUserClaim }, text(anything)),
 	define("origins", "Origins of pages that may connect, such as https://example.com, separated by commas; * for any. Default: those on loopback addresses.",
 		func(c *Config) *[]string { return &c.Origins }, list(origin)),
 
@@ -108,6 +133,8 @@ var settings = []setting{
 	define("console-payloads", "Let the console show what is in messages, to whom it shows anything.",
 		func(c *Config) *bool { return &c.ConsolePayloads }, boolean),
 
+	define("metrics-listen", "TCP address where the metrics are, without a key, beside /metrics at the node's own. Default: none.",
+		func(c *Config) *string { return &c.MetricsListen }, text(address)),
 	define("pprof", "TCP address of Go's profiler, on this machine only. Default: none.",
 		func(c *Config) *string { return &c.Pprof }, text(loopback)),
 	define("log-level", "The least that is logged: debug, info, warn or error.",

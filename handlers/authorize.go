@@ -1,0 +1,194 @@
+package handlers
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+
+	"github.com/labstack/echo/v4"
+
+	"hubstream/negotiate/access"
+)
+
+// need is what a route asks of its caller.
+type need uint8
+
+const (
+	// needAdmin: an operator's key. It is what every route needs of which nothing else is said.
+	needAdmin need = iota
+	// needNothing: anybody may.
+	needNothing
+	// needClient: a client's token for the hub.
+	needClient
+	// needFollower: a client's token for the hub, which follows what it says, or a backend's, which follows anything.
+	needFollower
+	// needBackend: a backend's token for the request, or an operator's key.
+	needBackend
+)
+
+// needOf decides what a route needs, from its path as echo has it. The console's page is no secret, and what it shows
+// the console asks a key for itself.
+func needOf(route string) need {
+	switch route {
+	case "/", "/console/*", "/healthz", "/readyz", "/api/health", "/api/v1/health":
+		return needNothing
+	case "/api/hubs/:hub/events":
+		return needFollower
+	}
+	switch {
+	case strings.HasPrefix(route, "/hubs/"), route == "/client", strings.HasPrefix(route, "/client/"):
+		return needClient
+	case strings.HasPrefix(route, "/api/"):
+		return needBackend
+	default:
+		return needAdmin
+	}
+}
+
+// identityKey is where a request's identity is in echo's context, of clients and followers.
+const identityKey = "identity"
+
+// authorize refuses a request whose caller may not make it. In development mode everybody may.
+func (h *Handler) authorize(c echo.Context) error {
+	if h.access == nil {
+		return nil
+	}
+	r := c.Request()
+	switch needOf(c.Path()) {
+	case needNothing:
+		return nil
+	case needClient:
+		return h.authorizeClient(c, clientToken(c.Path(), r))
+	case needFollower:
+		return h.authorizeFollower(c)
+	case needBackend:
+		return h.authorizeBackend(r, Bearer(r.Header))
+	default:
+		if h.admins.Has(Bearer(r.Header)) {
+			return nil
+		}
+		return errAdmin
+	}
+}
+
+func (h *Handler) authorizeClient(c echo.Context, token string) error {
+	if token == "" {
+		return access.ErrMissing
+	}
+	hub, err := hubOf(c)
+	if err != nil {
+		return err
+	}
+	who, err := h.access.Client(token, hub, c.Request().Host)
+	if err != nil {
+		return err
+	}
+	c.Set(identityKey, &who)
+	return nil
+}
+
+// authorizeFollower takes a client's token or a backend's. An EventSource sends no headers, so the query may have it.
+func (h *Handler) authorizeFollower(c echo.Context) error {
+	token := Bearer(c.Request().Header)
+	if token == "" {
+		token = queryToken(c.Request())
+	}
+	asClient := h.authorizeClient(c, token)
+	if asClient == nil || h.authorizeBackend(c.Request(), token) == nil {
+		return nil
+	}
+	return asClient
+}
+
+func (h *Handler) authorizeBackend(r *http.Request, token string) error {
+	_, err := h.access.Backend(token, r.URL.Path, r.Host)
+	if err == nil || h.admins.Has(token) {
+		return nil
+	}
+	return err
+}
+
+// identityOf is who a client is: what its token says, or in development mode whoever it says itself.
+func identityOf(c echo.Context) (access.Identity, error) {
+	if who, ok := c.Get(identityKey).(*access.Identity); ok {
+		return *who, nil
+	}
+	user, err := userOf(c)
+	return access.Identity{User: user}, err
+}
+
+// Bearer returns the token in a request's Authorization header; empty if there is none.
+func Bearer(header http.Header) string {
+	values := header["Authorization"]
+	if len(values) == 0 {
+		return ""
+	}
+	const scheme = "bearer "
+	value := values[0]
+	if len(value) < len(scheme) || !strings.EqualFold(value[:len(scheme)], scheme) {
+		return ""
+	}
+	return strings.TrimSpace(value[len(scheme):])
+}
+
+// clientToken returns a client's token. Browsers cannot set headers of WebSockets and event streams, so for these it may be in
+// the query. At Azure's addresses it may be for every request, as there.
+func clientToken(route string, r *http.Request) string {
+	if token := Bearer(r.Header); token != "" || r.Header["Authorization"] != nil {
+		return token
+	}
+	if isAzureClient(route) || r.Method == http.MethodGet &&
+		(strings.EqualFold(r.Header.Get("Upgrade"), "websocket") || strings.Contains(r.Header.Get("Accept"), "text/event-stream")) {
+		return queryToken(r)
+	}
+	return ""
+}
+
+// queryToken returns the last access_token of a query.
+func queryToken(r *http.Request) string {
+	if !strings.Contains(r.URL.RawQuery, "access_token=") {
+		return ""
+	}
+	tokens := r.URL.Query()["access_token"]
+	if len(tokens) == 0 {
+		return ""
+	}
+	return tokens[len(tokens)-1]
+}
+
+// tokenCodes are the codes of refused tokens. Their texts are access's.
+var tokenCodes = []struct {
+	err  error
+	code code
+}{
+	{access.ErrMissing, codeUnauthorized},
+	{access.ErrExpired, codeTokenExpired},
+	{access.ErrNotYet, codeTokenNotYetValid},
+	{access.ErrAudience, codeTokenAudience},
+	{access.ErrMalformed, codeTokenInvalid},
+	{access.ErrSignature, codeTokenInvalid},
+	{access.ErrNoExpiry, codeTokenInvalid},
+	{access.ErrIssuer, codeTokenInvalid},
+	{access.ErrUser, codeTokenInvalid},
+}
+
+// refusalForToken returns what a caller is told whose token is refused; nil if err is about something else.
+func refusalForToken(err error) *refusal {
+	if errors.Is(err, access.ErrProviderAway) {
+		return &refusal{status: http.StatusServiceUnavailable, retryAfter: true, Code: codeUnavailable, Message: access.ErrProviderAway.Error()}
+	}
+	for _, t := range tokenCodes {
+		if errors.Is(err, t.err) {
+			return &refusal{status: http.StatusUnauthorized, Code: t.code, Message: t.err.Error()}
+		}
+	}
+	return nil
+}
+
+// challenge is the WWW-Authenticate header of a refusal (RFC 6750, section 3).
+func (r *refusal) challenge() string {
+	if r.Code == codeUnauthorized {
+		return "Bearer"
+	}
+	return `Bearer error="invalid_token", error_description="` + r.Message + `"`
+}
