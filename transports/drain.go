@@ -2,7 +2,6 @@ package transports
 
 import (
 	"context"
-	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -91,36 +90,29 @@ func (s *Server) Drain(ctx context.Context) {
 			s.spread = min(max(time.Until(deadline)/2, 0), maxSpread)
 		}
 		close(s.draining)
-		go s.drainSockets(s.wheel.all())
+		sockets, streams := s.wheel.all()
+		go drainOut(s, sockets)
+		go drainOut(s, streams)
 	})
 	s.active.wait(ctx)
 	s.stopOnce.Do(func() {
 		s.active.stop()
 		s.stop()
-		for _, c := range s.wheel.all() {
+		sockets, streams := s.wheel.all()
+		for _, c := range sockets {
 			_ = c.conn.Close()
+		}
+		for _, t := range streams {
+			_ = t.conn.Close()
 		}
 		s.wheel.close()
 	})
 }
 
-// drainDelay is how long one connection of many waits before it goes.
-func (s *Server) drainDelay() time.Duration {
-	if s.spread <= 0 {
-		return 0
-	}
-	return rand.N(s.spread)
-}
-
-// drainPause spreads the end of event streams.
-func (s *Server) drainPause(ctx context.Context) {
-	_ = sleep(ctx, s.drainDelay())
-}
-
-// drainSockets sends the sockets' clients away, one after the other.
-func (s *Server) drainSockets(sockets []*webSocket) {
-	for i, c := range sockets {
-		if i > 0 && sleep(s.ctx, s.spread/time.Duration(len(sockets))) != nil {
+// drainOut sends clients away, one after the other.
+func drainOut[T interface{ drainOut() }](s *Server, clients []T) {
+	for i, c := range clients {
+		if i > 0 && sleep(s.ctx, s.spread/time.Duration(len(clients))) != nil {
 			return
 		}
 		go c.drainOut()

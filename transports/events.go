@@ -3,8 +3,9 @@ package transports
 import (
 	"context"
 	"errors"
+	"math"
 	"net/http"
-	"time"
+	"sync/atomic"
 
 	"hubstream/streams"
 	"hubstream/transports/hubprotocol"
@@ -13,159 +14,121 @@ import (
 // maxEventsBytes is about how much is joined into one write of a stream.
 const maxEventsBytes = 64 << 10 // 64 KiB
 
-var pingEvent = appendEvent(nil, hubprotocol.AppendPing(nil, hubprotocol.JSON))
+var (
+	pingEvent = appendEvent(nil, hubprotocol.AppendPing(nil, hubprotocol.JSON))
+	// openingBytes begin a stream: Firefox opens it only after the first bytes.
+	openingBytes = []byte(":\r\n")
+)
 
-// serveEvents serves the event stream of a connection until it ends
-// (TransportProtocols.md, "Server-Sent Events"). An ID that is not accepted gets 404, never 5xx: Node's
-// EventSource would ask again every second for ever.
+// serveEvents begins the event stream of a connection (TransportProtocols.md, "Server-Sent Events"), which then goes on on
+// goroutines of its own. An ID that is not accepted gets 404, never 5xx: Node's EventSource would ask again
+// every second for ever.
 func (s *Server) serveEvents(c *request) {
 	if !s.begin() {
 		c.refuse(http.StatusNotFound, "the node is stopping")
 		return
 	}
-	defer s.active.Done()
 	r := s.openRequest(c, streams.OpenEvents, s.node.NewOwner())
 	opened, err := s.openWaiting(c, r)
-	if isAway(err) {
-		c.refuse(http.StatusNotFound, "the connection's store is not reachable")
-		return
-	}
 	if err != nil {
+		s.active.Done()
+		if isAway(err) {
+			c.refuse(http.StatusNotFound, "the connection's store is not reachable")
+			return
+		}
 		s.refuseError(c, err)
 		return
 	}
-	defer s.end(c.hub, c.token.ConnectionID, r.Owner) // the client cannot come back to it
-	wake := make(chan struct{}, 1)
-	att, err := s.attachWaiting(c.Context(), c.hub, r, &opened, func() { ring(wake) })
-	if err != nil {
-		c.refuse(http.StatusNotFound, "No Connection with that ID")
+	e := &eventStream{hub: c.hub, id: c.token.ConnectionID, owner: r.Owner, since: opened.Record.Since}
+	e.stream.s, e.stream.source = s, e
+	e.handshakeBy.Store(s.wheel.now() + s.untilHandshake(e.since).Milliseconds())
+	e.pinged.Store(s.wheel.now())
+	if err := e.begin(c, r, &opened); err != nil {
+		s.end(e.hub, e.id, e.owner) // the client cannot come back to it
+		s.active.Done()
 		return
 	}
-	defer func() { _ = att.Detach(context.Background(), 0) }()
-	e := &eventStream{request: c, s: s, att: att, owner: r.Owner, opened: opened, wake: wake}
-	e.serve()
+	go e.serve()
 }
 
-// ring rings a bell: a channel of capacity 1 that remembers one stroke.
-func ring(bell chan<- struct{}) {
-	select {
-	case bell <- struct{}{}:
-	default:
-	}
-}
-
+// eventStream is the event stream of a connection.
 type eventStream struct {
-	*request
-	s        *Server
-	att      *streams.Attachment
-	owner    string
-	opened   streams.OpenReply
-	wake     chan struct{}
-	answered bool // the handshake is
-	buf      []byte
+	stream
+	hub, id, owner string
+	since          int64 // when the connection was, ms of the store's clock
+	att            *streams.Attachment
+
+	ready       atomic.Bool  // the stream is open
+	answered    atomic.Bool  // the handshake is
+	handshakeBy atomic.Int64 // when to look for it, ms of the server's clock
+	closed      bool         // the connection has ended
 }
 
-func (e *eventStream) serve() {
-	h := e.w.Header()
+// begin attaches, and opens the stream.
+func (e *eventStream) begin(c *request, r streams.OpenRequest, opened *streams.OpenReply) error {
+	att, err := e.s.attachWaiting(c.Context(), e.hub, r, opened, e.wake)
+	if err != nil {
+		c.refuse(http.StatusNotFound, "No Connection with that ID")
+		return err
+	}
+	h := c.w.Header()
 	h.Set("Content-Type", "text/event-stream")
 	h.Set("Cache-Control", "no-cache,no-store")
 	h.Set("Pragma", "no-cache")
 	h.Set("Content-Encoding", "identity")
 	h.Set("X-Accel-Buffering", "no")
-	e.w.WriteHeader(http.StatusOK)
-	if e.send([]byte(":\r\n")) != nil { // Firefox opens only after the first bytes
-		return
+	if err := e.open(c, openingBytes); err != nil {
+		_ = att.Detach(context.Background(), 0)
+		return err
 	}
-	handshake := time.NewTimer(e.s.untilHandshake(&e.opened))
-	defer handshake.Stop()
-	ping := time.NewTicker(e.s.cfg.KeepAlive)
-	defer ping.Stop()
-	draining, leave := e.s.draining, (<-chan time.Time)(nil)
-	for {
-		retry, err := e.flush()
-		if err != nil {
-			return
-		}
-		select {
-		case <-e.wake:
-		case <-retry:
-		case <-ping.C:
-			if e.answered { // nothing may come before the handshake's answer
-				err = e.send(pingEvent)
-			}
-		case <-handshake.C:
-			if !e.answered {
-				handshake.Reset(e.s.cancelHandshake(e.Context(), e.hub, &e.opened))
-			}
-		case <-draining:
-			draining, leave = nil, time.After(e.s.drainDelay())
-		case <-leave:
-			e.s.counters.drain(streams.TransportServerSentEvents)
-			e.close(closing{reconnect: true, reason: "drain"})
-			return
-		case <-e.Context().Done():
-			return
-		}
-		if err != nil {
-			return
-		}
+	e.att = att
+	e.ready.Store(true)
+	return nil
+}
+
+// wake is called when there may be something to write, maybe before the stream is open.
+func (e *eventStream) wake() {
+	if e.ready.Load() {
+		e.schedule()
 	}
 }
 
-// flush writes what there is now. If there may be more, and wake is not called for it,
-// retry ticks. An error says that the stream is over.
-func (e *eventStream) flush() (retry <-chan time.Time, err error) {
-	items, err := e.att.Next(e.Context(), nil, maxEventsBytes)
-	if last, sendErr := e.write(items); last || sendErr != nil {
-		return nil, errors.Join(streams.ErrGone, sendErr)
+func (e *eventStream) fill(b *flushBuffer, ping bool) progress {
+	if ping && e.answered.Load() { // nothing may come before the handshake's answer
+		b.bytes = append(b.bytes, pingEvent...)
+	}
+	var err error
+	b.items, err = e.att.Next(e.s.ctx, b.items, maxEventsBytes)
+	for _, item := range b.items {
+		var final bool
+		if b.bytes, final = e.append(b.bytes, item); final {
+			return ended
+		}
 	}
 	switch {
-	case len(items) > 0:
-		ring(e.wake)
-		return nil, nil
+	case len(b.items) > 0:
+		return again
 	case err == nil:
-		return nil, nil
+		return untilWoken
 	case errors.Is(err, streams.ErrUnavailable):
-		return time.After(storeRetry), nil
-	case e.Context().Err() != nil:
-		return nil, err
+		return afterPause
+	case e.s.ctx.Err() != nil:
+		return untilWoken
 	}
-	e.close(closingFor(err))
-	return nil, err
+	b.bytes = e.appendClose(b.bytes, closingFor(err))
+	return ended
 }
 
-// write writes items. last: nothing follows them.
-func (e *eventStream) write(items []*streams.Item) (last bool, err error) {
-	for _, item := range items {
-		b, final := event(item), item.Flags&streams.FlagFinal != 0
-		if item.Flags&streams.FlagHandshake != 0 {
-			e.answered = true
-			if item.Protocol == uint8(hubprotocol.MessagePack) && !final {
-				b, final = binaryRefused, true
-			}
-		}
-		e.buf = append(e.buf, b...)
-		if final {
-			return true, e.send(e.buf)
+// append appends an item's event. final: nothing follows it.
+func (e *eventStream) append(dst []byte, item *streams.Item) (_ []byte, final bool) {
+	b, final := event(item), item.Flags&streams.FlagFinal != 0
+	if item.Flags&streams.FlagHandshake != 0 {
+		e.answered.Store(true)
+		if item.Protocol == uint8(hubprotocol.MessagePack) && !final {
+			b, final = binaryRefused, true
 		}
 	}
-	if len(e.buf) == 0 {
-		return false, nil
-	}
-	err = e.send(e.buf)
-	e.buf = reuse(e.buf)
-	return false, err
-}
-
-// keptBytes is the largest buffer that an idle stream keeps.
-const keptBytes = 4 << 10 // 4 KiB
-
-// reuse empties a buffer, or lets it go if it is large.
-func reuse(b []byte) []byte {
-	if cap(b) > keptBytes {
-		return nil
-	}
-	return b[:0]
+	return append(dst, b...), final
 }
 
 // binaryRefused answers a handshake that came before the stream was opened, when the
@@ -175,31 +138,41 @@ var binaryRefused = func() []byte {
 	return appendEvent(nil, hubprotocol.HandshakeResponse(err.Error()))
 }()
 
-// close sends a Close message; the end of the response follows.
-func (e *eventStream) close(c closing) {
+// appendClose ends the connection, and appends the Close message if its client is to be told.
+func (e *eventStream) appendClose(dst []byte, c closing) []byte {
 	e.s.counters.close(c.reason)
-	e.s.log.Debug("connection closed", "hub", e.hub, "connection_id", e.token.ConnectionID, "reason", c.reason)
-	if c.silent || e.s.end(e.hub, e.token.ConnectionID, e.owner) {
-		return
+	e.s.log.Debug("connection closed", "hub", e.hub, "connection_id", e.id, "reason", c.reason)
+	if c.silent {
+		return dst
 	}
-	_ = e.send(appendEvent(nil, hubprotocol.AppendClose(nil, hubprotocol.JSON, c.text, c.reconnect)))
+	e.closed = true
+	if e.s.end(e.hub, e.id, e.owner) {
+		return dst
+	}
+	return appendEvent(dst, hubprotocol.AppendClose(nil, hubprotocol.JSON, c.text, c.reconnect))
 }
 
-func (e *eventStream) send(b []byte) error {
-	_ = e.rc.SetWriteDeadline(time.Now().Add(e.s.cfg.SendTimeout))
-	if _, err := e.w.Write(b); err != nil {
-		return err
+func (e *eventStream) tick(now int64) {
+	if !e.answered.Load() && now >= e.handshakeBy.Load() {
+		e.handshakeBy.Store(math.MaxInt64) // until it is known
+		go e.cancelHandshake()
 	}
-	return e.rc.Flush()
 }
 
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
+// cancelHandshake refuses the handshake if it has not come in time.
+func (e *eventStream) cancelHandshake() {
+	again := e.s.cancelHandshake(e.s.ctx, e.hub, e.id, e.since)
+	e.handshakeBy.Store(e.s.wheel.now() + again.Milliseconds())
+}
+
+func (e *eventStream) farewell(dst []byte) []byte {
+	e.s.counters.drain(streams.TransportServerSentEvents)
+	return e.appendClose(dst, closing{reconnect: true, reason: "drain"})
+}
+
+func (e *eventStream) leave() {
+	if !e.closed {
+		e.s.end(e.hub, e.id, e.owner) // the client cannot come back to it
 	}
+	_ = e.att.Detach(context.Background(), 0)
 }

@@ -55,19 +55,20 @@ func (s *Server) answerHandshake(ctx context.Context, hub, id string, h handshak
 	return err
 }
 
-// untilHandshake is how long a connection has left for its handshake.
-func (s *Server) untilHandshake(o *streams.OpenReply) time.Duration {
-	age := time.Duration(s.node.Now()-o.Record.Since) * time.Millisecond
+// untilHandshake is how long a connection has left for its handshake that has been there since a time, ms of the
+// store's clock.
+func (s *Server) untilHandshake(since int64) time.Duration {
+	age := time.Duration(s.node.Now()-since) * time.Millisecond
 	return s.cfg.HandshakeTimeout - age
 }
 
 // cancelHandshake refuses the handshake if it has not come in time, and returns after
 // what time to look again.
-func (s *Server) cancelHandshake(ctx context.Context, hub string, o *streams.OpenReply) time.Duration {
-	if left := s.untilHandshake(o); left > 0 {
+func (s *Server) cancelHandshake(ctx context.Context, hub, id string, since int64) time.Duration {
+	if left := s.untilHandshake(since); left > 0 {
 		return left
 	}
 	// Whoever is second, the handshake or this, is refused.
-	_ = s.answerHandshake(ctx, hub, o.Record.ID, handshake{protocol: hubprotocol.JSON, version: 1, refusal: hubprotocol.HandshakeCanceled})
+	_ = s.answerHandshake(ctx, hub, id, handshake{protocol: hubprotocol.JSON, version: 1, refusal: hubprotocol.HandshakeCanceled})
 	return storeRetry
 }

@@ -232,7 +232,7 @@ func (p *poll) serve() {
 		case <-p.retry(err):
 		case <-timeout.C:
 			if unanswered && ctx.Err() == nil && (p.mark != "" || p.untilHandshake() <= 0) {
-				timeout.Reset(p.s.cancelHandshake(ctx, p.hub, &p.opened))
+				timeout.Reset(p.s.cancelHandshake(ctx, p.hub, p.opened.Record.ID, p.opened.Record.Since))
 				continue
 			}
 			p.answer(ctx, nil)
@@ -278,7 +278,7 @@ func (p *poll) patience() time.Duration {
 }
 
 func (p *poll) untilHandshake() time.Duration {
-	return p.s.untilHandshake(&p.opened)
+	return p.s.untilHandshake(p.opened.Record.Since)
 }
 
 // answer commits and writes an answer. It is committed before its bytes are written:
@@ -411,4 +411,12 @@ func (p *poll) wrote(n uint64, ok bool) {
 		defer cancel()
 		_ = s.node.Wrote(ctx, hub, id, n, ok)
 	}()
+}
+
+// ring rings a bell: a channel of capacity 1 that remembers one stroke.
+func ring(bell chan<- struct{}) {
+	select {
+	case bell <- struct{}{}:
+	default:
+	}
 }

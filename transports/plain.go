@@ -2,8 +2,11 @@ package transports
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"net/http"
+	"slices"
+	"sync/atomic"
 	"time"
 
 	"hubstream/streams"
@@ -23,24 +26,46 @@ func (s *Server) ServePlain(w http.ResponseWriter, r *http.Request, hub string, 
 		c.refuse(http.StatusServiceUnavailable, "the node is stopping")
 		return
 	}
-	defer s.active.Done()
-	p := &plainStream{request: c, s: s, audience: audience, wake: make(chan struct{}, 1)}
-	if err := p.begin(r.Header.Get("Last-Event-ID")); err != nil {
-		c.refuse(http.StatusServiceUnavailable, "the hub's log is not reachable")
+	p := &plainStream{hub: hub, audience: audience}
+	p.stream.s, p.stream.source = s, p
+	p.pinged.Store(s.wheel.now())
+	if err := p.begin(c); err != nil {
+		p.detach()
+		s.active.Done()
 		return
 	}
-	p.serve()
-	p.detach()
+	go p.serve()
 }
 
 // plainStream is one plain event stream.
 type plainStream struct {
-	*request
-	s        *Server
+	stream
+	hub      string
 	audience streams.Audience
+	ready    atomic.Bool // the stream is open
 	att      *streams.Attachment
-	wake     chan struct{}
-	buf      []byte // to be written next
+	buf      []byte // to be said next
+}
+
+// begin attaches, and opens the stream.
+func (p *plainStream) begin(c *request) error {
+	if err := p.resume(c.Context(), c.Header.Get("Last-Event-ID")); err != nil {
+		c.refuse(http.StatusServiceUnavailable, "the hub's log is not reachable")
+		return err
+	}
+	h := c.w.Header()
+	h.Set("Content-Type", "text/event-stream")
+	h.Set("Cache-Control", "no-cache, no-store")
+	h.Set("X-Accel-Buffering", "no")
+	first := slices.Clone(openingBytes)
+	if len(p.buf) == 0 { // a gap's event carries the position itself: a client must not have it before it knows of the gap
+		first = append(p.appendID(first, p.att.At()), "\r\n"...)
+	}
+	if err := p.open(c, first); err != nil {
+		return err
+	}
+	p.ready.Store(true)
+	return nil
 }
 
 // Reasons of a gap, in the event's data.
@@ -52,25 +77,25 @@ var gapReasons = map[error]string{
 	streams.ErrLost:       "messages were lost on the server",
 }
 
-// begin attaches where the client was, or else at the log's end with an event gap.
-func (p *plainStream) begin(lastEventID string) error {
+// resume attaches where the client was, or else at the log's end with an event gap.
+func (p *plainStream) resume(ctx context.Context, lastEventID string) error {
 	var after streams.Receipt
 	var err error
 	if lastEventID != "" {
 		after, err = streams.ParseReceipt(lastEventID)
 	}
 	if err == nil {
-		err = p.follow(after)
+		err = p.follow(ctx, after)
 	}
 	if err == nil || errors.Is(err, streams.ErrUnavailable) {
 		return err
 	}
-	return p.gap(err)
+	return p.gap(ctx, err)
 }
 
 // gap tells that something is missing, and goes on at the log's end.
-func (p *plainStream) gap(cause error) error {
-	if err := p.follow(streams.Receipt{}); err != nil {
+func (p *plainStream) gap(ctx context.Context, cause error) error {
+	if err := p.follow(ctx, streams.Receipt{}); err != nil {
 		return err
 	}
 	reason := "the stream cannot be continued"
@@ -83,11 +108,11 @@ func (p *plainStream) gap(cause error) error {
 	return nil
 }
 
-func (p *plainStream) follow(after streams.Receipt) error {
+func (p *plainStream) follow(ctx context.Context, after streams.Receipt) error {
 	p.detach()
 	deadline := time.Now().Add(p.s.cfg.StoreTimeout)
 	for {
-		att, _, err := p.s.node.Follow(p.Context(), p.hub, p.audience, after, p.notify)
+		att, _, err := p.s.node.Follow(ctx, p.hub, p.audience, after, p.wake)
 		if err == nil {
 			p.att = att
 			return nil
@@ -95,7 +120,7 @@ func (p *plainStream) follow(after streams.Receipt) error {
 		if !errors.Is(err, streams.ErrUnavailable) || time.Now().After(deadline) {
 			return err
 		}
-		if err := sleep(p.Context(), storeRetry); err != nil {
+		if err := sleep(ctx, storeRetry); err != nil {
 			return err
 		}
 	}
@@ -103,12 +128,17 @@ func (p *plainStream) follow(after streams.Receipt) error {
 
 func (p *plainStream) detach() {
 	if p.att != nil {
-		_ = p.att.Detach(p.Context(), 0)
+		_ = p.att.Detach(context.Background(), 0)
 		p.att = nil
 	}
 }
 
-func (p *plainStream) notify() { ring(p.wake) }
+// wake is called when there may be something to say, maybe before the stream is open.
+func (p *plainStream) wake() {
+	if p.ready.Load() {
+		p.schedule()
+	}
+}
 
 func (p *plainStream) appendID(dst []byte, at streams.Receipt) []byte {
 	dst = append(dst, "id: "...)
@@ -116,72 +146,41 @@ func (p *plainStream) appendID(dst []byte, at streams.Receipt) []byte {
 	return append(dst, "\r\n"...)
 }
 
-func (p *plainStream) serve() {
-	h := p.w.Header()
-	h.Set("Content-Type", "text/event-stream")
-	h.Set("Cache-Control", "no-cache, no-store")
-	h.Set("X-Accel-Buffering", "no")
-	p.w.WriteHeader(http.StatusOK)
-	begin := []byte(":\r\n")
-	if len(p.buf) == 0 { // a gap's event carries the position itself: a client must not have it before it knows of the gap
-		begin = append(p.appendID(begin, p.att.At()), "\r\n"...)
+func (p *plainStream) fill(b *flushBuffer, ping bool) progress {
+	b.bytes = append(b.bytes, p.buf...) // of the beginning
+	p.buf = nil
+	if ping {
+		// An id without data is no event, but moves the client's position along.
+		b.bytes = append(p.appendID(append(b.bytes, openingBytes...), p.att.At()), "\r\n"...)
 	}
-	p.buf = append(begin, p.buf...)
-	ping := time.NewTicker(p.s.cfg.KeepAlive)
-	defer ping.Stop()
-	for {
-		retry, err := p.flush()
-		if err != nil {
-			return
-		}
-		select {
-		case <-p.wake:
-		case <-retry:
-		case <-ping.C:
-			// An id without data is no event, but moves the client's position along.
-			p.buf = append(p.appendID(append(p.buf, ":\r\n"...), p.att.At()), "\r\n"...)
-		case <-p.s.draining:
-			p.s.counters.drain(streams.TransportNone)
-			p.s.drainPause(p.Context())
-			return // EventSource comes back by itself, to another node
-		case <-p.Context().Done():
-			return
-		}
-	}
-}
-
-// flush writes what there is now. If there may be more, and wake is not called for it,
-// retry ticks. An error says that the stream is over.
-func (p *plainStream) flush() (retry <-chan time.Time, err error) {
-	items, err := p.att.Next(p.Context(), nil, maxEventsBytes)
-	for _, item := range items {
-		p.buf = p.appendID(p.buf, p.att.Of(item))
-		p.buf = appendEvent(p.buf, bytes.TrimSuffix(item.Body, []byte{hubprotocol.RecordSeparator}))
+	var err error
+	b.items, err = p.att.Next(p.s.ctx, b.items, maxEventsBytes)
+	for _, item := range b.items {
+		b.bytes = p.appendID(b.bytes, p.att.Of(item))
+		b.bytes = appendEvent(b.bytes, bytes.TrimSuffix(item.Body, []byte{hubprotocol.RecordSeparator}))
 	}
 	switch {
-	case p.Context().Err() != nil:
-		return nil, p.Context().Err()
+	case len(b.items) > 0:
+		return again
+	case err == nil:
+		return untilWoken
 	case errors.Is(err, streams.ErrUnavailable):
-		retry = time.After(storeRetry)
-	case err != nil:
-		if err := p.gap(err); err != nil {
-			return nil, err
-		}
-		p.notify()
-	case len(items) > 0:
-		p.notify()
+		return afterPause
+	case p.s.ctx.Err() != nil:
+		return untilWoken
 	}
-	return retry, p.write()
+	if p.gap(p.s.ctx, err) != nil {
+		return ended
+	}
+	return again
 }
 
-func (p *plainStream) write() error {
-	if len(p.buf) == 0 {
-		return nil
-	}
-	_ = p.rc.SetWriteDeadline(time.Now().Add(p.s.cfg.SendTimeout))
-	if _, err := p.w.Write(p.buf); err != nil {
-		return err
-	}
-	p.buf = reuse(p.buf)
-	return p.rc.Flush()
+func (p *plainStream) tick(int64) {}
+
+// farewell is nothing: EventSource comes back by itself, to another node.
+func (p *plainStream) farewell(dst []byte) []byte {
+	p.s.counters.drain(streams.TransportNone)
+	return dst
 }
+
+func (p *plainStream) leave() { p.detach() }

@@ -326,6 +326,17 @@ func (s *Server) attachWaiting(ctx context.Context, hub string, r streams.OpenRe
 // storeRetry is the pause between attempts to reach a store that is away.
 const storeRetry = 100 * time.Millisecond
 
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 // end ends a connection. It is tried for a while only: the lease does it otherwise.
 // refused: another attach serves the connection, which goes on there.
 func (s *Server) end(hub, id, owner string) (refused bool) {

@@ -1,13 +1,15 @@
 package transports
 
 import (
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
 	"hubstream/transports/hubprotocol"
 )
 
-// wheel looks after all WebSockets of the node with one ticker: pings, Acks, and
+// wheel looks after all WebSockets and event streams of the node with one ticker: pings, Acks, and
 // clients that do not begin, or have fallen silent.
 type wheel struct {
 	// static
@@ -17,6 +19,7 @@ type wheel struct {
 
 	mu      sync.Mutex
 	sockets map[*webSocket]struct{}
+	streams map[*stream]struct{}
 	stop    chan struct{}
 	done    chan struct{}
 }
@@ -26,7 +29,7 @@ func (w *wheel) start(cfg Config) {
 	w.keepAlive = cfg.KeepAlive.Milliseconds()
 	w.clientTimeout = cfg.ClientTimeout.Milliseconds()
 	w.handshakeTimeout = cfg.HandshakeTimeout.Milliseconds()
-	w.sockets = map[*webSocket]struct{}{}
+	w.sockets, w.streams = map[*webSocket]struct{}{}, map[*stream]struct{}{}
 	w.stop, w.done = make(chan struct{}), make(chan struct{})
 	shortest := min(cfg.KeepAlive, cfg.ClientTimeout, cfg.HandshakeTimeout)
 	interval := min(time.Second, max(shortest/8, time.Millisecond))
@@ -41,8 +44,12 @@ func (w *wheel) run(interval time.Duration) {
 	for {
 		select {
 		case <-ticker.C:
-			for _, c := range w.due() {
+			sockets, streams := w.due()
+			for _, c := range sockets {
 				c.schedule()
+			}
+			for _, t := range streams {
+				t.schedule()
 			}
 		case <-w.stop:
 			return
@@ -70,28 +77,41 @@ func (w *wheel) remove(c *webSocket) {
 	w.mu.Unlock()
 }
 
-// all returns the sockets.
-func (w *wheel) all() []*webSocket {
+func (w *wheel) follow(t *stream) {
 	w.mu.Lock()
-	defer w.mu.Unlock()
-	list := make([]*webSocket, 0, len(w.sockets))
-	for c := range w.sockets {
-		list = append(list, c)
-	}
-	return list
+	w.streams[t] = struct{}{}
+	w.mu.Unlock()
 }
 
-// due returns the sockets that have something to write.
-func (w *wheel) due() (due []*webSocket) {
+func (w *wheel) forget(t *stream) {
+	w.mu.Lock()
+	delete(w.streams, t)
+	w.mu.Unlock()
+}
+
+// all returns the sockets and streams.
+func (w *wheel) all() ([]*webSocket, []*stream) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Collect(maps.Keys(w.sockets)), slices.Collect(maps.Keys(w.streams))
+}
+
+// due returns those that have something to write.
+func (w *wheel) due() (sockets []*webSocket, streams []*stream) {
 	now := w.now()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for c := range w.sockets {
 		if c.tick(w, now) {
-			due = append(due, c)
+			sockets = append(sockets, c)
 		}
 	}
-	return due
+	for t := range w.streams {
+		if t.tick(w, now) {
+			streams = append(streams, t)
+		}
+	}
+	return sockets, streams
 }
 
 // tick tells whether the socket has something to write at a time.
