@@ -9,6 +9,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"hubstream/negotiate"
+	"hubstream/negotiate/access"
 )
 
 // serveHub passes on whatever belongs to a connection.
@@ -38,7 +39,17 @@ func serveNegotiate(c echo.Context, s *Services) error {
 	if to, ok := statefulRedirect(s.StatefulAddress, c.Request()); ok {
 		return writeJSON(c, http.StatusOK, negotiate.RedirectResponse(to, ""))
 	}
-	return writeJSON(c, http.StatusOK, s.Negotiator.Negotiate(hub, negotiate.Client{User: who.User, Transports: who.Transports}, c.QueryParams()))
+	return writeJSON(c, http.StatusOK, s.Negotiator.Negotiate(hub, clientOf(&who), c.QueryParams()))
+}
+
+// clientOf is what negotiating needs to know of a client. For how long its token is good it is told only where that matters to its
+// connection.
+func clientOf(who *access.Identity) negotiate.Client {
+	client := negotiate.Client{User: who.User, Transports: who.Transports}
+	if !who.CloseAt.IsZero() {
+		client.TokenLifetime = lifetimeOf(who)
+	}
+	return client
 }
 
 // clientRoute is where Azure SignalR Service has its clients, with the hub in the query.

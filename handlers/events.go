@@ -1,7 +1,6 @@
 package handlers
 
 import (
-	"context"
 	"fmt"
 	"net/http"
 	"slices"
@@ -35,13 +34,7 @@ func followEvents(c echo.Context, s *Services) error {
 		return &refusal{status: http.StatusForbidden, Code: codeForbidden, Field: fieldGroups.String(),
 			Message: fmt.Sprintf("the access token does not allow to follow the group %q (hubstream.groups)", group)}
 	}
-	r := c.Request()
-	if !who.CloseAt.IsZero() {
-		ctx, cancel := context.WithDeadline(r.Context(), who.CloseAt)
-		defer cancel()
-		r = r.WithContext(ctx)
-	}
-	s.Hubs.ServePlain(c.Response(), r, hub, audience)
+	s.Hubs.ServePlain(c.Response(), c.Request(), hub, audience, who)
 	return nil
 }
 

@@ -21,8 +21,8 @@ type HubServer interface {
 	// negotiate.HubName returns it; who is what the request's access token says.
 	// Headers that are set already go out with every answer, that to an upgrade included.
 	ServeHub(w http.ResponseWriter, r *http.Request, hub string, who access.Identity)
-	// ServePlain serves a plain event stream, which belongs to no connection.
-	ServePlain(w http.ResponseWriter, r *http.Request, hub string, audience streams.Audience)
+	// ServePlain serves a plain event stream, which belongs to no connection, until who's token wants it to end.
+	ServePlain(w http.ResponseWriter, r *http.Request, hub string, audience streams.Audience, who access.Identity)
 }
 
 // Config holds what a Handler needs from the start. Zero values mean the defaults.
@@ -108,6 +108,8 @@ func (h *Handler) routes() {
 		h.echo.Any(path, h.with(serveHub))
 	}
 	h.echo.POST(clientRoute+"/negotiate", h.with(serveNegotiate))
+	h.echo.POST("/hubs/:hub/refresh", h.with(refresh))
+	h.echo.POST(clientRoute+"/refresh", h.with(refresh))
 
 	h.echo.POST("/api/hubs/:hub/send", h.with(h.send))
 	h.echo.GET("/api/hubs/:hub/events", h.with(followEvents))

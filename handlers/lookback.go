@@ -120,7 +120,7 @@ var kindNames = map[streams.Kind]string{
 	streams.KindResult: "result", streams.KindMoved: "moved", streams.KindDone: "done", streams.KindGen: "generation",
 }
 
-var verbNames = map[streams.Verb]string{streams.VerbJoin: "join", streams.VerbLeave: "leave", streams.VerbLeaveAll: "leave all"}
+var verbNames = map[streams.Verb]string{streams.VerbJoin: "join", streams.VerbLeave: "leave", streams.VerbLeaveAll: "leave all", streams.VerbRenew: "renew"}
 
 func logEntryOf(e *streams.LookBackEntry, gen string, payloads bool) logEntry {
 	kind := kindNames[e.Kind]

@@ -38,7 +38,7 @@ func (f *fixture) ServeHub(w http.ResponseWriter, r *http.Request, hub string, w
 }
 
 // ServePlain says what it was asked for.
-func (f *fixture) ServePlain(w http.ResponseWriter, _ *http.Request, hub string, audience streams.Audience) {
+func (f *fixture) ServePlain(w http.ResponseWriter, _ *http.Request, hub string, audience streams.Audience, _ access.Identity) {
 	_, _ = io.WriteString(w, hub+" "+audience.User+" "+strings.Join(audience.Groups, "|"))
 }
 
@@ -123,8 +123,19 @@ func (f *fixture) last() streams.Entry {
 // connect makes a connection in hub chat, with its handshake done.
 func (f *fixture) connect(id string, mode streams.OpenMode, version uint8) {
 	f.t.Helper()
+	f.connectUser(id, "alice", mode, version)
+}
+
+// connectAs makes a WebSocket connection of a user.
+func (f *fixture) connectAs(id, user string) {
+	f.t.Helper()
+	f.connectUser(id, user, streams.OpenWebSocket, 1)
+}
+
+func (f *fixture) connectUser(id, user string, mode streams.OpenMode, version uint8) {
+	f.t.Helper()
 	reply, err := f.node.Open(f.t.Context(), "chat", streams.OpenRequest{
-		Mode: mode, ID: id, User: "alice", Owner: f.node.NewOwner(), CreateUntil: f.node.Now() + 60000,
+		Mode: mode, ID: id, User: user, Owner: f.node.NewOwner(), CreateUntil: f.node.Now() + 60000,
 		Lease: time.Minute, NewLease: time.Minute,
 	})
 	if err != nil {

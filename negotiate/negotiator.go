@@ -87,6 +87,8 @@ type Client struct {
 	User string
 	// Transports are those that it may use; nil: all.
 	Transports []Transport
+	// TokenLifetime is for how long it may stay without showing a newer access token, in seconds; 0: it may stay.
+	TokenLifetime int64
 }
 
 // Negotiate answers a request for a hub, whose name is from HubName, by a client.
@@ -118,6 +120,7 @@ func (n *Negotiator) Negotiate(hub string, client Client, query url.Values) Resp
 		ConnectionToken:      sealed,
 		UseStatefulReconnect: token.StatefulReconnect,
 		AvailableTransports:  transports,
+		TokenLifetimeSeconds: client.TokenLifetime,
 	}
 	if token.NegotiateVersion == version0 {
 		// Version 0 has no connection token: the client sends the connection ID as its "id".

@@ -12,6 +12,8 @@ type Response struct {
 	ConnectionToken      string               `json:"connectionToken,omitempty"`      // the client's secret; empty at version 0
 	UseStatefulReconnect bool                 `json:"useStatefulReconnect,omitempty"` // clients fail if it is there unasked
 	AvailableTransports  []AvailableTransport `json:"availableTransports"`            // in the order in which clients try them; shared, not to be written to
+	// TokenLifetimeSeconds makes clients of .NET 11 show a newer token in time; others skip it. 0: it is left out.
+	TokenLifetimeSeconds int64 `json:"tokenLifetimeSeconds,omitempty"`
 
 	// A redirect: the client negotiates again at URL, with AccessToken if there is one. ASP.NET Core adds a version and an
 	// empty list of transports, which clients ignore here; the specification has neither.

@@ -44,7 +44,8 @@ type Attachment struct {
 	transport Transport
 	stripe    *stripe
 
-	dirty atomic.Bool
+	dirty   atomic.Bool
+	renewed atomic.Int64 // see Renewed
 	// groups are those that the hub's index wakes it for; guarded by hub.mu.
 	groups map[string]struct{}
 

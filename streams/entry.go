@@ -70,6 +70,8 @@ const (
 	VerbLeave Verb = 2
 	// VerbLeaveAll removes the audience from every group.
 	VerbLeaveAll Verb = 3
+	// VerbRenew lets the audience stay longer: Named[0] is until when. It changes no membership.
+	VerbRenew Verb = 4
 )
 
 // Entry is one entry of a hub's log. Its audience is the union of Groups, Users

@@ -222,6 +222,8 @@ func (h *hub) followOne(a *Attachment, item *Item) {
 			remove(h.groups, group, a)
 		}
 		clear(a.groups)
+	case VerbRenew:
+		a.renew(item.Named)
 	}
 }
 

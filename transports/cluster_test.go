@@ -104,13 +104,13 @@ func (c *cluster) start(name string, cfg transports.Config, listener net.Listene
 	}
 	n.server = transports.NewServer(n.Node, c.keys, cfg)
 	n.http = &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if plain, ok := r.URL.Query()["plain"]; ok && len(plain) > 0 {
-			n.server.ServePlain(w, r, hubName, streams.Audience{})
-			return
-		}
 		who := c.who.Load()
 		if who == nil {
 			who = new(access.Identity)
+		}
+		if plain, ok := r.URL.Query()["plain"]; ok && len(plain) > 0 {
+			n.server.ServePlain(w, r, hubName, streams.Audience{}, *who)
+			return
 		}
 		n.server.ServeHub(w, r, hubName, *who)
 	})}

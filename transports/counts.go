@@ -27,7 +27,7 @@ type Counts struct {
 }
 
 // closeReasons are all values of closing.reason.
-var closeReasons = [...]string{"closed", "taken_over", "gap", "lost", "error", "drain", "protocol_error", "client_timeout"}
+var closeReasons = [...]string{"closed", "taken_over", "gap", "lost", "error", "drain", "protocol_error", "client_timeout", "expired"}
 
 // drainedTransports are those that drains are counted by.
 var drainedTransports = [...]streams.Transport{

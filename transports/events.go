@@ -6,6 +6,7 @@ import (
 	"math"
 	"net/http"
 	"sync/atomic"
+	"time"
 
 	"hubstream/streams"
 	"hubstream/transports/hubprotocol"
@@ -39,9 +40,12 @@ func (s *Server) serveEvents(c *request) {
 		s.refuseError(c, err)
 		return
 	}
-	e := &eventStream{hub: c.hub, id: c.token.ConnectionID, owner: r.Owner, since: opened.Record.Since}
+	e := &eventStream{
+		hub: c.hub, id: c.token.ConnectionID, owner: r.Owner, since: opened.Record.Since,
+		handshakeTime: s.handshakeTimeout(c), closeAt: closeAt(&c.who),
+	}
 	e.stream.s, e.stream.source = s, e
-	e.handshakeBy.Store(s.wheel.now() + s.untilHandshake(e.since).Milliseconds())
+	e.handshakeBy.Store(s.wheel.now() + s.untilHandshake(e.since, e.handshakeTime).Milliseconds())
 	e.pinged.Store(s.wheel.now())
 	if err := e.begin(c, r, &opened); err != nil {
 		s.end(e.hub, e.id, e.owner) // the client cannot come back to it
@@ -57,6 +61,8 @@ type eventStream struct {
 	hub, id, owner string
 	since          int64 // when the connection was, ms of the store's clock
 	att            *streams.Attachment
+	handshakeTime  time.Duration // that it may take
+	closeAt        int64         // when the access token wants the connection closed, ms since 1970; 0: not
 
 	ready       atomic.Bool  // the stream is open
 	answered    atomic.Bool  // the handshake is
@@ -157,11 +163,14 @@ func (e *eventStream) tick(now int64) {
 		e.handshakeBy.Store(math.MaxInt64) // until it is known
 		go e.cancelHandshake()
 	}
+	if at := closesAt(e.closeAt, e.att); at != 0 && time.Now().UnixMilli() >= at {
+		go e.sayLast(func(dst []byte) []byte { return e.appendClose(dst, closingFor(errExpired)) })
+	}
 }
 
 // cancelHandshake refuses the handshake if it has not come in time.
 func (e *eventStream) cancelHandshake() {
-	again := e.s.cancelHandshake(e.s.ctx, e.hub, e.id, e.since)
+	again := e.s.cancelHandshake(e.s.ctx, e.hub, e.id, e.since, e.handshakeTime)
 	e.handshakeBy.Store(e.s.wheel.now() + again.Milliseconds())
 }
 

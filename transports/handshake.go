@@ -55,17 +55,25 @@ func (s *Server) answerHandshake(ctx context.Context, hub, id string, h handshak
 	return err
 }
 
-// untilHandshake is how long a connection has left for its handshake that has been there since a time, ms of the
-// store's clock.
-func (s *Server) untilHandshake(since int64) time.Duration {
+// handshakeTimeout is how long the connection's handshake may take: what the access token says, or else what is usual.
+func (s *Server) handshakeTimeout(c *request) time.Duration {
+	if c.who.HandshakeTimeout != 0 {
+		return c.who.HandshakeTimeout
+	}
+	return s.cfg.HandshakeTimeout
+}
+
+// untilHandshake is how long a connection has left for its handshake, which may take so long, that has been there since
+// a time, ms of the store's clock.
+func (s *Server) untilHandshake(since int64, timeout time.Duration) time.Duration {
 	age := time.Duration(s.node.Now()-since) * time.Millisecond
-	return s.cfg.HandshakeTimeout - age
+	return timeout - age
 }
 
 // cancelHandshake refuses the handshake if it has not come in time, and returns after
 // what time to look again.
-func (s *Server) cancelHandshake(ctx context.Context, hub, id string, since int64) time.Duration {
-	if left := s.untilHandshake(since); left > 0 {
+func (s *Server) cancelHandshake(ctx context.Context, hub, id string, since int64, timeout time.Duration) time.Duration {
+	if left := s.untilHandshake(since, timeout); left > 0 {
 		return left
 	}
 	// Whoever is second, the handshake or this, is refused.

@@ -214,6 +214,8 @@ func (p *poll) serve() {
 	if unanswered || p.late {
 		draining = nil
 	}
+	expiry := newExpiry(&p.who, p.att)
+	defer expiry.stop()
 	for {
 		items, err := p.att.Next(ctx, nil, maxPollBytes)
 		if p.Context().Err() != nil {
@@ -232,11 +234,16 @@ func (p *poll) serve() {
 		case <-p.retry(err):
 		case <-timeout.C:
 			if unanswered && ctx.Err() == nil && (p.mark != "" || p.untilHandshake() <= 0) {
-				timeout.Reset(p.s.cancelHandshake(ctx, p.hub, p.opened.Record.ID, p.opened.Record.Since))
+				timeout.Reset(p.s.cancelHandshake(ctx, p.hub, p.opened.Record.ID, p.opened.Record.Since, p.s.handshakeTimeout(p.request)))
 				continue
 			}
 			p.answer(ctx, nil)
 			return
+		case <-expiry.due():
+			if expiry.passed() {
+				p.over(errExpired)
+				return
+			}
 		case <-draining:
 			p.s.counters.drain(streams.TransportLongPolling)
 			p.answer(ctx, nil)
@@ -278,7 +285,7 @@ func (p *poll) patience() time.Duration {
 }
 
 func (p *poll) untilHandshake() time.Duration {
-	return p.s.untilHandshake(p.opened.Record.Since)
+	return p.s.untilHandshake(p.opened.Record.Since, p.s.handshakeTimeout(p.request))
 }
 
 // answer commits and writes an answer. It is committed before its bytes are written:

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"hubstream/negotiate/access"
 	"hubstream/streams"
 	"hubstream/transports/hubprotocol"
 )
@@ -20,13 +21,15 @@ import (
 //
 //	id: <generation>.<position>
 //	data: {"type":1,"target":"...","arguments":[...]}
-func (s *Server) ServePlain(w http.ResponseWriter, r *http.Request, hub string, audience streams.Audience) {
-	c := &request{w: w, Request: r, hub: hub, rc: http.NewResponseController(w)}
+//
+// It ends when who's access token wants that: an EventSource that comes back with it is refused.
+func (s *Server) ServePlain(w http.ResponseWriter, r *http.Request, hub string, audience streams.Audience, who access.Identity) {
+	c := &request{w: w, Request: r, hub: hub, who: who, rc: http.NewResponseController(w)}
 	if !s.begin() {
 		c.refuse(http.StatusServiceUnavailable, "the node is stopping")
 		return
 	}
-	p := &plainStream{hub: hub, audience: audience}
+	p := &plainStream{hub: hub, audience: audience, closeAt: closeAt(&who)}
 	p.stream.s, p.stream.source = s, p
 	p.pinged.Store(s.wheel.now())
 	if err := p.begin(c); err != nil {
@@ -42,6 +45,7 @@ type plainStream struct {
 	stream
 	hub      string
 	audience streams.Audience
+	closeAt  int64       // when the access token wants the stream to end, ms since 1970; 0: not
 	ready    atomic.Bool // the stream is open
 	att      *streams.Attachment
 	buf      []byte // to be said next
@@ -175,7 +179,11 @@ func (p *plainStream) fill(b *flushBuffer, ping bool) progress {
 	return again
 }
 
-func (p *plainStream) tick(int64) {}
+func (p *plainStream) tick(int64) {
+	if p.closeAt != 0 && time.Now().UnixMilli() >= p.closeAt {
+		go p.sayLast(func(dst []byte) []byte { return dst })
+	}
+}
 
 // farewell is nothing: EventSource comes back by itself, to another node.
 func (p *plainStream) farewell(dst []byte) []byte {

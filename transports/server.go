@@ -277,7 +277,7 @@ func isAway(err error) bool {
 func (s *Server) openRequest(c *request, mode streams.OpenMode, owner string) streams.OpenRequest {
 	return streams.OpenRequest{
 		Mode: mode, ID: c.token.ConnectionID, User: c.token.User, Owner: owner,
-		CreateUntil: c.token.Deadline, Lease: liveLease, NewLease: s.cfg.HandshakeTimeout + 5*time.Second,
+		CreateUntil: c.token.Deadline, Lease: liveLease, NewLease: s.handshakeTimeout(c) + 5*time.Second,
 	}
 }
 
@@ -375,6 +375,8 @@ func closingFor(err error) closing {
 		return closing{silent: true, reason: "taken_over"}
 	case errors.Is(err, streams.ErrGap):
 		return closing{text: "The connection fell too far behind: messages that it had not received are no longer kept.", reconnect: true, reason: "gap"}
+	case errors.Is(err, errExpired):
+		return closing{text: "The access token of the connection has expired.", reconnect: true, reason: "expired"}
 	case errors.Is(err, streams.ErrLost), errors.Is(err, streams.ErrBeyond):
 		return closing{text: "Messages were lost on the server; the connection cannot be continued.", reconnect: true, reason: "lost"}
 	default:

@@ -182,11 +182,14 @@ func (t *stream) end(b []byte) {
 }
 
 // drainOut sends the client away.
-func (t *stream) drainOut() {
+func (t *stream) drainOut() { t.sayLast(t.source.farewell) }
+
+// sayLast ends the stream with what last appends, unless it has ended.
+func (t *stream) sayLast(last func(dst []byte) []byte) {
 	t.writing.Lock()
 	defer t.writing.Unlock()
 	if !t.over.Load() {
-		t.end(t.source.farewell([]byte(chunkRoom)))
+		t.end(last([]byte(chunkRoom)))
 	}
 }
 

@@ -62,6 +62,9 @@ type webSocket struct {
 	pinged, acked atomic.Int64
 	received      atomic.Int64 // dispatching, while something is
 	clientPings   atomic.Bool
+	handshakeTime int64         // that it may take, in milliseconds; static
+	closeAt       int64         // when the access token wants it closed, in milliseconds since 1970; 0: not; static
+	expired       atomic.Bool   // it is being closed for that
 	ackDue        atomic.Uint64 // number to acknowledge; 0: nothing new
 }
 
@@ -110,6 +113,7 @@ func (s *Server) newSocket(c *request, conn net.Conn, early []byte, owner string
 	socket.flusher = socket.flush
 	socket.stateful.Store(s.cfg.StatefulReconnect && c.token.StatefulReconnect)
 	socket.opened.Store(s.wheel.now())
+	socket.closeAt, socket.handshakeTime = closeAt(&c.who), s.handshakeTimeout(c).Milliseconds()
 	var in io.Reader = conn
 	if len(early) > 0 {
 		in = io.MultiReader(bytes.NewReader(early), conn)

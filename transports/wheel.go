@@ -13,9 +13,9 @@ import (
 // clients that do not begin, or have fallen silent.
 type wheel struct {
 	// static
-	began                                      time.Time
-	interval                                   int64 // of the ticks, ms
-	keepAlive, clientTimeout, handshakeTimeout int64 // ms
+	began                    time.Time
+	interval                 int64 // of the ticks, ms
+	keepAlive, clientTimeout int64 // ms
 
 	mu      sync.Mutex
 	sockets map[*webSocket]struct{}
@@ -28,7 +28,6 @@ func (w *wheel) start(cfg Config) {
 	w.began = time.Now()
 	w.keepAlive = cfg.KeepAlive.Milliseconds()
 	w.clientTimeout = cfg.ClientTimeout.Milliseconds()
-	w.handshakeTimeout = cfg.HandshakeTimeout.Milliseconds()
 	w.sockets, w.streams = map[*webSocket]struct{}{}, map[*stream]struct{}{}
 	w.stop, w.done = make(chan struct{}), make(chan struct{})
 	shortest := min(cfg.KeepAlive, cfg.ClientTimeout, cfg.HandshakeTimeout)
@@ -98,10 +97,13 @@ func (w *wheel) all() ([]*webSocket, []*stream) {
 
 // due returns those that have something to write.
 func (w *wheel) due() (sockets []*webSocket, streams []*stream) {
-	now := w.now()
+	now, clock := w.now(), time.Now().UnixMilli()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for c := range w.sockets {
+		if c.expires(clock) {
+			continue
+		}
 		if c.tick(w, now) {
 			sockets = append(sockets, c)
 		}
@@ -120,7 +122,7 @@ func (c *webSocket) tick(w *wheel, now int64) (due bool) {
 	case c.over.Load():
 		return false
 	case !c.ready.Load():
-		if c.protocol() == 0 && now-c.opened.Load() >= w.handshakeTimeout && c.decided.CompareAndSwap(false, true) {
+		if c.protocol() == 0 && now-c.opened.Load() >= c.handshakeTime && c.decided.CompareAndSwap(false, true) {
 			go c.refuseHandshake(hubprotocol.HandshakeCanceled)
 		}
 		return false

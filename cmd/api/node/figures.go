@@ -52,7 +52,7 @@ func (n *node) report(s *services) web.Report {
 		r.Errors[reason] = count
 	}
 	counts := s.transports.Counts()
-	for _, reason := range []string{"gap", "lost", "error", "protocol_error", "client_timeout"} {
+	for _, reason := range []string{"gap", "lost", "error", "protocol_error", "client_timeout", "expired"} {
 		r.Errors["connection_"+reason] = counts.Closed[reason]
 	}
 	for kind, count := range counts.Limits {
