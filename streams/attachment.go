@@ -46,8 +46,8 @@ type Attachment struct {
 
 	dirty   atomic.Bool
 	renewed atomic.Int64 // see Renewed
-	// groups are those that the hub's index wakes it for; guarded by hub.mu.
-	groups map[string]struct{}
+	// groups are those that the hub's index wakes it for, and why; guarded by hub.mu.
+	groups map[string]via
 
 	mu     sync.Mutex
 	filter filter

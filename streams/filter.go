@@ -29,8 +29,9 @@ type filter struct {
 	start   Position
 	// known is the log's end when the record was read: groups hold for the positions up
 	// to it, later changes come as control entries.
-	known  Position
-	groups map[string][]Interval
+	known Position
+	// groups are the connection's own, userGroups its user's.
+	groups, userGroups Memberships
 	// plain: it belongs to no connection, and nothing closes it.
 	plain bool
 }
@@ -41,12 +42,11 @@ func newFilter(r *Record, owner string, known Position) filter {
 		started: !r.Start.IsZero(), start: r.Start,
 		known: known,
 	}
-	if len(r.Groups) == 0 {
-		return f
+	if len(r.Groups) > 0 {
+		f.groups = r.Groups.clone()
 	}
-	f.groups = make(map[string][]Interval, len(r.Groups))
-	for group, intervals := range r.Groups {
-		f.groups[group] = slices.Clone(intervals)
+	if len(r.UserGroups) > 0 {
+		f.userGroups = r.UserGroups.clone()
 	}
 	return f
 }
@@ -67,8 +67,14 @@ func (f *filter) step(p Position, e *Entry) verdict {
 		}
 		return deliver
 	case KindControl:
-		if p.After(f.known) && f.addressed(e) {
-			f.change(p, e)
+		if !p.After(f.known) || f.plain {
+			return skip
+		}
+		if slices.Contains(e.Connections, f.id) {
+			f.groups = changed(f.groups, p, e)
+		}
+		if f.ofUser(e) {
+			f.userGroups = changed(f.userGroups, p, e)
 		}
 	case KindClose:
 		if f.plain {
@@ -94,9 +100,10 @@ func (f *filter) step(p Position, e *Entry) verdict {
 
 // addressed tells whether the connection or its user is named.
 func (f *filter) addressed(e *Entry) bool {
-	return slices.Contains(e.Connections, f.id) ||
-		(f.user != "" && slices.Contains(e.Users, f.user))
+	return slices.Contains(e.Connections, f.id) || f.ofUser(e)
 }
+
+func (f *filter) ofUser(e *Entry) bool { return f.user != "" && slices.Contains(e.Users, f.user) }
 
 // matches tells whether the connection is in the entry's audience. It matches at most
 // once, however many of its groups are named.
@@ -112,53 +119,38 @@ func (f *filter) included(p Position, e *Entry) bool {
 		return true
 	}
 	for _, group := range e.Groups {
-		for _, interval := range f.groups[group] {
-			if interval.contains(p) {
-				return true
-			}
+		if f.groups.holds(group, p) || f.userGroups.holds(group, p) {
+			return true
 		}
 	}
 	return false
 }
 
-// change applies a control entry. Joining a group that it is in and leaving one that
-// it is not in change nothing, as in the record.
-func (f *filter) change(p Position, e *Entry) {
+// changed applies a control entry to memberships. Joining a group that one is in and leaving one that
+// one is not in change nothing, as in the record.
+func changed(m Memberships, p Position, e *Entry) Memberships {
 	switch e.Verb {
 	case VerbJoin:
 		for _, group := range e.Named {
-			if !f.member(group) {
-				if f.groups == nil {
-					f.groups = map[string][]Interval{}
+			if !m.member(group) {
+				if m == nil {
+					m = Memberships{}
 				}
-				f.groups[group] = append(f.groups[group], Interval{Join: p})
+				m[group] = append(m[group], Interval{Join: p})
 			}
 		}
 	case VerbLeave:
 		for _, group := range e.Named {
-			delete(f.groups, group)
+			delete(m, group)
 		}
 	case VerbLeaveAll:
-		clear(f.groups)
+		clear(m)
 	}
-}
-
-// member tells whether the newest membership of the group is open.
-func (f *filter) member(group string) bool {
-	intervals := f.groups[group]
-	return len(intervals) > 0 && intervals[len(intervals)-1].Leave.IsZero()
+	return m
 }
 
 // forget drops the memberships that ended at or before p, which was scanned already.
 func (f *filter) forget(p Position) {
-	for group, intervals := range f.groups {
-		kept := slices.DeleteFunc(intervals, func(i Interval) bool {
-			return !i.Leave.IsZero() && !i.Leave.After(p)
-		})
-		if len(kept) == 0 {
-			delete(f.groups, group)
-		} else {
-			f.groups[group] = kept
-		}
-	}
+	f.groups.forget(p)
+	f.userGroups.forget(p)
 }

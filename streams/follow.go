@@ -70,7 +70,7 @@ func (h *hub) follower(ctx context.Context, audience Audience, after Receipt, wa
 
 // newFollower returns the filter of a plain event stream.
 func newFollower(audience Audience, known Position) filter {
-	f := filter{user: audience.User, started: true, known: known, plain: true, groups: map[string][]Interval{}}
+	f := filter{user: audience.User, started: true, known: known, plain: true, groups: Memberships{}}
 	for _, group := range audience.Groups {
 		f.groups[group] = []Interval{{}}
 	}

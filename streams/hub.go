@@ -49,6 +49,8 @@ type hub struct {
 	// fail-over they are carried over to the new generation.
 	recent map[string]recent
 	trims  trimSamples
+	// usersDue is when to look for users whose time in a group has passed.
+	usersDue time.Time
 	// pressed: the log is over its limit, and trimmed to the shortest retention. full:
 	// that did not help, and sends are refused.
 	pressed, full bool
@@ -68,12 +70,20 @@ func (h *hub) serve(id string, answers uint64) {
 
 type attachments map[*Attachment]struct{}
 
-// membership is what the node knows of a connection's groups, valid as long as the
-// record's Membership is version.
+// via says how a connection is in a group: on its own, through its user, or both.
+type via uint8
+
+const (
+	viaConnection via = 1 << iota
+	viaUser
+)
+
+// membership is what the node knows of a connection's groups, valid as long as they have these versions.
 type membership struct {
-	version uint64
-	groups  map[string][]Interval
-	at      time.Time
+	version            uint64
+	userVersion        Position
+	groups, userGroups Memberships
+	at                 time.Time
 }
 
 func newHub(n *Node, name string) *hub {
@@ -160,6 +170,9 @@ func (h *hub) receivers(item *Item, wake []*Attachment) []*Attachment {
 	}
 	if item.Kind == KindControl {
 		h.follow(item)
+		if len(item.Users) > 0 {
+			h.usersDue = time.Time{} // a time may have been set
+		}
 	}
 	return wake
 }
@@ -196,43 +209,51 @@ func removeFew(index map[string][]*Attachment, key string, a *Attachment) {
 func (h *hub) follow(item *Item) {
 	for _, id := range item.Connections {
 		for _, a := range h.conns[id] {
-			h.followOne(a, item)
+			h.followOne(a, item, viaConnection)
 		}
 	}
 	for _, user := range item.Users {
 		for _, a := range h.users[user] {
-			h.followOne(a, item)
+			h.followOne(a, item, viaUser)
 		}
 	}
 }
 
-func (h *hub) followOne(a *Attachment, item *Item) {
+func (h *hub) followOne(a *Attachment, item *Item, how via) {
 	switch item.Verb {
 	case VerbJoin:
 		for _, group := range item.Named {
-			h.addToGroup(a, group)
+			h.addToGroup(a, group, how)
 		}
 	case VerbLeave:
 		for _, group := range item.Named {
-			delete(a.groups, group)
-			remove(h.groups, group, a)
+			h.removeFromGroup(a, group, how)
 		}
 	case VerbLeaveAll:
 		for group := range a.groups {
-			remove(h.groups, group, a)
+			h.removeFromGroup(a, group, how)
 		}
-		clear(a.groups)
 	case VerbRenew:
 		a.renew(item.Named)
 	}
 }
 
-func (h *hub) addToGroup(a *Attachment, group string) {
+func (h *hub) addToGroup(a *Attachment, group string, how via) {
 	if a.groups == nil { // most connections are in none
-		a.groups = map[string]struct{}{}
+		a.groups = map[string]via{}
 	}
-	a.groups[group] = struct{}{}
+	a.groups[group] |= how
 	add(h.groups, group, a)
+}
+
+func (h *hub) removeFromGroup(a *Attachment, group string, how via) {
+	rest := a.groups[group] &^ how
+	if rest != 0 {
+		a.groups[group] = rest
+		return
+	}
+	delete(a.groups, group)
+	remove(h.groups, group, a)
 }
 
 func add(index map[string]attachments, key string, a *Attachment) {
@@ -319,17 +340,29 @@ func (h *hub) enter(a *Attachment, gen string, known Position) error {
 	if a.user != "" {
 		h.users[a.user] = append(h.users[a.user], a)
 	}
-	for group := range a.filter.groups {
-		if a.filter.member(group) {
-			h.addToGroup(a, group)
-		}
-	}
+	h.enterGroups(a, a.filter.groups, viaConnection)
+	h.enterGroups(a, a.filter.userGroups, viaUser)
 	for n := h.win.numberAfter(known); n < h.win.first+uint64(h.win.len()); n++ {
-		if item := h.win.item(n); item.Kind == KindControl && a.filter.addressed(&item.Entry) {
-			h.followOne(a, item)
+		item := h.win.item(n)
+		if item.Kind != KindControl {
+			continue
+		}
+		if slices.Contains(item.Connections, a.id) {
+			h.followOne(a, item, viaConnection)
+		}
+		if a.filter.ofUser(&item.Entry) {
+			h.followOne(a, item, viaUser)
 		}
 	}
 	return nil
+}
+
+func (h *hub) enterGroups(a *Attachment, groups Memberships, how via) {
+	for group := range groups {
+		if groups.member(group) {
+			h.addToGroup(a, group, how)
+		}
+	}
 }
 
 // leave takes an attachment out of live service; it may be called twice.

@@ -263,7 +263,10 @@ func (n *Node) sweep(ctx context.Context) {
 			break
 		}
 		for _, name := range abandoned {
-			names[name] = true
+			if !names[name] {
+				names[name] = true
+				_, _ = n.sweepUsersOf(ctx, name) // the next sweep repeats it
+			}
 		}
 	}
 	for name := range names {

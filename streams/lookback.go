@@ -125,14 +125,16 @@ func (n *Node) HubNames(ctx context.Context) ([]string, error) {
 	return all, nil
 }
 
-// OpenGroups are the groups that the connection is in.
+// OpenGroups are the groups that the connection is in, be it on its own or through its user.
 func (r *Record) OpenGroups() []string {
 	var open []string
-	for group, intervals := range r.Groups {
-		if len(intervals) > 0 && intervals[len(intervals)-1].Leave.IsZero() {
-			open = append(open, group)
+	for _, groups := range []Memberships{r.Groups, r.UserGroups} {
+		for group := range groups {
+			if groups.member(group) {
+				open = append(open, group)
+			}
 		}
 	}
 	slices.Sort(open)
-	return open
+	return slices.Compact(open)
 }

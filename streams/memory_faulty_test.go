@@ -72,7 +72,7 @@ func (f *FaultyMemory) Checkpoint(hub string) (restore func()) {
 	defer h.step()()
 	last := h.last
 	records := cloneRecords(h.records)
-	graves, once := maps.Clone(h.graves), maps.Clone(h.once)
+	graves, once, users := maps.Clone(h.graves), maps.Clone(h.once), cloneUsers(h.users)
 	return func() {
 		defer h.step()()
 		h.rollBack(last)
@@ -84,6 +84,7 @@ func (f *FaultyMemory) Checkpoint(hub string) (restore func()) {
 		for _, g := range h.graves {
 			h.buried.set(&g.lease)
 		}
+		h.users = cloneUsers(users)
 		h.once, h.keys = maps.Clone(once), nil
 		for _, k := range h.once {
 			h.keys.set(&k.lease)
@@ -108,8 +109,18 @@ func cloneRecords(records map[string]*memoryRecord) map[string]*memoryRecord {
 	clone := make(map[string]*memoryRecord, len(records))
 	for id, rec := range records {
 		c := *rec
-		c.Groups = cloneGroups(rec.Groups)
+		c.Groups = rec.Groups.clone()
 		clone[id] = &c
+	}
+	return clone
+}
+
+func cloneUsers(users map[string]*memoryUser) map[string]*memoryUser {
+	clone := make(map[string]*memoryUser, len(users))
+	for name, u := range users {
+		c := *u
+		c.groups, c.until = u.groups.clone(), maps.Clone(u.until)
+		clone[name] = &c
 	}
 	return clone
 }

@@ -22,6 +22,7 @@ type memoryHub struct {
 	keys    leases // of the idempotency keys
 	work    map[string]*memoryWork
 	events  int64 // events of connections so far
+	users   map[string]*memoryUser
 }
 
 func newMemoryHub(bucket *memoryBucket) *memoryHub {
@@ -31,6 +32,7 @@ func newMemoryHub(bucket *memoryBucket) *memoryHub {
 		graves:  make(map[string]*memoryGrave),
 		once:    make(map[string]*memoryOnce),
 		work:    make(map[string]*memoryWork),
+		users:   make(map[string]*memoryUser),
 	}
 }
 

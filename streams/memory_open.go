@@ -32,7 +32,7 @@ func (m *Memory) Open(ctx context.Context, hub string, r OpenRequest) (OpenReply
 	if err != nil {
 		return OpenReply{}, err
 	}
-	return h.reply(outcome, rec, r.Membership, o.now), nil
+	return h.reply(outcome, rec, &r, o.now), nil
 }
 
 func (o *memoryOpen) open() (OpenOutcome, *memoryRecord, error) {

@@ -37,25 +37,6 @@ func (h *memoryHub) renew(rec *memoryRecord, now int64, d time.Duration) {
 	h.live.extend(&rec.lease, now+d.Milliseconds())
 }
 
-// snapshot copies a record. The groups are left out if the caller knows them:
-// membership is the version that it has.
-func (r *memoryRecord) snapshot(membership uint64) Record {
-	rec := r.Record
-	rec.Groups = nil
-	if membership == 0 || membership != r.Membership {
-		rec.Groups = cloneGroups(r.Groups)
-	}
-	return rec
-}
-
-func cloneGroups(groups map[string][]Interval) map[string][]Interval {
-	clone := make(map[string][]Interval, len(groups))
-	for name, list := range groups {
-		clone[name] = slices.Clone(list)
-	}
-	return clone
-}
-
 // Lookup implements Records.
 func (m *Memory) Lookup(ctx context.Context, hub, id string) (OpenReply, error) {
 	if err := m.enter(ctx); err != nil {
@@ -70,19 +51,29 @@ func (m *Memory) Lookup(ctx context.Context, hub, id string) (OpenReply, error) 
 	if rec == nil {
 		return OpenReply{}, ErrGone
 	}
-	return h.reply(OpenFound, rec, 0, m.now()), nil
+	return h.reply(OpenFound, rec, &OpenRequest{}, m.now()), nil
 }
 
-// reply is the record and the log as they are now.
-func (h *memoryHub) reply(outcome OpenOutcome, rec *memoryRecord, membership uint64, now int64) OpenReply {
-	return OpenReply{
+// reply is the record and the log as they are now. The groups are left out if the caller, as it says in r, knows them.
+func (h *memoryHub) reply(outcome OpenOutcome, rec *memoryRecord, r *OpenRequest, now int64) OpenReply {
+	reply := OpenReply{
 		Outcome: outcome,
-		Record:  rec.snapshot(membership),
+		Record:  rec.Record,
 		Gen:     h.gen,
 		Floor:   h.floor,
 		Last:    h.last,
 		Now:     now,
 	}
+	reply.Record.Groups = nil
+	if u := h.users[rec.User]; u != nil && rec.User != "" {
+		reply.Record.UserMembership = u.changed
+	}
+	if !r.knows(&reply.Record) {
+		reply.Record.Groups = rec.Groups.clone()
+		reply.Record.UserGroups = h.userGroups(rec.User).clone()
+		reply.Due = h.dueGroups(rec.User, now)
+	}
+	return reply
 }
 
 // update is a step on one living record: f is called with it, or ErrGone returned.
@@ -347,7 +338,7 @@ func (m *Memory) Count(ctx context.Context, hub string, of Holder, name string) 
 	defer h.step()()
 	n := int64(0)
 	for _, r := range h.records {
-		if of == HolderUser && name != "" && r.User == name || of == HolderGroup && r.member(name) {
+		if h.holds(of, name, r) {
 			n++
 		}
 	}

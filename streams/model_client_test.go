@@ -64,7 +64,7 @@ func (w *world) arrive() {
 	if w.chance(600) {
 		c.user = w.user()
 	}
-	c.truth = &truthConn{id: c.id, user: c.user, groups: map[string]bool{}}
+	c.truth = &truthConn{id: c.id, user: c.user, hub: c.hub, groups: map[string]bool{}}
 	c.next, c.until = 1, time.Now().Add(time.Minute).UnixMilli()
 	w.pull()
 	w.clients = append(w.clients, c)
@@ -107,7 +107,9 @@ func (c *client) record() *memoryRecord {
 	if r == nil {
 		return nil
 	}
-	return &memoryRecord{Record: r.snapshot(0)}
+	clone := r.Record
+	clone.Groups, clone.UserGroups = r.Groups.clone(), h.userGroups(c.user).clone()
+	return &memoryRecord{Record: clone}
 }
 
 // receive takes a message.
@@ -348,12 +350,20 @@ func (c *client) audit() {
 	}
 	if r.State == StateOpen && c.truth.closed.IsZero() {
 		for group := range c.truth.groups {
-			if !r.member(group) {
+			if !r.Groups.member(group) {
 				c.w.fail("%s is not in %s in its record", c, group)
 			}
 		}
-		if r.memberships() != len(c.truth.groups) {
+		if r.Groups.open() != len(c.truth.groups) {
 			c.w.fail("%s is in more groups in its record", c)
+		}
+		for group := range c.hub.users[c.user] {
+			if !r.UserGroups.member(group) {
+				c.w.fail("%s is not in %s through its user", c, group)
+			}
+		}
+		if c.user != "" && r.UserGroups.open() != len(c.hub.users[c.user]) {
+			c.w.fail("%s is in more groups through its user", c)
 		}
 	}
 	if c.kind == statefulClient {

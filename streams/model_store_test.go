@@ -153,6 +153,23 @@ func (s *simStore) Join(ctx context.Context, hub string, r JoinRequest) (JoinRep
 	return simCall(ctx, s, "Join", func() (JoinReply, error) { return s.Memory.Join(ctx, hub, r) })
 }
 
+func (s *simStore) JoinUser(ctx context.Context, hub string, r UserJoinRequest) (UserJoinReply, error) {
+	return simCall(ctx, s, "JoinUser", func() (UserJoinReply, error) { return s.Memory.JoinUser(ctx, hub, r) })
+}
+
+func (s *simStore) LeaveUser(ctx context.Context, hub string, r UserLeaveRequest) (JoinReply, error) {
+	return simCall(ctx, s, "LeaveUser", func() (JoinReply, error) { return s.Memory.LeaveUser(ctx, hub, r) })
+}
+
+func (s *simStore) DueUsers(ctx context.Context, hub string, limit int) (DueReply, error) {
+	return simCall(ctx, s, "DueUsers", func() (DueReply, error) { return s.Memory.DueUsers(ctx, hub, limit) })
+}
+
+func (s *simStore) TidyUser(ctx context.Context, hub, user string) error {
+	_, err := simCall(ctx, s, "TidyUser", func() (int, error) { return 0, s.Memory.TidyUser(ctx, hub, user) })
+	return err
+}
+
 func (s *simStore) CloseConnection(ctx context.Context, hub, id string, entry []byte) (Position, error) {
 	return simCall(ctx, s, "Close", func() (Position, error) { return s.Memory.CloseConnection(ctx, hub, id, entry) })
 }

@@ -211,8 +211,10 @@ func (w *world) act() {
 	switch n := w.rng.IntN(1000); {
 	case n < 140:
 		w.publish()
-	case n < 220:
+	case n < 200:
 		w.join()
+	case n < 225:
+		w.changeUser()
 	case n < 830:
 		w.someClientsAct()
 	case n < 890:
@@ -277,7 +279,10 @@ func (w *world) audience(t *truth, e *Entry) {
 	}
 }
 
-func (w *world) group() string { return fmt.Sprintf("g%d", w.rng.IntN(5)) }
+const modelGroups = 5
+
+func groupName(i int) string   { return fmt.Sprintf("g%d", i) }
+func (w *world) group() string { return groupName(w.rng.IntN(modelGroups)) }
 func (w *world) user() string  { return fmt.Sprintf("u%d", w.rng.IntN(4)) }
 
 func (w *world) someID(t *truth) string {
@@ -418,6 +423,7 @@ func (w *world) oversleep() {
 	for range 3 {
 		w.publish()
 		w.join()
+		w.changeUser()
 	}
 	w.sleep(modelTrimAge + 3*time.Second)
 	for range 3 {
@@ -466,7 +472,8 @@ func (c *client) checkWoken(a *Attachment) {
 
 func (w *world) stall() {
 	n := w.node()
-	method := pick(w, "Range", "Range answer", "Range", "Range answer", "Touch", "Touch answer", "Trim", "End", "Expired answer")
+	method := pick(w, "Range", "Range answer", "Range", "Range answer", "Touch", "Touch answer", "Trim", "End", "Expired answer",
+		"LeaveUser", "LeaveUser answer", "DueUsers answer")
 	n.store.set(func() { n.store.stall[method] = true })
 	w.note("stall %s %s", n.name, method)
 }
@@ -666,6 +673,7 @@ func (w *world) finish() {
 		time.Sleep(10 * time.Second)
 		w.pull()
 	}
+	w.finishUsers()
 	time.Sleep(time.Minute)
 	w.pull()
 	for id, c := range w.byID {

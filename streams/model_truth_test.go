@@ -12,6 +12,8 @@ type truth struct {
 	hub   string
 	after Position
 	conns map[string]*truthConn
+	// users are the groups that users are in.
+	users map[string]map[string]bool
 	// times says when an entry was in the log at the latest, for trims.
 	times []truthTime
 }
@@ -24,8 +26,9 @@ type truthTime struct {
 // truthConn is a connection in the model.
 type truthConn struct {
 	id, user string
-	groups   map[string]bool
-	start    Position // zero before the handshake is answered
+	hub      *truth
+	groups   map[string]bool // that it has joined on its own
+	start    Position        // zero before the handshake is answered
 	want     []truthMatch
 	// closed: its own close or end was at this position; nothing after it matches.
 	closed Position
@@ -41,7 +44,7 @@ type truthMatch struct {
 }
 
 func newTruth(hub string) *truth {
-	return &truth{hub: hub, conns: map[string]*truthConn{}}
+	return &truth{hub: hub, conns: map[string]*truthConn{}, users: map[string]map[string]bool{}}
 }
 
 // take takes the log's next entry.
@@ -54,6 +57,14 @@ func (t *truth) take(raw RawEntry, now int64) {
 	t.times = append(t.times, truthTime{raw.Position, now})
 	for _, c := range t.conns {
 		c.take(raw.Position, &e)
+	}
+	if e.Kind == KindControl {
+		for _, user := range e.Users {
+			if t.users[user] == nil {
+				t.users[user] = map[string]bool{}
+			}
+			changeTruth(t.users[user], &e)
+		}
 	}
 }
 
@@ -73,7 +84,7 @@ func (c *truthConn) take(p Position, e *Entry) {
 		}
 	case KindControl:
 		if named {
-			c.change(e)
+			changeTruth(c.groups, e)
 		}
 	case KindMoved:
 		if named {
@@ -107,23 +118,23 @@ func (c *truthConn) hears(e *Entry) bool {
 	heard := e.Flags&FlagAll != 0 || slices.Contains(e.Connections, c.id) ||
 		c.user != "" && slices.Contains(e.Users, c.user)
 	for _, group := range e.Groups {
-		heard = heard || c.groups[group]
+		heard = heard || c.groups[group] || c.user != "" && c.hub.users[c.user][group]
 	}
 	return heard && !slices.Contains(e.Excluded, c.id)
 }
 
-func (c *truthConn) change(e *Entry) {
+func changeTruth(groups map[string]bool, e *Entry) {
 	switch e.Verb {
 	case VerbJoin:
 		for _, group := range e.Named {
-			c.groups[group] = true
+			groups[group] = true
 		}
 	case VerbLeave:
 		for _, group := range e.Named {
-			delete(c.groups, group)
+			delete(groups, group)
 		}
 	case VerbLeaveAll:
-		clear(c.groups)
+		clear(groups)
 	}
 }
 

@@ -120,6 +120,7 @@ func (n *Node) Start(ctx context.Context) error {
 	n.every(ctx, trimInterval, n.trim)
 	n.every(ctx, sweepInterval, n.sweep)
 	n.every(ctx, beatInterval, n.keepWorker)
+	n.every(ctx, userSweepInterval, n.sweepUsers)
 	n.every(ctx, time.Second, n.retire)
 	return nil
 }
@@ -221,14 +222,15 @@ func (n *Node) Open(ctx context.Context, hubName string, r OpenRequest) (OpenRep
 	began := time.Now()
 	for {
 		known := h.membership(r.ID)
-		r.Membership = known.version
+		r.Membership, r.UserMembership = known.version, known.userVersion
 		reply, err := n.store.Open(ctx, hubName, r)
 		switch {
 		case err == nil:
-			if reply.Record.Groups == nil && known.version != 0 && reply.Record.Membership == known.version {
-				reply.Record.Groups = known.groups
+			if r.knows(&reply.Record) {
+				reply.Record.Groups, reply.Record.UserGroups = known.groups, known.userGroups
 			}
 			h.remember(&reply.Record)
+			n.leaveDue(ctx, hubName, reply.Record.User, reply.Due)
 			return reply, nil
 		case errors.Is(err, ErrUnverified):
 			if err := h.verify(ctx); err != nil {
@@ -271,8 +273,8 @@ func (h *hub) remember(r *Record) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.serve(r.ID, r.Answers)
-	if r.Transport == TransportLongPolling && r.Membership > 0 {
-		h.memberships[r.ID] = membership{r.Membership, r.Groups, now}
+	if r.Transport == TransportLongPolling && (r.Membership > 0 || !r.UserMembership.IsZero()) {
+		h.memberships[r.ID] = membership{r.Membership, r.UserMembership, r.Groups, r.UserGroups, now}
 	}
 }
 
@@ -447,6 +449,14 @@ func (h *hub) appended(ctx context.Context, p Position, data []byte) (string, er
 	h.mu.RLock()
 	defer h.mu.RUnlock()
 	return h.gen, nil
+}
+
+// ReceiptOf names a position with the log's generation.
+func (n *Node) ReceiptOf(ctx context.Context, hubName string, p Position) Receipt {
+	h := n.acquire(hubName)
+	defer h.release()
+	gen, _ := h.appended(ctx, p, nil)
+	return Receipt{gen, p}
 }
 
 // Join changes memberships of one connection; see JoinRequest.

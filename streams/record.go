@@ -78,10 +78,12 @@ type Record struct {
 
 	// Since is the time of creation (the store's clock, ms).
 	Since int64
-	// Membership counts the changes of Groups.
-	Membership uint64
-	// Groups are the memberships; nil when the caller knew them already.
-	Groups map[string][]Interval
+	// Membership counts the changes of Groups, UserMembership is the position of the last change of UserGroups.
+	Membership     uint64
+	UserMembership Position
+	// Groups are what the connection has joined on its own, UserGroups its user's memberships; see Users. Both are nil when the
+	// caller knew them already.
+	Groups, UserGroups Memberships
 }
 
 // Node returns the name of the node that serves the connection, as its owner token tells; empty when none does.

@@ -35,7 +35,7 @@ const (
 // its user's, its groups' and that of the broadcasts, merged.
 func (w *window) visit(f *filter, from uint64, offer func(*Item, verdict) want) Position {
 	end := w.first + uint64(w.len())
-	if end-from <= uint64(scanLinear*(3+len(f.groups))) {
+	if end-from <= uint64(scanLinear*(3+len(f.groups)+len(f.userGroups))) {
 		for n := from; n < end; n++ {
 			item := w.item(n)
 			if v := f.step(item.Position, &item.Entry); v != skip {
@@ -55,8 +55,10 @@ func (w *window) visit(f *filter, from uint64, offer func(*Item, verdict) want) 
 	if f.user != "" {
 		s.open(w.users[f.user])
 	}
-	for group := range f.groups {
-		s.open(w.groups[group])
+	for _, groups := range [...]Memberships{f.groups, f.userGroups} {
+		for group := range groups {
+			s.open(w.groups[group])
+		}
 	}
 	return s.run(offer)
 }

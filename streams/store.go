@@ -54,6 +54,7 @@ type Store interface {
 	Log
 	Records
 	Work
+	Users
 	Cluster
 	// Close releases what the store holds on this node. Blocked reads return.
 	Close() error
@@ -203,7 +204,8 @@ type Records interface {
 	// an empty Next is the end, an empty cursor the beginning. Who is there from the first call to the last is
 	// returned, maybe more than once.
 	List(ctx context.Context, hub, cursor string, limit int) (ListReply, error)
-	// Count returns how many connections (states new, open and closing) a user or a group has now.
+	// Count returns how many connections (states new, open and closing) a user or a group has now. A group has those that are in it
+	// on their own, and those whose users are.
 	Count(ctx context.Context, hub string, of Holder, name string) (int64, error)
 	// Restamp moves records from generation from to generation to, if node served them
 	// last: an owner token of its own (node, or what begins with node and ".") owns the
@@ -278,9 +280,10 @@ type OpenRequest struct {
 	Mark   string
 	Force  bool
 	Ticket uint64
-	// Membership is the version of Groups that the caller has; if it is still the
-	// record's (and not 0), the reply's Groups are nil.
-	Membership uint64
+	// Membership and UserMembership are the versions of Groups and UserGroups that the caller has; if both are still
+	// the record's (and one is not zero), the reply's Groups and UserGroups are nil.
+	Membership     uint64
+	UserMembership Position
 	// Moved is the KindMoved entry that is appended when a live owner is displaced.
 	Moved []byte
 }
@@ -311,6 +314,14 @@ type OpenReply struct {
 	Floor, Last Position
 	// Now is the store's clock, ms.
 	Now int64
+	// Due are those of UserGroups whose time has passed and that no entry has ended yet.
+	Due []string
+}
+
+// knows tells whether the caller has the record's groups.
+func (r *OpenRequest) knows(rec *Record) bool {
+	return r.Membership == rec.Membership && r.UserMembership == rec.UserMembership &&
+		(r.Membership != 0 || !r.UserMembership.IsZero())
 }
 
 // HandshakeRequest is a handshake. The connection must be in state new (else ErrGone)

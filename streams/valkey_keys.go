@@ -12,8 +12,12 @@ import (
 //	{hs:<bucket>}:<hub>:meta        hash    gen, run (the process that made it), floor, top (where it was raised to)
 //	{hs:<bucket>}:<hub>:live        zset    connection ID -> end of its lease
 //	{hs:<bucket>}:<hub>:c:<id>      hash    a connection's record, or its tombstone
-//	{hs:<bucket>}:<hub>:u:<user>    set     IDs of a user's connections
-//	{hs:<bucket>}:<hub>:g:<group>   set     IDs of a group's connections
+//	{hs:<bucket>}:<hub>:u:<user>    zset    IDs of a user's connections
+//	{hs:<bucket>}:<hub>:g:<group>   zset    IDs of a group's connections, be they in it on their own or through their users
+//	{hs:<bucket>}:<hub>:all:u       zset    users with connections
+//	{hs:<bucket>}:<hub>:all:g       zset    groups with connections
+//	{hs:<bucket>}:<hub>:ug:<user>   hash    a user's memberships; see users.lua
+//	{hs:<bucket>}:<hub>:due         zset    memberships of users -> when their time passes
 //	{hs:<bucket>}:<hub>:once:<key>  string  position and sum of a keyed append
 //	{hs:<bucket>}:<hub>:in:<id>     list    a connection's work
 //	{hs:<bucket>}:<hub>:work:<id>   hash    what its work is made from, and how far it is; see worklib.lua
@@ -57,13 +61,26 @@ func (h hubKeys) log() string                  { return string(h) + "log" }
 func (h hubKeys) meta() string                 { return string(h) + "meta" }
 func (h hubKeys) live() string                 { return string(h) + "live" }
 func (h hubKeys) record(id string) string      { return string(h) + "c:" + escapeName(id) }
-func (h hubKeys) user(user string) string      { return string(h) + "u:" + escapeName(user) }
-func (h hubKeys) group(group string) string    { return string(h) + "g:" + escapeName(group) }
 func (h hubKeys) once(key string) string       { return string(h) + "once:" + escapeName(key) }
 func (h hubKeys) list(id string) string        { return string(h) + "in:" + escapeName(id) }
 func (h hubKeys) work(id string) string        { return string(h) + "work:" + escapeName(id) }
 func (h hubKeys) exec() string                 { return string(h) + "exec" }
 func (h hubKeys) accepted(token string) string { return string(h) + "accepted:" + token }
+func (h hubKeys) memberships(user string) string {
+	return string(h) + "ug:" + escapeName(user)
+}
+func (h hubKeys) due() string { return string(h) + "due" }
+
+// holderKinds are the kinds of sets of connections; see lib.lua.
+var holderKinds = map[Holder]string{HolderUser: "u", HolderGroup: "g"}
+
+// connections are those of a user or a group.
+func (h hubKeys) connections(of Holder, name string) string {
+	return string(h) + holderKinds[of] + ":" + escapeName(name)
+}
+
+// names are those of the users or groups that have connections.
+func (h hubKeys) names(of Holder) string { return string(h) + "all:" + holderKinds[of] }
 
 func escapeName(s string) string {
 	n := 0

@@ -1,6 +1,7 @@
 package streams
 
 import (
+	"strconv"
 	"strings"
 
 	"github.com/valkey-io/valkey-go"
@@ -96,6 +97,11 @@ func parseOpen(id string, reply []valkey.ValkeyMessage) (OpenReply, error) {
 	if groups := a.next(); !groups.IsNil() {
 		open.Record.Groups = parseGroups(groups, &a)
 	}
+	if groups := a.next(); !groups.IsNil() {
+		open.Record.UserGroups = parseGroups(groups, &a)
+		open.Due = parseDue(groups, open.Now)
+	}
+	open.Record.UserMembership = a.position()
 	if len(a.rest) > 0 {
 		set := answer{rest: a.list(), err: a.err}
 		for len(set.rest) > 0 && set.err == nil {
@@ -117,8 +123,8 @@ func parseRecord(id string, in *answer) Record {
 }
 
 // parseGroups reads the fields of groups from a hash's fields and values.
-func parseGroups(m *valkey.ValkeyMessage, a *answer) map[string][]Interval {
-	groups := map[string][]Interval{}
+func parseGroups(m *valkey.ValkeyMessage, a *answer) Memberships {
+	groups := Memberships{}
 	flat, err := m.ToArray()
 	if err != nil || len(flat)%2 != 0 {
 		a.err = errAnswer
@@ -134,6 +140,21 @@ func parseGroups(m *valkey.ValkeyMessage, a *answer) map[string][]Interval {
 		groups[name] = parseIntervals(text, a)
 	}
 	return groups
+}
+
+// parseDue returns the groups of a user whose time has passed; see users.lua.
+func parseDue(m *valkey.ValkeyMessage, now int64) (due []string) {
+	flat, _ := m.ToArray()
+	for i := 0; i+1 < len(flat); i += 2 {
+		field, _ := flat[i].ToString()
+		group, ok := strings.CutPrefix(field, "e:")
+		text, _ := flat[i+1].ToString()
+		at, err := strconv.ParseInt(strings.TrimPrefix(text, "+"), 10, 64)
+		if ok && err == nil && at <= now {
+			due = append(due, group)
+		}
+	}
+	return due
 }
 
 func parseIntervals(text string, a *answer) []Interval {

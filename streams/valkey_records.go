@@ -11,21 +11,25 @@ import (
 // touchedAtOnce limits the records of one script, which holds up everybody else.
 const touchedAtOnce = 200
 
+// createArg is the argument of open.lua that says whether a connection may be created.
+const createArg = 13
+
 // Open implements Records.
 func (v *Valkey) Open(ctx context.Context, hub string, r OpenRequest) (OpenReply, error) {
 	k := v.keys.hub(hub)
 	keys := []string{k.meta(), k.log(), k.live(), k.record(r.ID)}
 	if r.User != "" {
-		keys = append(keys, k.user(r.User))
+		keys = append(keys, k.memberships(r.User))
 	}
 	args := []string{
 		strconv.Itoa(int(r.Mode)), r.ID, r.User, r.Owner, strconv.FormatInt(r.CreateUntil, 10), ms(r.Lease), ms(r.NewLease),
 		r.Mark, boolArg(r.Force), uintArg(r.Ticket), uintArg(r.Membership), string(r.Moved), randomName(), "1",
+		r.UserMembership.String(), string(k),
 	}
 	reply, err := v.run(ctx, hub, openScript, keys, args)
 	if errors.Is(err, ErrFull) {
 		// What is there goes on; nothing new begins.
-		args[len(args)-1] = "0"
+		args[createArg] = "0"
 		reply, err = v.run(ctx, hub, openFullScript, keys, args)
 	}
 	if err != nil {
@@ -37,7 +41,7 @@ func (v *Valkey) Open(ctx context.Context, hub string, r OpenRequest) (OpenReply
 // Lookup implements Records.
 func (v *Valkey) Lookup(ctx context.Context, hub, id string) (OpenReply, error) {
 	k := v.keys.hub(hub)
-	reply, err := v.run(ctx, hub, lookupScript, []string{k.meta(), k.log(), k.record(id)}, nil)
+	reply, err := v.run(ctx, hub, lookupScript, []string{k.meta(), k.log(), k.record(id)}, []string{string(k)})
 	if err != nil {
 		return OpenReply{}, err
 	}
@@ -147,9 +151,6 @@ func (v *Valkey) Join(ctx context.Context, hub string, r JoinRequest) (JoinReply
 	keys := []string{k.meta(), k.log(), k.record(r.ID)}
 	args := []string{r.ID, strconv.Itoa(int(r.Verb)), string(k), string(r.Entry), strconv.Itoa(MaxGroups)}
 	if r.Verb != VerbLeaveAll {
-		for _, group := range r.Groups {
-			keys = append(keys, k.group(group))
-		}
 		args = append(args, r.Groups...)
 	}
 	reply, err := v.run(ctx, hub, joinScript, keys, args)
@@ -205,11 +206,8 @@ func (v *Valkey) Expired(ctx context.Context, hub string, limit int) ([]string, 
 
 // Count implements Records: the scripts keep a set for each user and group.
 func (v *Valkey) Count(ctx context.Context, hub string, of Holder, name string) (int64, error) {
-	key := v.keys.hub(hub).user(name)
-	if of == HolderGroup {
-		key = v.keys.hub(hub).group(name)
-	}
-	reply, err := v.ask(ctx, func() valkey.Completed { return v.main.B().Scard().Key(key).Build() })
+	key := v.keys.hub(hub).connections(of, name)
+	reply, err := v.ask(ctx, func() valkey.Completed { return v.main.B().Zcard().Key(key).Build() })
 	if err != nil {
 		return 0, err
 	}

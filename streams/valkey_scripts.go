@@ -20,6 +20,8 @@ var (
 	recordLua string
 	//go:embed scripts/worklib.lua
 	workLua string
+	//go:embed scripts/users.lua
+	usersLua string
 )
 
 // The scripts, one step each.
@@ -52,6 +54,18 @@ var (
 	endLua string
 	//go:embed scripts/expired.lua
 	expiredLua string
+	//go:embed scripts/userjoin.lua
+	userJoinLua string
+	//go:embed scripts/userleave.lua
+	userLeaveLua string
+	//go:embed scripts/usersettle.lua
+	userSettleLua string
+	//go:embed scripts/usertidy.lua
+	userTidyLua string
+	//go:embed scripts/usersdue.lua
+	usersDueLua string
+	//go:embed scripts/usergroups.lua
+	userGroupsLua string
 	//go:embed scripts/restamp.lua
 	restampLua string
 	//go:embed scripts/beat.lua
@@ -102,6 +116,15 @@ var (
 	replyScript     = newScript(growing, libLua, workLua, replyLua)
 	adoptScript     = newScript(anyway, libLua, workLua, adoptLua)
 	keepScript      = newScript(anyway, libLua, workLua, keepLua)
+)
+
+var (
+	userJoinScript   = newScript(growing, libLua, usersLua, userJoinLua)
+	userLeaveScript  = newScript(anyway, libLua, usersLua, userLeaveLua)
+	userSettleScript = newScript(anyway, libLua, usersLua, userSettleLua)
+	userTidyScript   = newScript(anyway, libLua, usersLua, userTidyLua)
+	usersDueScript   = newScript(readOnly, libLua, usersDueLua)
+	userGroupsScript = newScript(readOnly, libLua, usersLua, userGroupsLua)
 )
 
 // script is a script with the name that the server knows it by.

@@ -37,19 +37,31 @@ if not position then
   return {'nolog'}
 end
 redis.call('ZREM', live, id)
-if r.u ~= '' then
-  redis.call('SREM', ARGV[7] .. 'u:' .. escape(r.u), id)
-end
-if r.ms then
-  local flat = redis.call('HGETALL', key)
+
+-- Leaves the groups that a hash of memberships has open.
+local function leave(hash, forget)
+  local flat = redis.call('HGETALL', hash)
   for i = 1, #flat, 2 do
     if string.sub(flat[i], 1, 2) == 'g:' then
-      if string.sub(flat[i + 1], -1) == ',' then
-        redis.call('SREM', ARGV[7] .. 'g:' .. escape(string.sub(flat[i], 3)), id)
+      if is_open(flat[i + 1]) then
+        delist(ARGV[7], 'g', string.sub(flat[i], 3), id)
       end
-      redis.call('HDEL', key, flat[i])
+      if forget then
+        redis.call('HDEL', hash, flat[i])
+      end
     end
   end
+end
+
+if r.u ~= '' then
+  delist(ARGV[7], 'u', r.u, id)
+  local memberships = ARGV[7] .. 'ug:' .. escape(r.u)
+  if redis.call('EXISTS', memberships) == 1 then
+    leave(memberships, false)
+  end
+end
+if r.ms then
+  leave(key, true)
 end
 redis.call('HSET', key, 's', 'd', 'x', token, 'xs', r.s, 'xp', position)
 redis.call('PEXPIRE', key, ARGV[6])

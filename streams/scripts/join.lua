@@ -4,7 +4,7 @@
 -- being one that has not come. 'go' counts the groups the connection is in, 'ci' the
 -- intervals that have ended: while there are none, nothing has to be tidied.
 --
--- KEYS meta, log, record, the named groups' connections
+-- KEYS meta, log, record
 -- ARGV id, verb, prefix of the hub's keys, entry, most groups, names
 -- returns position, 1 if something changed
 
@@ -12,7 +12,7 @@ local JOIN, LEAVE_ALL = '1', '3'
 
 local meta, log, key = KEYS[1], KEYS[2], KEYS[3]
 local id, verb = ARGV[1], ARGV[2]
-local r = redis.call('HMGET', key, 's', 'go', 'ci', 'ms')
+local r = redis.call('HMGET', key, 's', 'go', 'ci', 'ms', 'u')
 if r[1] ~= 'n' and r[1] ~= 'o' then
   return {'gone'}
 end
@@ -29,33 +29,27 @@ local function all()
   return lists
 end
 
--- The groups named: name -> intervals (false if there are none), and name -> key.
+-- The groups named: name -> intervals (false if there are none).
 local function named()
-  local lists, sets, fields = {}, {}, {}
+  local lists, fields = {}, {}
   if #ARGV == 5 then
-    return lists, sets
+    return lists
   end
   for i = 6, #ARGV do
     fields[i - 5] = 'g:' .. ARGV[i]
   end
   local values = redis.call('HMGET', key, unpack(fields))
   for i = 6, #ARGV do
-    lists[ARGV[i]], sets[ARGV[i]] = values[i - 5], KEYS[i - 2]
+    lists[ARGV[i]] = values[i - 5]
   end
-  return lists, sets
+  return lists
 end
 
-local lists, sets
-if verb == LEAVE_ALL then
-  lists, sets = all(), {}
-else
-  lists, sets = named()
-end
+local lists = verb == LEAVE_ALL and all() or named()
 
 local changed, newest = {}, ZERO
 for name, list in pairs(lists) do
-  local member = list and string.sub(list, -1) == ','
-  if member ~= (verb == JOIN) then
+  if is_open(list) ~= (verb == JOIN) then
     changed[#changed + 1] = name
   elseif list then
     local join, leave = string.match(list, '([^,;]+),([^,;]*)$')
@@ -79,13 +73,14 @@ end
 local writes = {}
 for _, name in ipairs(changed) do
   local list = lists[name]
-  local set = sets[name] or ARGV[3] .. 'g:' .. escape(name)
   if verb == JOIN then
     writes[name] = (list and list .. ';' or '') .. position .. ','
-    redis.call('SADD', set, id)
+    enlist(ARGV[3], 'g', name, id)
   else
     writes[name] = list .. position
-    redis.call('SREM', set, id)
+    if not user_in(ARGV[3], r[5] or '', name) then
+      delist(ARGV[3], 'g', name, id)
+    end
   end
 end
 

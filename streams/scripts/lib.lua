@@ -63,3 +63,29 @@ local function escape(name)
     return string.format('%%%02X', string.byte(c))
   end))
 end
+
+-- Sets of connections: 'u' those of a user, 'g' those in a group, as zsets in the order of the IDs. The names of all sets that
+-- hold somebody are in an index of their own.
+local function enlist(prefix, kind, name, id)
+  local key = prefix .. kind .. ':' .. escape(name)
+  if redis.call('ZADD', key, 0, id) == 1 and redis.call('ZCARD', key) == 1 then
+    redis.call('ZADD', prefix .. 'all:' .. kind, 0, name)
+  end
+end
+
+local function delist(prefix, kind, name, id)
+  local key = prefix .. kind .. ':' .. escape(name)
+  if redis.call('ZREM', key, id) == 1 and redis.call('EXISTS', key) == 0 then
+    redis.call('ZREM', prefix .. 'all:' .. kind, name)
+  end
+end
+
+-- Whether the last interval of a list, as in a record, is open.
+local function is_open(list)
+  return list and string.sub(list, -1) == ','
+end
+
+-- Whether a user is in a group.
+local function user_in(prefix, user, name)
+  return user ~= '' and is_open(redis.call('HGET', prefix .. 'ug:' .. escape(user), 'g:' .. name))
+end

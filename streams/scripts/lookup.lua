@@ -1,11 +1,13 @@
 -- Returns a record that is not dead, with all its groups.
 --
 -- KEYS meta, log, record
--- returns outcome (found), now, generation, floor, last position, record, groups
+-- ARGV prefix of the hub's keys
+-- returns outcome (found), now, generation, floor, last position, record, groups, the user's, their version
 
 local r, values = load(KEYS[3])
 if not r or r.s == 'd' then
   return {'gone'}
 end
 local gen, _, floor, last = state(KEYS[1], KEYS[2])
-return {'ok', 6, now(), gen or '', floor, last, values, groups(KEYS[3], r)}
+local own, users, version = groups(KEYS[3], r, r.u ~= '' and ARGV[1] .. 'ug:' .. escape(r.u) or nil)
+return {'ok', 6, now(), gen or '', floor, last, values, own, users, version}

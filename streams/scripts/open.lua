@@ -1,10 +1,11 @@
 -- Admits a request of a connection. The modes and their rules are those of OpenMode
 -- and OpenRequest in store.go.
 --
--- KEYS meta, log, live, record, the user's connections (if there is a user)
+-- KEYS meta, log, live, record, the user's memberships (if there is a user)
 -- ARGV mode, id, user, owner, create until, lease, lease while new, mark, force,
---      ticket, membership, moved entry, token of the call, 1 if a connection may be created
--- returns outcome, now, generation, floor, last position, record as it was, groups,
+--      ticket, membership, moved entry, token of the call, 1 if a connection may be created, the user's membership, prefix of the
+--      hub's keys
+-- returns outcome, now, generation, floor, last position, record as it was, groups, the user's, their version,
 --         fields of the record that were set, each followed by its value
 
 local WEBSOCKET, EVENTS, POLL, POST, REATTACH = '1', '2', '3', '4', '5'
@@ -36,7 +37,8 @@ local function reply(outcome)
   if #changes > 0 then
     redis.call('HSET', key, unpack(changes))
   end
-  return {'ok', outcome, time, gen, floor, last, values, groups(key, r, ARGV[11]), changes}
+  local own, users, version = groups(key, r, KEYS[5], ARGV[11], ARGV[15])
+  return {'ok', outcome, time, gen, floor, last, values, own, users, version, changes}
 end
 
 -- Commits the first poll's answer, which is empty, and nobody owns the connection.
@@ -87,7 +89,15 @@ local function create()
   set('c', last)
   set('si', time)
   if user ~= '' then
-    redis.call('SADD', KEYS[5], id)
+    enlist(ARGV[16], 'u', user, id)
+    if redis.call('EXISTS', KEYS[5]) == 1 then
+      local flat = redis.call('HGETALL', KEYS[5])
+      for i = 1, #flat, 2 do
+        if string.sub(flat[i], 1, 2) == 'g:' and is_open(flat[i + 1]) then
+          enlist(ARGV[16], 'g', string.sub(flat[i], 3), id)
+        end
+      end
+    end
   end
   if mode == POLL then
     return first_poll()

@@ -16,14 +16,13 @@ local function load(key)
   return r.s and r, values
 end
 
--- The record's groups, with other fields between them; false if the caller has
--- this version of them.
-local function groups(key, r, version)
-  if not r.ms then
-    return {}
+-- The record's groups, its user's, both with other fields between them, and the version of the latter. The groups are false if the
+-- caller has these versions of them.
+local function groups(key, r, user_key, version, user_version)
+  local v = user_key and redis.call('HGET', user_key, 'v') or ZERO
+  local ms = r.ms or '0'
+  if ms == version and v == user_version and (ms ~= '0' or v ~= ZERO) then
+    return false, false, v
   end
-  if r.ms == version then
-    return false
-  end
-  return redis.call('HGETALL', key)
+  return r.ms and redis.call('HGETALL', key) or {}, v ~= ZERO and redis.call('HGETALL', user_key) or {}, v
 end

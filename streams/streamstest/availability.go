@@ -62,6 +62,19 @@ func (h *hub) calls(ctx context.Context) map[string]func() error {
 		"Expired":    func() error { _, err := s.Expired(ctx, h.name, 1); return err },
 		"List":       func() error { _, err := s.List(ctx, h.name, "", 1); return err },
 		"Count":      func() error { _, err := s.Count(ctx, h.name, streams.HolderUser, "ann"); return err },
+		"JoinUser": func() error {
+			_, err := s.JoinUser(ctx, h.name, streams.UserJoinRequest{User: "ann", Group: "g", Entry: message("x")})
+			return err
+		},
+		"LeaveUser": func() error {
+			_, err := s.LeaveUser(ctx, h.name, streams.UserLeaveRequest{User: "ann", Verb: streams.VerbLeave, Group: "g", Entry: message("x")})
+			return err
+		},
+		"UserGroups": func() error { _, err := s.UserGroups(ctx, h.name, "ann"); return err },
+		"DueUsers":   func() error { _, err := s.DueUsers(ctx, h.name, 1); return err },
+		"TidyUser":   func() error { return s.TidyUser(ctx, h.name, "ann") },
+		"Members":    func() error { _, err := s.Members(ctx, h.name, streams.HolderUser, "ann", "", 1); return err },
+		"Names":      func() error { _, err := s.Names(ctx, h.name, streams.HolderUser, "", 1); return err },
 		"Restamp": func() error {
 			return s.Restamp(ctx, h.name, restampNode, []streams.RestampItem{{ID: "c"}}, "gen", "next")
 		},

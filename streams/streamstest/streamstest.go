@@ -43,6 +43,7 @@ func Run(t *testing.T, open Opener) {
 	t.Run("Close", func(t *testing.T) { run(t, open, closeTests) })
 	t.Run("End", func(t *testing.T) { run(t, open, endTests) })
 	t.Run("Work", func(t *testing.T) { run(t, open, workTests) })
+	t.Run("Users", func(t *testing.T) { run(t, open, userTests) })
 	t.Run("Count", func(t *testing.T) { run(t, open, countTests) })
 	t.Run("Cluster", func(t *testing.T) { run(t, open, clusterTests) })
 	t.Run("Availability", func(t *testing.T) { run(t, open, availabilityTests) })

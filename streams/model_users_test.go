@@ -1,0 +1,90 @@
+package streams
+
+import (
+	"context"
+	"time"
+)
+
+// changeUser changes a user's memberships, and holds what the log says of it against what was asked for.
+func (w *world) changeUser() {
+	t, user, group := w.hub(), w.user(), w.group()
+	node, ctx := w.node(), context.Background()
+	w.count["user"]++
+	w.pull()
+	var reply JoinReply
+	var err error
+	was := t.users[user][group]
+	switch w.rng.IntN(7) {
+	case 0, 1, 2:
+		keep := time.Duration(w.rng.IntN(3)) * time.Duration(1+w.rng.IntN(8000)) * time.Millisecond
+		reply, err = node.JoinUser(ctx, t.hub, user, group, keep)
+		w.note("join user %s %s for %v: %v %v", user, group, keep, reply, err)
+		w.pull()
+		if !t.users[user][group] || reply.Changed == was {
+			w.fail("%s joined %s (was %v), changed=%v, but is in %v", user, group, was, reply.Changed, t.users[user])
+		}
+	case 3:
+		reply, err = node.JoinUserNow(ctx, t.hub, user, group)
+		w.note("join user %s %s now: %v %v", user, group, reply, err)
+		w.pull()
+		if t.users[user][group] != was {
+			w.fail("%s joined %s for later connections, too", user, group)
+		}
+	case 4, 5:
+		reply, err = node.LeaveUser(ctx, t.hub, user, group)
+		w.note("leave user %s %s: %v %v", user, group, reply, err)
+		w.pull()
+		w.left(t, user, group)
+	default:
+		reply, err = node.LeaveUserAll(ctx, t.hub, user)
+		w.note("leave user %s all: %v %v", user, reply, err)
+		w.pull()
+		for i := range modelGroups {
+			w.left(t, user, groupName(i))
+		}
+	}
+	if err != nil {
+		w.fail("change of a user: %v", err)
+	}
+}
+
+// left fails unless a user and all of its connections are out of a group.
+func (w *world) left(t *truth, user, group string) {
+	if t.users[user][group] {
+		w.fail("%s is in %s still", user, group)
+	}
+	for _, c := range w.clients {
+		if r := c.record(); c.hub == t && c.user == user && r != nil && r.State != StateClosing && c.truth.groups[group] {
+			w.fail("%s of %s is in %s still", c, user, group)
+		}
+	}
+}
+
+// finishUsers fails unless the time of every membership is heeded, even in hubs that nobody uses any more.
+func (w *world) finishUsers() {
+	for range 400 {
+		if w.overdue() == 0 {
+			return
+		}
+		time.Sleep(10 * time.Second)
+		w.pull()
+	}
+	w.fail("%d memberships of users are not ended, though their time has passed", w.overdue())
+}
+
+func (w *world) overdue() int {
+	n := 0
+	for _, t := range w.hubs {
+		reply, err := w.mem.DueUsers(context.Background(), t.hub, 1000)
+		if err != nil {
+			w.fail("due: %v", err)
+		}
+		n += len(reply.Passed)
+		for _, due := range reply.Passed {
+			if !t.users[due.User][due.Group] {
+				w.fail("%v is due, and in the log out already", due)
+			}
+		}
+	}
+	return n
+}

@@ -1,0 +1,193 @@
+package streams
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+)
+
+// JoinUser puts a user into a group, for keep; see UserJoinRequest.
+func (n *Node) JoinUser(ctx context.Context, hubName, user, group string, keep time.Duration) (JoinReply, error) {
+	reply, err := n.store.JoinUser(ctx, hubName, UserJoinRequest{
+		User: user, Group: group, Keep: keep, Entry: userEntry(user, VerbJoin, group),
+	})
+	if err == nil && reply.Evicted != "" {
+		n.leaveDue(ctx, hubName, user, []string{reply.Evicted})
+	}
+	return reply.JoinReply, err
+}
+
+// JoinUserNow makes the connections that a user has now join a group, each on its own: nothing is kept for later ones.
+func (n *Node) JoinUserNow(ctx context.Context, hubName, user, group string) (JoinReply, error) {
+	return n.changeEach(ctx, hubName, user, VerbJoin, group)
+}
+
+// LeaveUser takes a user out of a group, and with it those of its connections that have joined on their own.
+func (n *Node) LeaveUser(ctx context.Context, hubName, user, group string) (JoinReply, error) {
+	return n.leaveUser(ctx, hubName, user, VerbLeave, group)
+}
+
+// LeaveUserAll takes a user, and its connections, out of all groups.
+func (n *Node) LeaveUserAll(ctx context.Context, hubName, user string) (JoinReply, error) {
+	return n.leaveUser(ctx, hubName, user, VerbLeaveAll)
+}
+
+func (n *Node) leaveUser(ctx context.Context, hubName, user string, verb Verb, group ...string) (JoinReply, error) {
+	r := UserLeaveRequest{User: user, Verb: verb, Entry: userEntry(user, verb, group...)}
+	if len(group) > 0 {
+		r.Group = group[0]
+	}
+	reply, err := n.store.LeaveUser(ctx, hubName, r)
+	if err != nil {
+		return reply, err
+	}
+	own, err := n.changeEach(ctx, hubName, user, verb, group...)
+	return JoinReply{later(reply.Position, own.Position), reply.Changed || own.Changed}, err
+}
+
+func userEntry(user string, verb Verb, groups ...string) []byte {
+	return AppendEntry(nil, &Entry{Kind: KindControl, Verb: verb, Users: []string{user}, Named: groups})
+}
+
+// Limits of a walk over a user's connections.
+const (
+	usersConnections = 200 // read at once
+	userChanges      = 16  // changed at once
+)
+
+// changeEach changes the memberships that the connections of a user have on their own.
+func (n *Node) changeEach(ctx context.Context, hubName, user string, verb Verb, groups ...string) (JoinReply, error) {
+	var mu sync.Mutex
+	var all JoinReply
+	var failed error
+	places := make(chan struct{}, userChanges)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	for after := ""; ; {
+		ids, err := n.store.Members(ctx, hubName, HolderUser, user, after, usersConnections)
+		if err != nil {
+			return all, err
+		}
+		for _, id := range ids {
+			places <- struct{}{}
+			wg.Go(func() {
+				defer func() { <-places }()
+				reply, err := n.Join(ctx, hubName, id, verb, groups...)
+				mu.Lock()
+				defer mu.Unlock()
+				if err != nil && !errors.Is(err, ErrGone) { // it may end, or close, meanwhile
+					failed = err
+				}
+				all.Position, all.Changed = later(all.Position, reply.Position), all.Changed || reply.Changed
+			})
+		}
+		wg.Wait()
+		if len(ids) < usersConnections || failed != nil {
+			return all, failed
+		}
+		after = ids[len(ids)-1]
+	}
+}
+
+// InGroup tells whether a user is in a group: itself, or one of its connections.
+func (n *Node) InGroup(ctx context.Context, hubName, user, group string) (bool, error) {
+	groups, err := n.store.UserGroups(ctx, hubName, user)
+	if err != nil {
+		return false, err
+	}
+	for _, g := range groups {
+		if g.Group == group {
+			return true, nil
+		}
+	}
+	for after := ""; ; {
+		ids, err := n.store.Members(ctx, hubName, HolderUser, user, after, usersConnections)
+		if err != nil {
+			return false, err
+		}
+		for _, id := range ids {
+			reply, err := n.store.Lookup(ctx, hubName, id)
+			if err != nil && !errors.Is(err, ErrGone) {
+				return false, err
+			}
+			if err == nil && reply.Record.Groups.member(group) {
+				return true, nil
+			}
+		}
+		if len(ids) < usersConnections {
+			return false, nil
+		}
+		after = ids[len(ids)-1]
+	}
+}
+
+// UserGroups returns the groups that a user is in; see Users.
+func (n *Node) UserGroups(ctx context.Context, hubName, user string) ([]UserGroup, error) {
+	return n.store.UserGroups(ctx, hubName, user)
+}
+
+// Members returns connections of a user or group; see Users.
+func (n *Node) Members(ctx context.Context, hubName string, of Holder, name, after string, limit int) ([]string, error) {
+	return n.store.Members(ctx, hubName, of, name, after, limit)
+}
+
+// Names returns users or groups that have connections; see Users.
+func (n *Node) Names(ctx context.Context, hubName string, of Holder, after string, limit int) (NamesReply, error) {
+	return n.store.Names(ctx, hubName, of, after, limit)
+}
+
+// leaveDue ends memberships whose time has passed. What fails is done by a sweep.
+func (n *Node) leaveDue(ctx context.Context, hubName, user string, groups []string) {
+	for _, group := range groups {
+		_, _ = n.store.LeaveUser(ctx, hubName, UserLeaveRequest{
+			User: user, Verb: VerbLeave, Group: group, OnlyDue: true, Entry: userEntry(user, VerbLeave, group),
+		})
+	}
+}
+
+const (
+	userSweepInterval = time.Second
+	// userSweepPause is how long a hub is not asked what is due if nothing is known to be.
+	userSweepPause = 5 * time.Second
+	userSweepBatch = 500
+)
+
+// sweepUsers ends the memberships of users whose time has passed, in the hubs that are used here.
+func (n *Node) sweepUsers(ctx context.Context) {
+	now := time.Now()
+	for _, h := range n.allHubs() {
+		h.mu.Lock()
+		due := !now.Before(h.usersDue)
+		if due {
+			h.usersDue = now.Add(userSweepPause)
+		}
+		h.mu.Unlock()
+		if !due {
+			continue
+		}
+		next, err := n.sweepUsersOf(ctx, h.name)
+		if err != nil || next < 0 {
+			continue
+		}
+		h.mu.Lock()
+		if at := now.Add(next); at.Before(h.usersDue) {
+			h.usersDue = at
+		}
+		h.mu.Unlock()
+	}
+}
+
+func (n *Node) sweepUsersOf(ctx context.Context, hubName string) (next time.Duration, err error) {
+	reply, err := n.store.DueUsers(ctx, hubName, userSweepBatch)
+	if err != nil {
+		return 0, err
+	}
+	for _, due := range reply.Passed {
+		n.leaveDue(ctx, hubName, due.User, []string{due.Group})
+	}
+	for _, user := range reply.Untidy {
+		_ = n.store.TidyUser(ctx, hubName, user) // the next sweep repeats it
+	}
+	return reply.Next, nil
+}
