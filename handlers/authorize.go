@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/labstack/echo/v4"
 
@@ -48,13 +49,24 @@ func needOf(route string) need {
 // identityKey is where a request's identity is in echo's context, of clients and followers.
 const identityKey = "identity"
 
+// admit refuses a request whose caller may not make it, or not so often.
+func (h *Handler) admit(c echo.Context) error {
+	if err := h.limits.mayConnect(c); err != nil {
+		return err
+	}
+	return h.authorize(c)
+}
+
 // authorize refuses a request whose caller may not make it. In development mode everybody may.
 func (h *Handler) authorize(c echo.Context) error {
+	r, need := c.Request(), needOf(c.Path())
 	if h.access == nil {
+		if need == needBackend {
+			return h.limits.maySend(r, "")
+		}
 		return nil
 	}
-	r := c.Request()
-	switch needOf(c.Path()) {
+	switch need {
 	case needNothing:
 		return nil
 	case needClient:
@@ -101,11 +113,14 @@ func (h *Handler) authorizeFollower(c echo.Context) error {
 }
 
 func (h *Handler) authorizeBackend(r *http.Request, token string) error {
-	_, err := h.access.Backend(token, r.URL.Path, r.Host)
-	if err == nil || h.admins.Has(token) {
-		return nil
+	who, err := h.access.Backend(token, r.URL.Path, r.Host)
+	if err != nil {
+		if !h.admins.Has(token) {
+			return err
+		}
+		who.Key = "admin"
 	}
-	return err
+	return h.limits.maySend(r, who.Key)
 }
 
 // identityOf is who a client is: what its token says, or in development mode whoever it says itself.
@@ -175,7 +190,7 @@ var tokenCodes = []struct {
 // refusalForToken returns what a caller is told whose token is refused; nil if err is about something else.
 func refusalForToken(err error) *refusal {
 	if errors.Is(err, access.ErrProviderAway) {
-		return &refusal{status: http.StatusServiceUnavailable, retryAfter: true, Code: codeUnavailable, Message: access.ErrProviderAway.Error()}
+		return &refusal{status: http.StatusServiceUnavailable, retryIn: time.Second, Code: codeUnavailable, Message: access.ErrProviderAway.Error()}
 	}
 	for _, t := range tokenCodes {
 		if errors.Is(err, t.err) {

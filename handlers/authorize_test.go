@@ -32,13 +32,18 @@ type guarded struct {
 
 func newGuarded(t testing.TB, cfg access.Config) *guarded {
 	t.Helper()
+	return newGuardedWith(t, cfg, handlers.Limits{})
+}
+
+func newGuardedWith(t testing.TB, cfg access.Config, limits handlers.Limits) *guarded {
+	t.Helper()
 	if cfg.Keys == nil {
 		cfg.Keys = []access.Key{keyOne, keyTwo}
 	}
 	cfg.Leeway = access.DefaultLeeway
 	verifier, admins := access.NewVerifier(cfg), access.NewAdmins([]access.Key{"another-admin-key", adminKey})
 	return &guarded{verifier: verifier, fixture: newFixture(t, handlers.Config{
-		Access: verifier, Admins: admins,
+		Access: verifier, Admins: admins, Limits: limits,
 		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "figures") }),
 		Console: guardedPage{admins},
 	})}

@@ -13,7 +13,7 @@ import (
 )
 
 // serveHub passes on whatever belongs to a connection.
-func serveHub(c echo.Context, s *Services) error {
+func (h *Handler) serveHub(c echo.Context, s *Services) error {
 	hub, err := hubOf(c)
 	if err != nil {
 		return err
@@ -22,12 +22,13 @@ func serveHub(c echo.Context, s *Services) error {
 	if err != nil {
 		return err
 	}
+	h.limits.locate(&who, c.Request())
 	s.Hubs.ServeHub(c.Response(), c.Request(), hub, who)
 	return nil
 }
 
 // serveNegotiate answers TransportProtocols.md, "POST [endpoint-base]/negotiate request". The body means nothing.
-func serveNegotiate(c echo.Context, s *Services) error {
+func (h *Handler) serveNegotiate(c echo.Context, s *Services) error {
 	hub, err := hubOf(c)
 	if err != nil {
 		return err
@@ -38,6 +39,9 @@ func serveNegotiate(c echo.Context, s *Services) error {
 	}
 	if to, ok := statefulRedirect(s.StatefulAddress, c.Request()); ok {
 		return writeJSON(c, http.StatusOK, negotiate.RedirectResponse(to, ""))
+	}
+	if err := h.limits.mayNegotiate(c, s, hub, who.User); err != nil {
+		return err
 	}
 	return writeJSON(c, http.StatusOK, s.Negotiator.Negotiate(hub, clientOf(&who), c.QueryParams()))
 }

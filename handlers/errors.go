@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/labstack/echo/v4"
 
@@ -29,20 +30,23 @@ const (
 	codeTokenNotYetValid code = "token_not_yet_valid"
 	codeTokenAudience    code = "token_audience"
 	codeForbidden        code = "forbidden"
-	codeTooManyGroups    code = "too_many_groups"
-	codeGap              code = "gap"
-	codeKeyReused        code = "key_reused"
-	codeUnavailable      code = "unavailable"
-	codeFull             code = "full"
-	codeInternal         code = "internal"
+	codeRateLimited      code = "rate_limited"
+
+	codeTooManyConnections code = "too_many_connections"
+	codeTooManyGroups      code = "too_many_groups"
+	codeGap                code = "gap"
+	codeKeyReused          code = "key_reused"
+	codeUnavailable        code = "unavailable"
+	codeFull               code = "full"
+	codeInternal           code = "internal"
 )
 
 // refusal is an answer that says no, in the API's form:
 //
 //	{"error":{"code":"invalid","message":"groups[2] must be a string","field":"groups[2]"}}
 type refusal struct {
-	status     int
-	retryAfter bool // repeating the request in a second is safe and may help
+	status  int
+	retryIn time.Duration // repeating the request after that time is safe and may help; 0: it does not
 
 	Code    code   `json:"code"`
 	Message string `json:"message"`
@@ -68,7 +72,7 @@ func tooLarge(message string) *refusal {
 
 var (
 	errStarting = &refusal{
-		status: http.StatusServiceUnavailable, retryAfter: true, Code: codeUnavailable, Message: "the node is starting",
+		status: http.StatusServiceUnavailable, retryIn: time.Second, Code: codeUnavailable, Message: "the node is starting",
 	}
 	errAdmin = &refusal{
 		status: http.StatusUnauthorized, Code: codeUnauthorized, Message: "an admin key is needed",
@@ -114,7 +118,7 @@ func refusalFor(err error) *refusal {
 		return &refusal{status: http.StatusServiceUnavailable, Code: codeUnavailable, Outcome: "unknown",
 			Message: "the store's answer was lost; the message may have been sent, so that repeating it may send it twice"}
 	case errors.Is(err, streams.ErrUnavailable):
-		return &refusal{status: http.StatusServiceUnavailable, retryAfter: true, Code: codeUnavailable,
+		return &refusal{status: http.StatusServiceUnavailable, retryIn: time.Second, Code: codeUnavailable,
 			Message: "the store is not reachable; nothing was changed"}
 	}
 	if refused := refusalForToken(err); refused != nil {
@@ -149,8 +153,8 @@ func (h *Handler) answerError(err error, c echo.Context) {
 
 func answerRefusal(w http.ResponseWriter, r *http.Request, refused *refusal) {
 	header := w.Header()
-	if refused.retryAfter {
-		header.Set("Retry-After", "1")
+	if refused.retryIn > 0 {
+		header.Set("Retry-After", retryAfter(refused.retryIn))
 	}
 	if refused.status == http.StatusRequestEntityTooLarge {
 		header.Set("Connection", "close") // the rest of the body is not worth reading

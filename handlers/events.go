@@ -17,7 +17,7 @@ const maxFollowed = 100
 // followEvents serves a plain event stream of a hub: its broadcasts, and what is addressed to the groups in the query
 // (groups=a,b, or groups=a&groups=b for names with commas) and to its user. A client follows the groups that its token allows
 // (nobody has put it into one), a backend any, and anybody's messages by user=.
-func followEvents(c echo.Context, s *Services) error {
+func (h *Handler) followEvents(c echo.Context, s *Services) error {
 	hub, err := hubOf(c)
 	if err != nil {
 		return err
@@ -34,6 +34,7 @@ func followEvents(c echo.Context, s *Services) error {
 		return &refusal{status: http.StatusForbidden, Code: codeForbidden, Field: fieldGroups.String(),
 			Message: fmt.Sprintf("the access token does not allow to follow the group %q (hubstream.groups)", group)}
 	}
+	h.limits.locate(&who, c.Request())
 	s.Hubs.ServePlain(c.Response(), c.Request(), hub, audience, who)
 	return nil
 }

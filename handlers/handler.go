@@ -38,6 +38,8 @@ type Config struct {
 	Access *access.Verifier
 	// Admins may see the console's data and the metrics, and do what backends may. They mean nothing in development mode.
 	Admins *access.Admins
+	// Limits bound what one caller may ask for.
+	Limits Limits
 	// Logger is for operators; nil means none.
 	Logger *slog.Logger
 	// Console answers GET of / and of all below /console/, but for /console/api/; nil means that there is nothing.
@@ -67,6 +69,7 @@ type Handler struct {
 	maxSendBytes int
 	access       *access.Verifier // nil: development mode
 	admins       *access.Admins
+	limits       limits
 	log          *slog.Logger
 	console      Console
 	metrics      http.Handler
@@ -85,7 +88,7 @@ const DefaultMaxSendBytes = 1 << 20 // 1 MiB
 func New(cfg Config) *Handler {
 	h := &Handler{
 		echo: echo.New(), node: []string{cfg.Node}, origins: cfg.Origins,
-		maxSendBytes: cfg.MaxSendBytes, access: cfg.Access, admins: cfg.Admins, log: cfg.Logger, console: cfg.Console, metrics: cfg.Metrics,
+		maxSendBytes: cfg.MaxSendBytes, access: cfg.Access, admins: cfg.Admins, limits: newLimits(cfg.Limits), log: cfg.Logger, console: cfg.Console, metrics: cfg.Metrics,
 	}
 	if h.maxSendBytes == 0 {
 		h.maxSendBytes = DefaultMaxSendBytes
@@ -101,18 +104,18 @@ func New(cfg Config) *Handler {
 
 func (h *Handler) routes() {
 	for _, path := range []string{"/hubs/:hub", "/hubs/:hub/"} {
-		h.echo.Any(path, h.with(serveHub))
+		h.echo.Any(path, h.with(h.serveHub))
 	}
-	h.echo.POST("/hubs/:hub/negotiate", h.with(serveNegotiate))
+	h.echo.POST("/hubs/:hub/negotiate", h.with(h.serveNegotiate))
 	for _, path := range []string{clientRoute, clientRoute + "/"} { // Azure's
-		h.echo.Any(path, h.with(serveHub))
+		h.echo.Any(path, h.with(h.serveHub))
 	}
-	h.echo.POST(clientRoute+"/negotiate", h.with(serveNegotiate))
+	h.echo.POST(clientRoute+"/negotiate", h.with(h.serveNegotiate))
 	h.echo.POST("/hubs/:hub/refresh", h.with(refresh))
 	h.echo.POST(clientRoute+"/refresh", h.with(refresh))
 
 	h.echo.POST("/api/hubs/:hub/send", h.with(h.send))
-	h.echo.GET("/api/hubs/:hub/events", h.with(followEvents))
+	h.echo.GET("/api/hubs/:hub/events", h.with(h.followEvents))
 	h.echo.GET("/api/hubs/:hub/connections", h.with(listConnections))
 	h.echo.PUT("/api/hubs/:hub/groups/:group/connections/:connection", h.with(withErrorCode(errorConnection, join)))
 	h.echo.DELETE("/api/hubs/:hub/groups/:group/connections/:connection", h.with(tolerant(leave)))
@@ -174,12 +177,12 @@ func (h *Handler) with(serve func(echo.Context, *Services) error) echo.HandlerFu
 	})
 }
 
-// guard asks whether the caller may, turns panics into errors and writes the request log. It names the route, not the
+// guard asks whether the caller may, and may so often, turns panics into errors and writes the request log. It names the route, not the
 // address: that holds tokens, in its query and, of clients of negotiate version 0, in its path.
 func (h *Handler) guard(serve echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		began := time.Now()
-		err := h.authorize(c)
+		err := h.admit(c)
 		if err == nil {
 			err = recovered(serve, c)
 		}

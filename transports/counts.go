@@ -22,12 +22,13 @@ type Counts struct {
 	Drained map[streams.Transport]int64
 	// Closed counts connections that this node closed, by reason.
 	Closed map[string]int64
-	// Limits counts what was refused for its size: a "message" of a client, or a "post".
+	// Limits counts what was refused: for its size a "message" of a client, or a "post"; messages that came too fast ("rate"); and
+	// "connections" that were too many.
 	Limits map[string]int64
 }
 
 // closeReasons are all values of closing.reason.
-var closeReasons = [...]string{"closed", "taken_over", "gap", "lost", "error", "drain", "protocol_error", "client_timeout", "expired"}
+var closeReasons = [...]string{"closed", "taken_over", "gap", "lost", "error", "drain", "protocol_error", "client_timeout", "expired", "rate"}
 
 // drainedTransports are those that drains are counted by.
 var drainedTransports = [...]streams.Transport{
@@ -39,6 +40,7 @@ type counters struct {
 	polls, takeovers, ghosts atomic.Int64
 	largeMessages            atomic.Int64
 	largePosts               atomic.Int64
+	tooFast, tooMany         atomic.Int64
 	drained                  [len(drainedTransports)]atomic.Int64
 	closed                   [len(closeReasons)]atomic.Int64
 }
@@ -72,7 +74,8 @@ func (s *Server) Counts() Counts {
 	c := Counts{
 		Polls: s.counters.polls.Load(), Takeovers: s.counters.takeovers.Load(), Ghosts: s.counters.ghosts.Load(),
 		Drained: map[streams.Transport]int64{}, Closed: map[string]int64{},
-		Limits: map[string]int64{"message": s.counters.largeMessages.Load(), "post": s.counters.largePosts.Load()},
+		Limits: map[string]int64{"message": s.counters.largeMessages.Load(), "post": s.counters.largePosts.Load(),
+			"rate": s.counters.tooFast.Load(), "connections": s.counters.tooMany.Load()},
 	}
 	for i, t := range drainedTransports {
 		c.Drained[t] = s.counters.drained[i].Load()

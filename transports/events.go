@@ -40,8 +40,16 @@ func (s *Server) serveEvents(c *request) {
 		s.refuseError(c, err)
 		return
 	}
+	leave, ok := s.admission.enter(c, c.token.User, false)
+	if !ok {
+		s.end(c.hub, c.token.ConnectionID, r.Owner)
+		s.active.Done()
+		s.tooMany(c)
+		return
+	}
 	e := &eventStream{
-		hub: c.hub, id: c.token.ConnectionID, owner: r.Owner, since: opened.Record.Since,
+		counted: leave,
+		hub:     c.hub, id: c.token.ConnectionID, owner: r.Owner, since: opened.Record.Since,
 		handshakeTime: s.handshakeTimeout(c), closeAt: closeAt(&c.who),
 	}
 	e.stream.s, e.stream.source = s, e
@@ -49,6 +57,7 @@ func (s *Server) serveEvents(c *request) {
 	e.pinged.Store(s.wheel.now())
 	if err := e.begin(c, r, &opened); err != nil {
 		s.end(e.hub, e.id, e.owner) // the client cannot come back to it
+		leave.call()
 		s.active.Done()
 		return
 	}
@@ -59,6 +68,7 @@ func (s *Server) serveEvents(c *request) {
 type eventStream struct {
 	stream
 	hub, id, owner string
+	counted        departure
 	since          int64 // when the connection was, ms of the store's clock
 	att            *streams.Attachment
 	handshakeTime  time.Duration // that it may take
@@ -184,4 +194,5 @@ func (e *eventStream) leave() {
 		e.s.end(e.hub, e.id, e.owner) // the client cannot come back to it
 	}
 	_ = e.att.Detach(context.Background(), 0)
+	e.counted.call()
 }

@@ -29,11 +29,17 @@ func (s *Server) ServePlain(w http.ResponseWriter, r *http.Request, hub string, 
 		c.refuse(http.StatusServiceUnavailable, "the node is stopping")
 		return
 	}
-	p := &plainStream{hub: hub, audience: audience, closeAt: closeAt(&who)}
+	leave, ok := s.admission.enter(c, audience.User, false)
+	if !ok {
+		s.active.Done()
+		s.tooMany(c)
+		return
+	}
+	p := &plainStream{hub: hub, audience: audience, closeAt: closeAt(&who), counted: leave}
 	p.stream.s, p.stream.source = s, p
 	p.pinged.Store(s.wheel.now())
 	if err := p.begin(c); err != nil {
-		p.detach()
+		p.leave()
 		s.active.Done()
 		return
 	}
@@ -45,6 +51,7 @@ type plainStream struct {
 	stream
 	hub      string
 	audience streams.Audience
+	counted  departure
 	closeAt  int64       // when the access token wants the stream to end, ms since 1970; 0: not
 	ready    atomic.Bool // the stream is open
 	att      *streams.Attachment
@@ -191,4 +198,7 @@ func (p *plainStream) farewell(dst []byte) []byte {
 	return dst
 }
 
-func (p *plainStream) leave() { p.detach() }
+func (p *plainStream) leave() {
+	p.detach()
+	p.counted.call()
+}

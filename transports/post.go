@@ -91,7 +91,11 @@ func (p *post) take(ctx context.Context, body []byte) (status int, err error) {
 		if !ok {
 			break
 		}
-		if over, err := p.message(ctx, proto, &m); err != nil || over {
+		over, err := p.message(ctx, proto, &m)
+		if errors.Is(err, errRate) {
+			return p.tooFast(ctx)
+		}
+		if err != nil || over {
 			return statusOf(err), err
 		}
 	}
@@ -121,6 +125,29 @@ func (p *post) handshake(ctx context.Context, body []byte) (proto hubprotocol.Pr
 	return h.protocol, h.rest, h.refusal != "", err
 }
 
+// tooFast ends a connection whose client sends too fast.
+func (p *post) tooFast(ctx context.Context) (int, error) {
+	p.s.counters.tooFast.Add(1)
+	_, err := p.s.node.CloseConnection(ctx, p.hub, p.token.ConnectionID, closingFor(errRate).text, true)
+	if err != nil && !errors.Is(err, streams.ErrGone) {
+		return statusOf(err), err
+	}
+	p.w.Header().Set("Retry-After", "1")
+	return http.StatusTooManyRequests, errRate
+}
+
+// errRate ends a connection whose client sends more messages a second than are allowed.
+var errRate = errors.New("the client sends more messages a second than are allowed")
+
+// isCall tells a message of the application's from what keeps the connection up.
+func isCall(t hubprotocol.MessageType) bool {
+	switch t {
+	case hubprotocol.Ping, hubprotocol.Ack, hubprotocol.Sequence, hubprotocol.Close:
+		return false
+	}
+	return true
+}
+
 // malformed ends a connection whose client sent what cannot be read.
 func (p *post) malformed(ctx context.Context, cause error) (int, error) {
 	_, err := p.s.node.CloseConnection(ctx, p.hub, p.token.ConnectionID, "Connection closed with an error. "+cause.Error(), true)
@@ -132,6 +159,9 @@ func (p *post) malformed(ctx context.Context, cause error) (int, error) {
 
 // message takes one hub message. over: the client has ended the connection.
 func (p *post) message(ctx context.Context, proto hubprotocol.Protocol, m *hubprotocol.Message) (over bool, err error) {
+	if isCall(m.Type) && p.s.posted.Take(p.token.ConnectionID) > 0 {
+		return false, errRate
+	}
 	if m.Type == hubprotocol.Close {
 		p.s.end(p.hub, p.token.ConnectionID, "")
 		return true, nil

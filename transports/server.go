@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"hubstream/internal/ratelimit"
 	"hubstream/negotiate"
 	"hubstream/negotiate/access"
 	"hubstream/streams"
@@ -39,6 +40,12 @@ type Config struct {
 	StoreTimeout time.Duration
 	// MaxMessageBytes limits one hub message of a client. Default 32 KiB.
 	MaxMessageBytes int
+	// MaxUserConnections limits the sockets and event streams that a user has open at this node, in each hub; 0: not.
+	MaxUserConnections int
+	// MaxAddressConnections limits those that are open from one address; 0: not.
+	MaxAddressConnections int
+	// MessageRate is how many messages a client may send by this node in a second; 0: any number.
+	MessageRate int
 	// MaxPostBytes limits the body of one POST, which may hold several. Default 1 MiB.
 	MaxPostBytes int64
 	// AllowOrigin decides on the Origin of a WebSocket upgrade; nil allows all. Browsers
@@ -99,8 +106,10 @@ type Server struct {
 	stopOnce  sync.Once
 	active    activity // requests and sockets under way
 
-	wheel    wheel
-	counters counters
+	wheel     wheel
+	counters  counters
+	admission admission
+	posted    *ratelimit.Keyed // messages of POSTs, by connection
 }
 
 // NewServer returns a server for the connections of a node. Drain ends it.
@@ -111,6 +120,8 @@ func NewServer(node *streams.Node, tokens *negotiate.Keyring, cfg Config) *Serve
 	}
 	s.log = s.cfg.Logger
 	s.ctx, s.stop = context.WithCancel(context.Background())
+	s.admission.perUser, s.admission.perAddress = cfg.MaxUserConnections, cfg.MaxAddressConnections
+	s.posted = ratelimit.New(cfg.MessageRate)
 	s.wheel.start(s.cfg)
 	return s
 }
@@ -377,6 +388,8 @@ func closingFor(err error) closing {
 		return closing{text: "The connection fell too far behind: messages that it had not received are no longer kept.", reconnect: true, reason: "gap"}
 	case errors.Is(err, errExpired):
 		return closing{text: "The access token of the connection has expired.", reconnect: true, reason: "expired"}
+	case errors.Is(err, errRate):
+		return closing{text: "Connection closed with an error. The client sent more messages a second than are allowed.", reconnect: true, reason: "rate"}
 	case errors.Is(err, streams.ErrLost), errors.Is(err, streams.ErrBeyond):
 		return closing{text: "Messages were lost on the server; the connection cannot be continued.", reconnect: true, reason: "lost"}
 	default:

@@ -14,7 +14,9 @@ import (
 	"time"
 
 	"github.com/gobwas/ws"
+	"golang.org/x/time/rate"
 
+	"hubstream/internal/ratelimit"
 	"hubstream/streams"
 	"hubstream/transports/hubprotocol"
 )
@@ -33,13 +35,15 @@ type webSocket struct {
 	owner   string
 	ticket  uint64 // of a returning stateful connection
 	flusher func() // flush
+	counted departure
 
 	// owned by the reading goroutine
 	frames  frames
 	begun   []byte // of the handshake, so far
 	parser  *hubprotocol.Parser
 	inbound inbound
-	unheard bool // a stateful client that has not said anything since its handshake was answered
+	rate    *rate.Limiter // of messages; nil: none
+	unheard bool          // a stateful client that has not said anything since its handshake was answered
 
 	// set by the reading goroutine before the first schedule that needs them
 	proto    atomic.Uint32 // a hubprotocol.Protocol; 0 before the handshake
@@ -86,6 +90,13 @@ func (s *Server) serveWebSocket(c *request) {
 		s.refuseError(c, err)
 		return
 	}
+	leave, ok := s.admission.enter(c, c.token.User, opened.Outcome == streams.OpenTicket)
+	if !ok {
+		s.end(c.hub, c.token.ConnectionID, r.Owner)
+		s.active.Done()
+		s.tooMany(c)
+		return
+	}
 	upgrader := ws.HTTPUpgrader{Timeout: s.cfg.SendTimeout, Header: c.w.Header()}
 	conn, rw, _, err := upgrader.Upgrade(c.Request, c.w)
 	if err != nil {
@@ -95,10 +106,12 @@ func (s *Server) serveWebSocket(c *request) {
 		if opened.Outcome != streams.OpenTicket {
 			s.end(c.hub, c.token.ConnectionID, r.Owner)
 		}
+		leave.call()
 		s.active.Done()
 		return
 	}
 	socket := s.newSocket(c, conn, early(rw.Reader), r.Owner)
+	socket.counted = leave
 	go socket.run(r, opened)
 }
 
@@ -113,6 +126,7 @@ func (s *Server) newSocket(c *request, conn net.Conn, early []byte, owner string
 	socket.flusher = socket.flush
 	socket.stateful.Store(s.cfg.StatefulReconnect && c.token.StatefulReconnect)
 	socket.opened.Store(s.wheel.now())
+	socket.rate = ratelimit.Limiter(s.cfg.MessageRate)
 	socket.closeAt, socket.handshakeTime = closeAt(&c.who), s.handshakeTimeout(c).Milliseconds()
 	var in io.Reader = conn
 	if len(early) > 0 {
@@ -158,6 +172,7 @@ func (c *webSocket) serve() {
 func (c *webSocket) release() {
 	_ = c.conn.Close()
 	c.gone.Store(true)
+	c.counted.call()
 	c.s.active.Done()
 }
 
@@ -244,6 +259,10 @@ func (c *webSocket) receive(b []byte) error {
 		c.over.Store(true)
 		c.s.end(c.hub, c.id, c.owner)
 		c.writeLast(ws.CompiledCloseNormalClosure)
+		return nil
+	case errors.Is(err, errRate):
+		c.s.counters.tooFast.Add(1)
+		c.close(closingFor(err))
 		return nil
 	case isProtocolError(err):
 		c.s.counters.refused(err)
@@ -354,6 +373,9 @@ func (c *webSocket) message(m *hubprotocol.Message) error {
 	}
 	if c.stateful.Load() {
 		c.att.Load().Heard()
+	}
+	if isCall(m.Type) && ratelimit.Take(c.rate) > 0 {
+		return errRate
 	}
 	switch {
 	case m.Type == hubprotocol.Ping:

@@ -80,7 +80,7 @@ var (
 	ghosts      = describe("ghost_sockets_total", "Sockets of stateful connections that ended without taking their connection over.")
 	drained     = describe("drained_total", "Connections and polls that were sent elsewhere because the node stops.", "transport")
 	closed      = describe("closed_total", "Connections that the node closed, by reason.", "reason")
-	limited     = describe("limited_total", "What clients sent and was refused for its size.", "limit")
+	limited     = describe("limited_total", "What clients sent and was refused: for its size, as too fast, or as one connection too many.", "limit")
 )
 
 var all = []*prometheus.Desc{

@@ -12,6 +12,11 @@ import (
 type Identity struct {
 	// Authenticated: there was a token, and it is good.
 	Authenticated bool
+	// Key names the access key that has signed the token, or the identity provider's user, for those who count by it. It says nothing
+	// about the key.
+	Key string
+	// Address is where the request is from; empty where nobody asks. It is not the token's, but the request's.
+	Address string
 	// User is empty for a token of nobody in particular.
 	User string
 	// Claims are what the token says about the user, sorted by name; shared, not to be written to.

@@ -120,6 +120,7 @@ func (p *Provider) read(t *verified, claims claimSet, now time.Time) error {
 	if badUser(t.identity.User) {
 		return ErrUser
 	}
+	t.identity.Key = "provider:" + t.identity.User
 	return nil
 }
 

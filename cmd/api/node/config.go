@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"strings"
 	"time"
@@ -92,6 +93,19 @@ type Config struct {
 	MaxSendBytes int64
 	// MaxMessageBytes limits one message of a client. Default 32 KiB.
 	MaxMessageBytes int64
+
+	// MaxUserConnections limits the connections of a user in a hub; 0: not. Default 0.
+	MaxUserConnections int
+	// MaxAddressConnections limits the sockets and event streams from one address at this node; 0: not. Default 0.
+	MaxAddressConnections int
+	// ConnectRate is how many connections an address may begin at this node in a second; 0: any number. Default 0.
+	ConnectRate int
+	// MessageRate is how many messages a client may send by this node in a second; 0: any number. Default 0.
+	MessageRate int
+	// SendRate is how many changes an access key may make by this node in a second; 0: any number. Default 0.
+	SendRate int
+	// TrustedProxies are whose X-Forwarded-For is believed. Default none.
+	TrustedProxies []netip.Prefix
 
 	// Retention is how long messages are kept for clients that come back. Default 2 minutes.
 	Retention time.Duration

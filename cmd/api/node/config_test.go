@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"reflect"
 	"strings"
 	"testing"
@@ -89,6 +90,12 @@ var each = []struct {
 	{"connect-deadline", "5s", func(c node.Config) any { return c.ConnectDeadline }, 5 * time.Second, map[string]string{"0": "between"}},
 	{"max-send", "64KiB", func(c node.Config) any { return c.MaxSendBytes }, int64(64 << 10), map[string]string{"2MiB": "between 1KiB and 1MiB", "1MB": "bytes", "-1": "bytes", "1": "between", "99999999999999999999": "bytes", "": ""}},
 	{"max-message", "65536", func(c node.Config) any { return c.MaxMessageBytes }, int64(65536), map[string]string{"0": "between", "1.5KiB": "bytes"}},
+	{"max-user-connections", "7", func(c node.Config) any { return c.MaxUserConnections }, 7, map[string]string{"-1": "not between", "x": "not a whole number"}},
+	{"max-address-connections", "7", func(c node.Config) any { return c.MaxAddressConnections }, 7, map[string]string{"-1": "not between"}},
+	{"connect-rate", "7", func(c node.Config) any { return c.ConnectRate }, 7, map[string]string{"1.5": "not a whole number"}},
+	{"message-rate", "7", func(c node.Config) any { return c.MessageRate }, 7, map[string]string{"1.5": "not a whole number"}},
+	{"send-rate", "7", func(c node.Config) any { return c.SendRate }, 7, map[string]string{"1.5": "not a whole number"}},
+	{"trusted-proxies", "10.1.2.3/8, ::1", func(c node.Config) any { return c.TrustedProxies }, []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("::1/128")}, map[string]string{"10.0.0.0/33": "is not an address", "proxy": "is not an address"}},
 	{"retention", "5m", func(c node.Config) any { return c.Retention }, 5 * time.Minute, map[string]string{"0": "between"}},
 	{"retention-bytes", "1GiB", func(c node.Config) any { return c.RetentionBytes }, int64(1 << 30), map[string]string{"1MiB": "between", "4000000000GiB": "between"}},
 	{"window-bytes", "8MiB", func(c node.Config) any { return c.WindowBytes }, int64(8 << 20), map[string]string{"1MiB": "between"}},

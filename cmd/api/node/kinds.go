@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"net/url"
 	"strconv"
 	"strings"
@@ -309,4 +310,30 @@ func webAddress(raw string) error {
 		return errors.New("it is not an address such as https://example.com/keys")
 	}
 	return nil
+}
+
+// prefixes are addresses of networks; one without a length is a machine's.
+var prefixes = kind[[]netip.Prefix]{
+	parse: func(raw string) (list []netip.Prefix, err error) {
+		for part := range strings.SplitSeq(raw, ",") {
+			part = strings.TrimSpace(part)
+			prefix, err := netip.ParsePrefix(part)
+			if address, addressErr := netip.ParseAddr(part); addressErr == nil {
+				prefix, err = address.Prefix(address.BitLen())
+			}
+			if err != nil {
+				return nil, fmt.Errorf("%q is not an address such as 10.0.0.0/8", part)
+			}
+			list = append(list, prefix.Masked())
+		}
+		return list, nil
+	},
+	format: func(list []netip.Prefix) string {
+		parts := make([]string, len(list))
+		for i, prefix := range list {
+			parts[i] = prefix.String()
+		}
+		return strings.Join(parts, ",")
+	},
+	form: "list",
 }

@@ -73,6 +73,10 @@ func Run(ctx context.Context, args []string, env func(string) string, stdout, st
 	defer metricsServer.stop()
 	n.handler = handlers.New(handlers.Config{
 		Node: cfg.Node, Origins: origins, MaxSendBytes: int(cfg.MaxSendBytes), Logger: log,
+		Limits: handlers.Limits{
+			ConnectRate: cfg.ConnectRate, SendRate: cfg.SendRate, UserConnections: cfg.MaxUserConnections,
+			Addresses: cfg.MaxAddressConnections > 0, Proxies: cfg.TrustedProxies,
+		},
 		Access: verifier, Admins: admins, Metrics: shown, Console: web.New(n.consoleFor(admins), n.feed.Load),
 	})
 	return n.run(ctx, listener)

@@ -87,6 +87,7 @@ func (n *node) openServices(ctx context.Context) (_ *services, err error) {
 	s.transports = transports.NewServer(s.streams, keyring, transports.Config{
 		Transports: n.cfg.Transports, StatefulReconnect: n.cfg.StatefulReconnect, PollTimeout: n.cfg.PollTimeout,
 		HandshakeTimeout: n.cfg.HandshakeTimeout, KeepAlive: n.cfg.KeepAlive, ClientTimeout: n.cfg.ClientTimeout,
+		MaxUserConnections: n.cfg.MaxUserConnections, MaxAddressConnections: n.cfg.MaxAddressConnections, MessageRate: n.cfg.MessageRate,
 		MaxMessageBytes: int(n.cfg.MaxMessageBytes), Logger: n.log, // origins are the handlers' to check
 	})
 	s.feed = n.newFeed(s)

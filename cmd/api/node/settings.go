@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/netip"
 	"regexp"
 	"slices"
 	"strings"
@@ -122,6 +123,19 @@ var settings = []setting{
 		func(c *Config) *int64 { return &c.MaxSendBytes }, size(1<<10, 1<<20)),
 	define("max-message", "Limit of one message of a client, in bytes.",
 		func(c *Config) *int64 { return &c.MaxMessageBytes }, size(1<<10, 1<<20)),
+
+	define("max-user-connections", "Limit of the connections of a user in a hub: over all nodes when one is negotiated, and of open sockets and event streams at this node. 0: none.",
+		func(c *Config) *int { return &c.MaxUserConnections }, number(0, 1<<20)),
+	define("max-address-connections", "Limit of the open sockets and event streams from one address at this node. 0: none.",
+		func(c *Config) *int { return &c.MaxAddressConnections }, number(0, 1<<20)),
+	define("connect-rate", "How many connections an address may begin at this node in a second. 0: any number.",
+		func(c *Config) *int { return &c.ConnectRate }, number(0, 1<<20)),
+	define("message-rate", "How many messages a client may send by this node in a second. 0: any number.",
+		func(c *Config) *int { return &c.MessageRate }, number(0, 1<<20)),
+	define("send-rate", "How many sends and other changes an access key may make by this node in a second. 0: any number.",
+		func(c *Config) *int { return &c.SendRate }, number(0, 1<<20)),
+	define("trusted-proxies", "Addresses of proxies, such as 10.0.0.0/8, separated by commas, whose X-Forwarded-For says where a client is. Default: nobody's.",
+		func(c *Config) *[]netip.Prefix { return &c.TrustedProxies }, prefixes),
 
 	define("retention", "How long messages are kept for clients that come back.",
 		func(c *Config) *time.Duration { return &c.Retention }, duration(time.Second, 24*time.Hour)),

@@ -1,0 +1,71 @@
+package transports
+
+import (
+	"net/http"
+	"sync"
+)
+
+// admission counts the sockets and event streams that are open at this node, by user and by address, and refuses those
+// that are too many. Polls are not counted: they come and go.
+type admission struct {
+	perUser, perAddress int // 0: no limit
+
+	mu   sync.Mutex
+	open map[string]int
+}
+
+// departure counts out what was counted in; nil where nothing was.
+type departure func()
+
+func (d departure) call() {
+	if d != nil {
+		d()
+	}
+}
+
+// enter counts a request's socket or stream in. leave counts it out. returning says that
+// the connection was there already, and its client comes back to it: it is counted, and not refused.
+func (a *admission) enter(c *request, user string, returning bool) (leave departure, ok bool) {
+	var keys [2]string
+	if a.perUser > 0 && user != "" {
+		keys[0] = "u" + c.hub + "\x00" + user
+	}
+	if a.perAddress > 0 && c.who.Address != "" {
+		keys[1] = "a" + c.who.Address
+	}
+	if keys[0] == "" && keys[1] == "" {
+		return nil, true
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !returning && (keys[0] != "" && a.open[keys[0]] >= a.perUser || keys[1] != "" && a.open[keys[1]] >= a.perAddress) {
+		return nil, false
+	}
+	a.add(keys, 1)
+	return func() {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.add(keys, -1)
+	}, true
+}
+
+func (a *admission) add(keys [2]string, n int) {
+	if a.open == nil {
+		a.open = map[string]int{}
+	}
+	for _, key := range keys {
+		if key == "" {
+			continue
+		}
+		if a.open[key] += n; a.open[key] == 0 {
+			delete(a.open, key)
+		}
+	}
+}
+
+// tooMany refuses what admission does not let in.
+func (s *Server) tooMany(c *request) {
+	s.counters.tooMany.Add(1)
+	c.w.Header().Set("Retry-After", "5") // one of the others must end
+	c.refuse(http.StatusTooManyRequests, "the user or the address has as many connections as are allowed")
+}

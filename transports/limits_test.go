@@ -1,0 +1,133 @@
+package transports_test
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/gobwas/ws"
+
+	"hubstream/negotiate/access"
+	"hubstream/transports"
+)
+
+const (
+	oneCall  = "{\"type\":1,\"target\":\"m\",\"arguments\":[]}\x1e"
+	pingText = "{\"type\":6}\x1e"
+	tooFast  = `{"type":7,"error":"Connection closed with an error. The client sent more messages a second than are allowed.","allowReconnect":true}` + "\x1e"
+	tooMany  = "the user or the address has as many connections as are allowed"
+)
+
+func TestAUserHasNoMoreSocketsAndStreamsThanAllowed(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 2, func(cfg *transports.Config) { cfg.MaxUserConnections = 2 })
+		c.as("ann")
+		first := c.negotiate(userOf("ann")).openSocket(0, handshakeJSON)
+		stream := c.negotiate(userOf("ann")).openEvents(0).shakesHands(0)
+		refused := c.negotiate(userOf("ann"))
+		refused.wantRefused(0, http.StatusTooManyRequests, tooMany)
+		refused.wantRecord(false)
+		c.negotiate(userOf("ann")).wantNoEvents(0, http.StatusTooManyRequests, tooMany)
+		polling := c.negotiate(userOf("ann"))
+		polling.want("a poll", polling.do(0, http.MethodGet, "", ""), 200, "")
+		c.negotiate(userOf("ann")).openSocket(1, handshakeJSON) // another node counts for itself
+		c.as("eve")
+		c.negotiate(userOf("eve")).openSocket(0, handshakeJSON)
+		c.as("")
+		for range 3 {
+			c.negotiate().openSocket(0, handshakeJSON) // of nobody
+		}
+		c.as("ann")
+		first.cut()
+		synctest.Wait()
+		again := c.negotiate(userOf("ann")).openSocket(0, handshakeJSON)
+		_ = stream.conn.Close()
+		synctest.Wait()
+		c.negotiate(userOf("ann")).openSocket(0, handshakeJSON)
+		again.sendText("{\"type\":7}\x1e") // its client closes it
+		again.expectClose(ws.StatusNormalClosure)
+		again.cut()
+		synctest.Wait()
+		c.negotiate(userOf("ann")).openEvents(0)
+		if n := c.nodes[0].server.Counts().Limits["connections"]; n != 2 {
+			t.Errorf("%d refusals are counted", n)
+		}
+	})
+}
+
+// A client that comes back to its connection is never refused, though its old socket may not have been noticed to be gone.
+func TestReturningClientIsNotOneTooMany(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 1, func(cfg *transports.Config) { cfg.MaxUserConnections = 1 })
+		c.as("ann")
+		k := c.negotiate(userOf("ann"), stateful)
+		s := k.openSocket(0, handshakeStateful)
+		s.sendText(pingText)
+		synctest.Wait()
+		back := k.dialSocket(0)
+		back.sendText("{\"type\":9,\"sequenceId\":1}\x1e")
+		back.expect("{\"type\":9,\"sequenceId\":1}\x1e")
+		k.negotiate(userOf("ann")).wantRefused(0, http.StatusTooManyRequests, tooMany)
+	})
+}
+
+func TestAnAddressHasNoMoreSocketsAndStreamsThanAllowed(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 1, func(cfg *transports.Config) { cfg.MaxAddressConnections = 1 })
+		c.who.Store(&access.Identity{Address: "192.0.2.1"})
+		p := c.openPlain(0, "")
+		c.negotiate().wantRefused(0, http.StatusTooManyRequests, tooMany)
+		a := c.do(c.ctx, 0, http.MethodGet, "plain", "")
+		c.want("a plain event stream", a, http.StatusTooManyRequests, tooMany)
+		if a.header.Get("Retry-After") == "" {
+			t.Error("it does not say when to come again")
+		}
+		c.who.Store(&access.Identity{Address: "192.0.2.2"})
+		c.negotiate().openSocket(0, handshakeJSON)
+		c.who.Store(&access.Identity{Address: "192.0.2.1"})
+		_ = p.conn.Close()
+		synctest.Wait()
+		c.negotiate().openSocket(0, handshakeJSON)
+	})
+}
+
+func TestSocketThatSendsTooFastIsClosed(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 1, func(cfg *transports.Config) { cfg.MessageRate = 5 })
+		k := c.negotiate()
+		s := k.openSocket(0, handshakeJSON)
+		s.sendText(strings.Repeat(pingText, 50)) // these do not count
+		s.sendText(strings.Repeat(oneCall, 10))  // two seconds' worth
+		time.Sleep(time.Second)
+		s.sendText(strings.Repeat(oneCall, 5))
+		synctest.Wait()
+		k.wantRecord(true)
+		s.sendText(oneCall)
+		s.expect(tooFast)
+		s.expectClose(ws.StatusNormalClosure)
+		k.wantRecord(false)
+		if counts := c.nodes[0].server.Counts(); counts.Closed["rate"] != 1 || counts.Limits["rate"] != 1 {
+			t.Errorf("got %v %v", counts.Closed, counts.Limits)
+		}
+	})
+}
+
+func TestPostsThatAreTooManyCloseTheConnection(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 1, func(cfg *transports.Config) { cfg.MessageRate = 5 })
+		k := c.openPolling(handshakeJSON)
+		k.post(0, strings.Repeat(pingText, 50)+strings.Repeat(oneCall, 9))
+		k.post(0, oneCall)
+		a := k.do(0, http.MethodPost, "", oneCall)
+		k.want("one more", a, http.StatusTooManyRequests, "the client sends more messages a second than are allowed")
+		if a.header.Get("Retry-After") == "" {
+			t.Error("it does not say when to come again")
+		}
+		k.poll(0, "9").expect(200, tooFast)
+		other := c.negotiate()
+		other.poll(0, "1").expect(200, "")
+		other.post(0, handshakeJSON+oneCall)
+	})
+}
