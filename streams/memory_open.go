@@ -41,10 +41,16 @@ func (o *memoryOpen) open() (OpenOutcome, *memoryRecord, error) {
 	}
 	rec := o.records[o.ID]
 	if rec == nil {
+		if o.buriedStill(o.ID, o.now) {
+			return o.ended()
+		}
 		return o.create()
 	}
 	if rec.User != o.User {
 		return 0, nil, ErrGone
+	}
+	if o.Mode == OpenWebSocket && rec.abandoned() {
+		return OpenAbandoned, rec, nil
 	}
 	if rec.Gen != o.gen {
 		return 0, nil, ErrGeneration
@@ -69,7 +75,7 @@ func (o *memoryOpen) open() (OpenOutcome, *memoryRecord, error) {
 }
 
 func (o *memoryOpen) create() (OpenOutcome, *memoryRecord, error) {
-	if o.buriedStill(o.ID, o.now) || o.now > o.CreateUntil || o.Mode == OpenReattach {
+	if o.now > o.CreateUntil || o.Mode == OpenReattach {
 		return 0, nil, ErrGone
 	}
 	o.makeLog(o.run, o.now)
@@ -93,6 +99,30 @@ func (o *memoryOpen) create() (OpenOutcome, *memoryRecord, error) {
 		return OpenFirstPoll, rec, nil
 	}
 	return OpenCreated, rec, nil
+}
+
+// ended answers for a connection that has ended.
+func (o *memoryOpen) ended() (OpenOutcome, *memoryRecord, error) {
+	g := o.graves[o.ID]
+	rec := &memoryRecord{Record: g.reply.Record}
+	rec.State = StateDead
+	switch {
+	case rec.User != o.User:
+		return 0, nil, ErrGone
+	case o.Mode == OpenWebSocket && rec.abandoned():
+		o.buried.extend(&g.lease, o.now+abandonedTombstone.Milliseconds())
+		return OpenAbandoned, rec, nil
+	}
+	o.spoken(rec)
+	g.reply.Record.Ticket = rec.Ticket
+	return 0, nil, ErrGone
+}
+
+// spoken: the client of a connection that is over has spoken on its socket: it has none that it has abandoned.
+func (o *memoryOpen) spoken(rec *memoryRecord) {
+	if o.Mode == OpenReattach && o.Ticket <= rec.Tickets {
+		rec.Ticket = max(rec.Ticket, o.Ticket)
+	}
 }
 
 func (o *memoryOpen) webSocket(rec *memoryRecord) (OpenOutcome, error) {
@@ -145,6 +175,7 @@ func (o *memoryOpen) reattach(rec *memoryRecord) (OpenOutcome, error) {
 		return 0, ErrTransport
 	}
 	if rec.State != StateOpen || !rec.Stateful() {
+		o.spoken(rec)
 		return 0, ErrGone
 	}
 	repeated := rec.Owner == o.Owner && rec.Ticket == o.Ticket
@@ -152,6 +183,7 @@ func (o *memoryOpen) reattach(rec *memoryRecord) (OpenOutcome, error) {
 		return 0, ErrOwner
 	}
 	if rec.Cursor.Before(o.floor) {
+		o.spoken(rec)
 		return 0, ErrGap
 	}
 	rec.Ticket = o.Ticket

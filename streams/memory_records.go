@@ -164,6 +164,30 @@ func (m *Memory) Wrote(ctx context.Context, hub, id string, n uint64, ok bool) e
 	return err
 }
 
+// Abandon implements Records.
+func (m *Memory) Abandon(ctx context.Context, hub, id string, ticket uint64) error {
+	if err := m.enter(ctx); err != nil {
+		return err
+	}
+	h := m.find(hub)
+	if h == nil {
+		return nil
+	}
+	defer h.step()()
+	now := m.now()
+	if rec := h.records[id]; rec != nil && rec.State != StateNew {
+		rec.Silent = max(rec.Silent, ticket)
+	}
+	if h.buriedStill(id, now) {
+		g := h.graves[id]
+		g.reply.Record.Silent = max(g.reply.Record.Silent, ticket)
+		if g.reply.Record.abandoned() {
+			h.buried.extend(&g.lease, now+abandonedTombstone.Milliseconds())
+		}
+	}
+	return nil
+}
+
 // Touch implements Records.
 func (m *Memory) Touch(ctx context.Context, hub string, items []TouchItem) (refused []string, err error) {
 	if err := m.enter(ctx); err != nil {
@@ -266,7 +290,11 @@ func (h *memoryHub) end(rec *memoryRecord, r *EndRequest, now int64) EndReply {
 		delete(h.work, rec.ID)
 	}
 	g := &memoryGrave{token: r.Token, reply: reply}
-	g.lease = lease{name: rec.ID, until: now + r.Tombstone.Milliseconds()}
+	tombstone := r.Tombstone
+	if rec.abandoned() {
+		tombstone = abandonedTombstone
+	}
+	g.lease = lease{name: rec.ID, until: now + tombstone.Milliseconds()}
 	if old := h.graves[rec.ID]; old != nil { // of an earlier life, passed but not swept yet
 		h.buried.remove(&old.lease)
 	}

@@ -141,6 +141,11 @@ func (s *simStore) Wrote(ctx context.Context, hub, id string, n uint64, ok bool)
 	return err
 }
 
+func (s *simStore) Abandon(ctx context.Context, hub, id string, ticket uint64) error {
+	_, err := simCall(ctx, s, "Abandon", func() (int, error) { return 0, s.Memory.Abandon(ctx, hub, id, ticket) })
+	return err
+}
+
 func (s *simStore) Touch(ctx context.Context, hub string, items []TouchItem) ([]string, error) {
 	return simCall(ctx, s, "Touch", func() ([]string, error) { return s.Memory.Touch(ctx, hub, items) })
 }

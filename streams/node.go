@@ -524,6 +524,11 @@ func (n *Node) Answer(ctx context.Context, hubName string, r AnswerRequest) (uin
 	return number, err
 }
 
+// Abandon notes that a socket's client has left the connection; see Records.Abandon.
+func (n *Node) Abandon(ctx context.Context, hubName, id string, ticket uint64) error {
+	return n.store.Abandon(ctx, hubName, id, ticket)
+}
+
 // Wrote tells whether answer number's bytes were written.
 func (n *Node) Wrote(ctx context.Context, hubName, id string, number uint64, ok bool) error {
 	return n.store.Wrote(ctx, hubName, id, number, ok)

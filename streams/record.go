@@ -1,6 +1,9 @@
 package streams
 
-import "strings"
+import (
+	"strings"
+	"time"
+)
 
 // Transport is the kind of transport that a connection's first GET chose.
 type Transport string
@@ -66,6 +69,8 @@ type Record struct {
 	Done uint64
 	// Tickets counts the upgrades that were admitted; Ticket is the owner's.
 	Tickets, Ticket uint64
+	// Silent is the highest ticket of a socket that was abandoned; see Records.Abandon.
+	Silent uint64
 
 	// Long polling: Sent is where the last answer ended, Mark the "_" of its poll, PollAt
 	// the time that poll came (the store's clock, ms), Answers the number of answers,
@@ -93,6 +98,12 @@ func (r *Record) Node() string {
 	}
 	return ""
 }
+
+// abandoned tells whether the client has abandoned a socket since it last took the connection over; see Records.Abandon.
+func (r *Record) abandoned() bool { return r.Silent > r.Ticket }
+
+// abandonedTombstone is how long the tombstone of such a connection is kept, and again from each sign that it is still needed.
+const abandonedTombstone = 24 * time.Hour
 
 // Stateful tells whether the connection can be re-attached (hub protocol version 2).
 func (r *Record) Stateful() bool { return r.Version == 2 }

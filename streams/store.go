@@ -182,6 +182,11 @@ type Records interface {
 	// Wrote tells that answer n's bytes were written, or (ok false) not. It only ever
 	// raises Wrote and Failed, and changes nothing for a connection that has ended.
 	Wrote(ctx context.Context, hub, id string, n uint64, ok bool) error
+	// Abandon notes that the socket with a ticket is open and its client silent: a JavaScript client that has another
+	// connection by now. When that socket ends the client opens this connection again, as if it were for its new one: refused, it takes
+	// the new one for ended without closing it, and taken over it would mix the two. A connection that has ended is
+	// remembered for a day from the call. Nothing happens if it is forgotten already, or if a newer ticket is the owner's.
+	Abandon(ctx context.Context, hub, id string, ticket uint64) error
 	// Touch extends the leases of connections and saves cursors, each only if its owner
 	// is the one named. It returns the IDs of those refused: ended, owned by another, or
 	// with a cursor beyond the log's end.
@@ -232,7 +237,8 @@ const (
 	// OpenWebSocket is an upgrade. Without a record: creates it (OpenCreated). State
 	// new, same transport or none: takes it over, the newest wins (OpenAttached). State open
 	// and stateful: counts a ticket and leaves the owner alone (OpenTicket). State open,
-	// not stateful: ErrConflict. State closing: ErrGone.
+	// not stateful: ErrConflict. State closing: ErrGone. A connection of
+	// which a socket was abandoned, in whatever state: OpenAbandoned.
 	OpenWebSocket OpenMode = iota + 1
 	// OpenEvents is the GET of an event stream. Without a record: creates. No transport yet (POST came
 	// first), or state new and the same transport: takes over (OpenAttached). Otherwise ErrConflict; closing: ErrGone.
@@ -258,7 +264,7 @@ const (
 	OpenPost
 	// OpenReattach is the Sequence of a returning stateful WebSocket: takes the
 	// connection over (OpenAttached) if Ticket is above the owner's, else ErrOwner. Appends KindMoved. Only
-	// state open; else ErrGone.
+	// state open; else ErrGone, and (as with ErrGap) the ticket counts as the owner's, so that no socket is abandoned.
 	OpenReattach
 )
 
@@ -299,6 +305,9 @@ const (
 	OpenFirstPoll
 	OpenUndecided
 	OpenFound
+	// OpenAbandoned: the client has left the connection, and has a socket of it that it abandoned; see Abandon. The socket
+	// is accepted, and told nothing.
+	OpenAbandoned
 )
 
 // OpenReply is a record as it is after Open, and the log at that moment.

@@ -20,7 +20,7 @@ import (
 //	x, xs, xp   of a tombstone: token of the End, the state before it, the close entry's position
 var recordFields = [...]string{
 	"u", "t", "s", "g", "o", "p", "v", "st", "c", "a", "d", "k", "tk",
-	"sn", "m", "pa", "aa", "n", "w", "f", "si", "ms", "fp",
+	"sn", "m", "pa", "aa", "n", "w", "f", "si", "ms", "fp", "ab",
 }
 
 // read sets what a field holds, which is the next thing in the answer.
@@ -68,6 +68,8 @@ func (r *Record) read(field string, a *answer) {
 		r.Failed = a.uint()
 	case "si":
 		r.Since = a.int()
+	case "ab":
+		r.Silent = a.uint()
 	case "ms":
 		r.Membership = a.uint()
 	default:

@@ -87,6 +87,12 @@ func (v *Valkey) Wrote(ctx context.Context, hub, id string, n uint64, ok bool) e
 	return err
 }
 
+// Abandon implements Records.
+func (v *Valkey) Abandon(ctx context.Context, hub, id string, ticket uint64) error {
+	_, err := v.run(ctx, hub, abandonScript, []string{v.keys.hub(hub).record(id)}, []string{uintArg(ticket)})
+	return err
+}
+
 // Touch implements Records. Many items are several steps.
 func (v *Valkey) Touch(ctx context.Context, hub string, items []TouchItem) (refused []string, err error) {
 	for len(items) > 0 {

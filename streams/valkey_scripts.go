@@ -38,6 +38,8 @@ var (
 	lookupLua string
 	//go:embed scripts/handshake.lua
 	handshakeLua string
+	//go:embed scripts/abandon.lua
+	abandonLua string
 	//go:embed scripts/answer.lua
 	answerLua string
 	//go:embed scripts/wrote.lua
@@ -102,6 +104,7 @@ var (
 	handshakeScript = newScript(growing, libLua, workLua, handshakeLua)
 	answerScript    = newScript(anyway, libLua, answerLua)
 	wroteScript     = newScript(anyway, wroteLua)
+	abandonScript   = newScript(anyway, libLua, recordLua, abandonLua)
 	touchScript     = newScript(anyway, libLua, touchLua)
 	finishScript    = newScript(growing, libLua, finishLua)
 	joinScript      = newScript(growing, libLua, joinLua)

@@ -83,7 +83,7 @@ func TestDrainCutsStatefulSocketsWhoseClientsMissNothing(t *testing.T) {
 			s.expect(invocation(1))
 			sockets = append(sockets, s)
 		}
-		ghost := sockets[0].dialSocket(0)
+		ghost := c.openStateful(0).dialSocket(0)
 		began := time.Now()
 		done := c.drain(0)
 		var first, last time.Duration

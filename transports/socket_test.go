@@ -248,6 +248,43 @@ func (s *socket) expectNothing(d time.Duration) {
 	}
 }
 
+// expectSilence lets time pass in which nothing may come but pings of the WebSocket protocol, which scripts do not see.
+func (s *socket) expectSilence(d time.Duration) {
+	s.Helper()
+	time.Sleep(d)
+	synctest.Wait()
+	pings := 0
+	for {
+		select {
+		case f, ok := <-s.in:
+			if !ok || f.Header.OpCode != ws.OpPing {
+				s.Fatalf("got %v %q (open %v), want WebSocket pings only", f.Header.OpCode, f.Payload, ok)
+			}
+			pings++
+		default:
+			if d >= time.Minute && pings < int(d/(20*time.Second)) {
+				s.Fatalf("got %d pings in %v: proxies would close the socket", pings, d)
+			}
+			return
+		}
+	}
+}
+
+// skipWebSocketPings lets the next thing be something else.
+func (s *socket) skipWebSocketPings() {
+	s.Helper()
+	for {
+		f, err := s.next()
+		if err != nil {
+			s.Fatal(err)
+		}
+		if f.Header.OpCode != ws.OpPing {
+			s.rest = string(f.Payload)
+			return
+		}
+	}
+}
+
 // skipPings drops what has come, which must be pings only.
 func (s *socket) skipPings() (n int) {
 	s.Helper()

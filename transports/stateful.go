@@ -34,7 +34,12 @@ func (c *webSocket) numbered(m *hubprotocol.Message) error {
 		c.att.Load().Ack(m.SequenceID)
 		return nil
 	case m.Type == hubprotocol.Sequence:
-		return c.sequence(m.SequenceID)
+		if err := c.sequence(m.SequenceID); err != nil {
+			return err
+		}
+		// The client drops everything until our Sequence comes. Cut off, it comes back and gets one.
+		c.drop()
+		return errDropped
 	case !m.Type.Trackable():
 		return nil
 	}
@@ -95,13 +100,45 @@ func (c *webSocket) finish() error {
 // come nothing is sent and nobody is displaced: JavaScript clients also open sockets that they abandon.
 func (c *webSocket) awaitSequence(opened streams.OpenReply) {
 	c.ticket = opened.Record.Tickets
+	c.left = opened.Outcome == streams.OpenAbandoned
+	c.silent.Store(c.opened.Load() + silentTime.Milliseconds())
 	c.stateful.Store(true)
+	c.pinged.Store(c.s.wheel.now())
 	c.proto.Store(uint32(opened.Record.Protocol))
 	c.parser = hubprotocol.NewParser(c.protocol(), c.s.cfg.MaxMessageBytes)
 }
 
+// Clients that mean to come back speak at once. silentTime is how long one may take, silentAgain how often it is
+// noted again that one is still there that did not.
+const (
+	silentTime  = 2 * time.Second
+	silentAgain = time.Hour
+)
+
+// abandoned notes that the client has left the connection, and has this socket still.
+func (c *webSocket) abandoned() {
+	ctx, cancel := context.WithTimeout(c.s.ctx, c.s.cfg.StoreTimeout)
+	defer cancel()
+	if err := c.s.node.Abandon(ctx, c.hub, c.id, c.ticket); err != nil {
+		c.silent.Store(c.s.wheel.now()) // again
+	}
+}
+
+// sendBack cuts off a client that takes this socket for one of the connection that it has now: it opens that one again. The
+// connection of this socket is over, for all that it was still waited for; asked for once more it is refused, lest a client that did
+// mean it tries for ever.
+func (c *webSocket) sendBack() error {
+	c.s.end(c.hub, c.id, "")
+	_, _ = c.reattach(streams.OpenRequest{Mode: streams.OpenReattach, ID: c.id, User: c.user, Owner: c.owner, Lease: liveLease, Ticket: c.ticket})
+	c.drop()
+	return errDropped
+}
+
 // takeOver makes this socket the connection's, from whichever node had it.
 func (c *webSocket) takeOver(sequence uint64) error {
+	if c.left {
+		return c.sendBack()
+	}
 	r := streams.OpenRequest{
 		Mode: streams.OpenReattach, ID: c.id, User: c.user, Owner: c.owner, Lease: liveLease, Ticket: c.ticket,
 	}

@@ -270,7 +270,7 @@ func TestGhostSocketIsToldNothingAndDoesNoHarm(t *testing.T) {
 			a.sendText(ping)
 		}
 		for _, ghost := range ghosts {
-			ghost.expectNothing(0)
+			ghost.expectSilence(0)
 		}
 		a.skipPings()
 		a.sendText(call(1))
@@ -279,10 +279,166 @@ func TestGhostSocketIsToldNothingAndDoesNoHarm(t *testing.T) {
 		a.sendText(clientClose)
 		a.wantRecord(false)
 		for _, ghost := range ghosts {
-			ghost.expectNothing(time.Minute)
+			ghost.expectSilence(time.Minute)
 			ghost.cut()
 		}
-		a.wantRefused(2, 404, "No Connection with that ID")
+		// The script opens it again, and would take a refusal for the end of the connection that it has now.
+		again := a.dialSocket(2)
+		again.expectSilence(time.Hour)
+		// Its client speaks, as if this were a socket of its new connection, and is cut off to go there. One that did mean this
+		// connection is refused when it tries again.
+		again.sendText(sequence(1))
+		again.expectEnd()
+		a.wantRefused(0, http.StatusNotFound, "No Connection with that ID")
+	})
+}
+
+// Sockets of a connection that none was abandoned of are refused once it is over.
+func TestNobodyReturnsAfterTheEnd(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 2)
+		a := c.openStateful(0)
+		synctest.Wait()
+		a.cut()
+		synctest.Wait()
+		b := a.returns(1, 1)
+		b.expect(sequence(1))
+		b.sendText(clientClose)
+		b.expectClose(ws.StatusNormalClosure)
+		a.wantRefused(0, http.StatusNotFound, "No Connection with that ID")
+	})
+}
+
+// A JavaScript client that has an abandoned socket has left the connection, although that is still waited for: when the socket ends,
+// it opens it again and speaks as if it were for its new connection. It gets nothing of the old one.
+func TestConnectionWithAnAbandonedSocketIsNotTakenOver(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 3)
+		a := c.openStateful(0)
+		synctest.Wait()
+		a.cut()
+		synctest.Wait()
+		ghost := a.dialSocket(1)
+		time.Sleep(3 * time.Second)
+		c.publish(0, 1)
+		ghost.cut()
+		again := a.dialSocket(2)
+		again.sendText(sequence(1))
+		again.expectEnd()
+		a.wantRecord(false)
+		a.wantRefused(0, http.StatusNotFound, "No Connection with that ID")
+	})
+}
+
+// A network that is slow, and then cuts the client off, leaves no abandoned socket: not one that has ended before it spoke,
+// and not one that speaks late.
+func TestSlowClientMayReturn(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 3)
+		a := c.openStateful(0)
+		synctest.Wait()
+		a.cut()
+		synctest.Wait()
+		early := a.dialSocket(1)
+		time.Sleep(time.Second)
+		early.cut()
+		late := a.dialSocket(2)
+		time.Sleep(20 * time.Second)
+		late.sendText(sequence(1))
+		c.publish(0, 1)
+		late.skipWebSocketPings()
+		late.expect(sequence(1) + invocation(1))
+		late.cut()
+		synctest.Wait()
+		b := a.returns(0, 1)
+		b.expect(sequence(1) + invocation(1))
+	})
+}
+
+// A client that waits for our Sequence drops everything until it comes.
+func TestSequenceOnALiveSocketMakesItsClientReturn(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 2)
+		a := c.openStateful(0)
+		c.publish(1, 1)
+		c.publish(1, 2)
+		a.expect(invocations(1, 2))
+		a.sendText(ack(1), call(1))
+		a.expect(failure(1))
+		a.sendText(sequence(1), call(1)) // it has no Ack of ours yet
+		c.publish(1, 3)
+		for { // what was on its way; the client drops it
+			f, err := a.next()
+			if err != nil {
+				break
+			}
+			if f.Header.OpCode == ws.OpClose {
+				t.Fatal("the socket was closed, not cut")
+			}
+		}
+		b := a.returns(1, 1, call(1))
+		b.expect(sequence(2) + invocation(2) + failure(1) + invocation(3))
+		b.expectNothing(500 * time.Millisecond)
+	})
+}
+
+// A client that closes the socket in order leaves. JavaScript clients do so by their own time-out, and at once open the
+// connection again, only to abandon that socket: refused, they do not.
+func TestCloseFrameOfAStatefulClientEndsTheConnection(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 2)
+		a := c.openStateful(0)
+		synctest.Wait()
+		time.Sleep(10 * time.Second)
+		a.sendText(ping)
+		a.sendRaw(frameOf(ws.OpClose, true, ""))
+		a.expectFrame(string(ws.NewCloseFrameBody(ws.StatusNormalClosure, "")), ws.OpClose)
+		a.wantRefused(1, http.StatusNotFound, "No Connection with that ID")
+		a.wantRecord(false)
+		// A page that is left says so at any time.
+		b := c.openStateful(0)
+		b.sendRaw(frameOf(ws.OpClose, true, string(ws.NewCloseFrameBody(ws.StatusGoingAway, ""))))
+		b.expectFrame(string(ws.NewCloseFrameBody(ws.StatusNormalClosure, "")), ws.OpClose)
+		b.wantRecord(false)
+	})
+}
+
+// When an older socket ends JavaScript's code closes the newest in its place, and comes back.
+func TestCloseOfANewSocketDoesNotEndTheConnection(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 2)
+		a := c.openStateful(0)
+		synctest.Wait()
+		time.Sleep(10 * time.Second)
+		b := a.returns(1, 1)
+		b.expect(sequence(1))
+		b.sendRaw(frameOf(ws.OpClose, true, ""))
+		b.expectFrame(string(ws.NewCloseFrameBody(ws.StatusNormalClosure, "")), ws.OpClose)
+		c.publish(0, 1)
+		again := a.returns(0, 1)
+		again.expect(sequence(1) + invocation(1))
+	})
+}
+
+// A stateful client that was silent for too long may come back: it is cut off, without a Close.
+func TestSilentStatefulClientMayReturn(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 2)
+		a := c.openStateful(0)
+		time.Sleep(29 * time.Second)
+		a.skipPings()
+		time.Sleep(4 * time.Second)
+		for range 2 { // the last pings
+			if f, err := a.next(); err != nil {
+				break
+			} else if string(f.Payload) != ping {
+				t.Fatalf("got %q, want the end", f.Payload)
+			}
+		}
+		a.expectEnd()
+		c.publish(0, 1)
+		b := a.returns(1, 1)
+		b.expect(sequence(1) + invocation(1))
 	})
 }
 

@@ -79,6 +79,11 @@ func (s *store) Wrote(ctx context.Context, hub, id string, n uint64, ok bool) er
 	return err
 }
 
+func (s *store) Abandon(ctx context.Context, hub, id string, ticket uint64) error {
+	_, err := step(s, "abandon", func() (struct{}, error) { return struct{}{}, s.Store.Abandon(ctx, hub, id, ticket) })
+	return err
+}
+
 func (s *store) Touch(ctx context.Context, hub string, items []streams.TouchItem) ([]string, error) {
 	return step(s, "touch", func() ([]string, error) { return s.Store.Touch(ctx, hub, items) })
 }

@@ -34,6 +34,7 @@ type webSocket struct {
 	user    string
 	owner   string
 	ticket  uint64 // of a returning stateful connection
+	left    bool   // its client has another connection; see streams.OpenAbandoned
 	flusher func() // flush
 	counted departure
 
@@ -69,6 +70,7 @@ type webSocket struct {
 	handshakeTime int64         // that it may take, in milliseconds; static
 	closeAt       int64         // when the access token wants it closed, in milliseconds since 1970; 0: not; static
 	expired       atomic.Bool   // it is being closed for that
+	silent        atomic.Int64  // when a client that has said nothing counts as one that will not
 	ackDue        atomic.Uint64 // number to acknowledge; 0: nothing new
 }
 
@@ -103,7 +105,7 @@ func (s *Server) serveWebSocket(c *request) {
 		if conn != nil {
 			_ = conn.Close()
 		}
-		if opened.Outcome != streams.OpenTicket {
+		if opened.Outcome == streams.OpenCreated || opened.Outcome == streams.OpenAttached {
 			s.end(c.hub, c.token.ConnectionID, r.Owner)
 		}
 		leave.call()
@@ -138,7 +140,7 @@ func (s *Server) newSocket(c *request, conn net.Conn, early []byte, owner string
 
 // run takes the connection into service, and serves the socket.
 func (c *webSocket) run(r streams.OpenRequest, opened streams.OpenReply) {
-	if opened.Outcome == streams.OpenTicket {
+	if opened.Outcome == streams.OpenTicket || opened.Outcome == streams.OpenAbandoned {
 		c.awaitSequence(opened)
 	} else {
 		att, err := c.s.attachWaiting(c.s.ctx, c.hub, r, &opened, c.schedule)
@@ -197,6 +199,7 @@ func (c *webSocket) read() error {
 		case ws.OpPing:
 			_ = c.write(ws.MustCompileFrame(ws.NewPongFrame(control)))
 		case ws.OpClose:
+			c.closedByClient(control)
 			// The clients check for 1000, whatever they have sent themselves.
 			c.writeLast(ws.CompiledCloseNormalClosure)
 			return io.EOF
@@ -206,6 +209,25 @@ func (c *webSocket) read() error {
 		}
 	}
 }
+
+// closedByClient ends a stateful connection whose client has closed the socket in order: it means to leave, whereas a socket
+// that was cut off ends without a close frame. A JavaScript client that gives its connection up opens it again at once,
+// only to abandon that socket, and must be refused.
+func (c *webSocket) closedByClient(body []byte) {
+	if c.att.Load() == nil || !c.isStateful() || c.closedForAnother(body) || !c.over.CompareAndSwap(false, true) {
+		return
+	}
+	c.s.end(c.hub, c.id, c.owner)
+}
+
+// closedForAnother tells whether the client may go on at another socket: when an older one ends, JavaScript's code closes the
+// newest in its place, without a status, and comes back.
+func (c *webSocket) closedForAnother(body []byte) bool {
+	return len(body) == 0 && c.s.wheel.now()-c.opened.Load() < newSocketTime.Milliseconds()
+}
+
+// newSocketTime is less than the time after which any client gives up a connection for its silence.
+const newSocketTime = 5 * time.Second
 
 // leave gives the connection up, or ends it, when its socket has ended.
 func (c *webSocket) leave(err error) {

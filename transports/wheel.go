@@ -6,6 +6,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/gobwas/ws"
+
 	"hubstream/transports/hubprotocol"
 )
 
@@ -122,9 +124,7 @@ func (c *webSocket) tick(w *wheel, now int64) (due bool) {
 	case c.over.Load():
 		return false
 	case !c.ready.Load():
-		if c.protocol() == 0 && now-c.opened.Load() >= c.handshakeTime && c.decided.CompareAndSwap(false, true) {
-			go c.refuseHandshake(hubprotocol.HandshakeCanceled)
-		}
+		c.tickWaiting(w, now)
 		return false
 	}
 	// The next tick would be too late.
@@ -142,7 +142,37 @@ func (c *webSocket) tick(w *wheel, now int64) (due bool) {
 	// Only a client that has pinged is timed out: JavaScript clients that once polled never ping.
 	if c.clientPings.Load() && now-c.received.Load() > w.clientTimeout {
 		c.clientPings.Store(false)
-		go c.close(closing{text: "Connection closed with an error. The client did not send anything in time.", reconnect: true, reason: "client_timeout"})
+		go c.timeOut()
 	}
 	return due
+}
+
+// tickWaiting looks after a socket that is told nothing yet.
+func (c *webSocket) tickWaiting(w *wheel, now int64) {
+	switch {
+	case c.protocol() == 0:
+		if now-c.opened.Load() >= c.handshakeTime && c.decided.CompareAndSwap(false, true) {
+			go c.refuseHandshake(hubprotocol.HandshakeCanceled)
+		}
+	case now >= c.silent.Load():
+		c.silent.Store(now + silentAgain.Milliseconds())
+		go c.abandoned()
+	case now-c.pinged.Load() > w.keepAlive-w.interval:
+		// An abandoned socket must not end while its client lives. A ping of the WebSocket protocol keeps proxies from
+		// closing it for its silence, and is seen by no script.
+		c.pinged.Store(now)
+		go c.write(ws.CompiledPing)
+	}
+}
+
+// timeOut gives up a client that has been silent for too long.
+func (c *webSocket) timeOut() {
+	if !c.isStateful() {
+		c.close(closing{text: "Connection closed with an error. The client did not send anything in time.", reconnect: true, reason: "client_timeout"})
+		return
+	}
+	// It may come back, and then misses nothing. A Close would reach a JavaScript client that has a new connection by now as if it
+	// were for that one.
+	c.s.counters.close("client_timeout")
+	c.drop()
 }

@@ -64,7 +64,7 @@ if r.ms then
   leave(key, true)
 end
 redis.call('HSET', key, 's', 'd', 'x', token, 'xs', r.s, 'xp', position)
-redis.call('PEXPIRE', key, ARGV[6])
+redis.call('PEXPIRE', key, abandoned(r) and ABANDONED_MS or ARGV[6])
 local mine = false
 if redis.call('HGET', key, 'ev') == '1' then
   local sequence = redis.call('HINCRBY', KEYS[4], 'events', 1)

@@ -9,7 +9,7 @@
 --         fields of the record that were set, each followed by its value
 
 local WEBSOCKET, EVENTS, POLL, POST, REATTACH = '1', '2', '3', '4', '5'
-local CREATED, ATTACHED, TICKET, FIRST_POLL, UNDECIDED, FOUND = 1, 2, 3, 4, 5, 6
+local CREATED, ATTACHED, TICKET, FIRST_POLL, UNDECIDED, FOUND, ABANDONED = 1, 2, 3, 4, 5, 6, 7
 local TRANSPORT = {[WEBSOCKET] = 'w', [EVENTS] = 's', [POLL] = 'l', [POST] = '', [REATTACH] = 'w'}
 local REPEATED_POLL, ABANDONED_POLL = 1000, 95000 -- ms; see memory_open.go
 
@@ -38,7 +38,7 @@ local function reply(outcome)
     redis.call('HSET', key, unpack(changes))
   end
   local own, users, version = groups(key, r, KEYS[5], ARGV[11], ARGV[15])
-  return {'ok', outcome, time, gen, floor, last, values, own, users, version, changes}
+  return {'ok', outcome, time, gen or '', floor, last, values, own, users, version, changes}
 end
 
 -- Commits the first poll's answer, which is empty, and nobody owns the connection.
@@ -161,6 +161,14 @@ local function poll()
   return attach()
 end
 
+-- The client of a connection that is over has spoken on its socket: it has none that it has abandoned.
+local function spoken()
+  local ticket = tonumber(ARGV[10])
+  if mode == REATTACH and ticket > tonumber(r.tk or 0) and ticket <= tonumber(r.k or 0) then
+    redis.call('HSET', key, 'tk', ARGV[10])
+  end
+end
+
 local function websocket()
   if r.s == 'n' then
     set('t', 'w')
@@ -178,6 +186,7 @@ end
 
 local function reattach()
   if r.s ~= 'o' or r.v ~= '2' then
+    spoken()
     return {'gone'}
   end
   local ticket, owners = tonumber(ARGV[10]), tonumber(r.tk or 0)
@@ -185,6 +194,7 @@ local function reattach()
     return {'owner'}
   end
   if before(r.c, floor) then
+    spoken()
     return {'gap'}
   end
   set('tk', ARGV[10])
@@ -194,7 +204,17 @@ end
 if not r then
   return create()
 end
-if r.s == 'd' or r.u ~= user then
+if r.u ~= user then
+  return {'gone'}
+end
+if mode == WEBSOCKET and abandoned(r) then
+  if r.s == 'd' then
+    redis.call('PEXPIRE', key, ABANDONED_MS)
+  end
+  return reply(ABANDONED)
+end
+if r.s == 'd' then
+  spoken()
   return {'gone'}
 end
 if r.g ~= gen then
@@ -211,6 +231,7 @@ if mode == POLL then
   return poll()
 end
 if r.s == 'c' then
+  spoken()
   return {'gone'}
 end
 if mode == WEBSOCKET then

@@ -2,7 +2,7 @@
 
 local FIELDS = {
   'u', 't', 's', 'g', 'o', 'p', 'v', 'st', 'c', 'a', 'd', 'k', 'tk',
-  'sn', 'm', 'pa', 'aa', 'n', 'w', 'f', 'si', 'ms', 'fp',
+  'sn', 'm', 'pa', 'aa', 'n', 'w', 'f', 'si', 'ms', 'fp', 'ab',
 }
 
 -- The record's fixed fields by name, and in their order for the reply; nil without a
@@ -15,6 +15,14 @@ local function load(key)
   end
   return r.s and r, values
 end
+
+-- Whether the client has abandoned a socket of the connection since it last took it over; see Records.Abandon.
+local function abandoned(r)
+  return tonumber(r.ab or 0) > tonumber(r.tk or 0)
+end
+
+-- How long the tombstone of such a connection is kept, and again from each sign that it is still needed.
+local ABANDONED_MS = 86400000 -- a day
 
 -- The record's groups, its user's, both with other fields between them, and the version of the latter. The groups are false if the
 -- caller has these versions of them.

@@ -39,7 +39,8 @@ func (h *hub) calls(ctx context.Context) map[string]func() error {
 			_, err := s.Answer(ctx, h.name, streams.AnswerRequest{ID: "c", Owner: "n1", Lease: long})
 			return err
 		},
-		"Wrote": func() error { return s.Wrote(ctx, h.name, "c", 1, true) },
+		"Abandon": func() error { return s.Abandon(ctx, h.name, "c", 1) },
+		"Wrote":   func() error { return s.Wrote(ctx, h.name, "c", 1, true) },
 		"Touch": func() error {
 			_, err := s.Touch(ctx, h.name, []streams.TouchItem{{ID: "c", Owner: "n1", Lease: long}})
 			return err

@@ -35,6 +35,7 @@ func Run(t *testing.T, open Opener) {
 	t.Run("Open", func(t *testing.T) { run(t, open, openTests) })
 	t.Run("Poll", func(t *testing.T) { run(t, open, pollTests) })
 	t.Run("Reattach", func(t *testing.T) { run(t, open, reattachTests) })
+	t.Run("Abandoned", func(t *testing.T) { run(t, open, abandonedTests) })
 	t.Run("Handshake", func(t *testing.T) { run(t, open, handshakeTests) })
 	t.Run("Answer", func(t *testing.T) { run(t, open, answerTests) })
 	t.Run("Touch", func(t *testing.T) { run(t, open, touchTests) })

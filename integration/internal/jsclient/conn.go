@@ -252,6 +252,14 @@ func (c *Conn) Drop() error {
 	return err
 }
 
+// TimeOut makes the client give its connection up, as its own timer does after silence.
+func (c *Conn) TimeOut() {
+	c.tb.Helper()
+	if _, err := c.do("timeout", "", nil); err != nil {
+		c.tb.Fatal(err)
+	}
+}
+
 // State is the client's own idea of its state, such as "Connected". Clients before 3.0 say a number.
 func (c *Conn) State() string {
 	c.tb.Helper()
