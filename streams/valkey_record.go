@@ -117,8 +117,10 @@ func parseOpen(id string, reply []valkey.ValkeyMessage) (OpenReply, error) {
 func parseRecord(id string, in *answer) Record {
 	a := answer{rest: in.list(), err: in.err}
 	r := Record{ID: id}
-	for _, field := range recordFields {
-		r.read(field, &a)
+	if len(a.rest) > 0 { // there was a record
+		for _, field := range recordFields {
+			r.read(field, &a)
+		}
 	}
 	in.err = a.err
 	return r

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -49,7 +50,7 @@ func (s *Server) serveEvents(c *request) {
 	}
 	e := &eventStream{
 		counted: leave,
-		hub:     c.hub, id: c.token.ConnectionID, owner: r.Owner, since: opened.Record.Since,
+		hub:     strings.Clone(c.hub), id: c.token.ConnectionID, owner: r.Owner, since: opened.Record.Since,
 		handshakeTime: s.handshakeTimeout(c), closeAt: closeAt(&c.who),
 	}
 	e.stream.s, e.stream.source = s, e

@@ -1,10 +1,8 @@
 package transports
 
 import (
-	"bufio"
 	"errors"
 	"io"
-	"sync"
 
 	"github.com/gobwas/ws"
 )
@@ -13,18 +11,10 @@ import (
 // stream to the hub protocol: neither the borders of WebSocket messages nor their
 // opcode mean anything there (Java sends JSON in binary frames, .NET may split a hub message).
 type frames struct {
-	in         *bufio.Reader
+	in         input
 	header     [ws.MaxHeaderSize]byte
 	fragmented bool
 }
-
-// readBufferBytes is what an idle connection keeps for reading.
-const readBufferBytes = 512
-
-// payloadBytes is how much of a payload is read at once.
-const payloadBytes = 4 << 10 // 4 KiB
-
-var payloads = sync.Pool{New: func() any { return new([payloadBytes]byte) }}
 
 // isFrameError tells whether the client sent what is not a WebSocket frame.
 func isFrameError(err error) bool {
@@ -35,7 +25,7 @@ func isFrameError(err error) bool {
 // next reads the next frame. A data frame's payload goes to receive piece by piece; a
 // control frame's is returned.
 func (f *frames) next(receive func([]byte) error) (op ws.OpCode, control []byte, err error) {
-	h, err := ws.ReadHeaderBuffer(f.in, f.header[:])
+	h, err := ws.ReadHeaderBuffer(&f.in, f.header[:])
 	if err != nil {
 		return 0, nil, err
 	}
@@ -48,7 +38,7 @@ func (f *frames) next(receive func([]byte) error) (op ws.OpCode, control []byte,
 	}
 	if h.OpCode.IsControl() {
 		control = make([]byte, h.Length)
-		if _, err := io.ReadFull(f.in, control); err != nil {
+		if _, err := io.ReadFull(&f.in, control); err != nil {
 			return 0, nil, err
 		}
 		ws.Cipher(control, h.Mask, 0)
@@ -59,17 +49,14 @@ func (f *frames) next(receive func([]byte) error) (op ws.OpCode, control []byte,
 }
 
 func (f *frames) payload(h ws.Header, receive func([]byte) error) error {
-	buf := payloads.Get().(*[payloadBytes]byte)
-	defer payloads.Put(buf)
 	for offset := int64(0); offset < h.Length; {
-		piece := buf[:min(payloadBytes, h.Length-offset)]
-		n, err := io.ReadAtLeast(f.in, piece, 1)
+		piece, err := f.in.next(h.Length - offset)
 		if err != nil {
 			return err
 		}
-		ws.Cipher(piece[:n], h.Mask, int(offset%4))
-		offset += int64(n)
-		if err := receive(piece[:n]); err != nil {
+		ws.Cipher(piece, h.Mask, int(offset%4))
+		offset += int64(len(piece))
+		if err := receive(piece); err != nil {
 			return err
 		}
 	}

@@ -1,20 +1,30 @@
 package transports
 
 import (
-	"bufio"
 	"bytes"
 	"errors"
 	"io"
+	"net"
+	"os"
 	"testing"
 	"testing/iotest"
+	"time"
 
 	"github.com/gobwas/ws"
 )
 
+// readConn is a connection that can only be read.
+type readConn struct {
+	net.Conn
+	io.Reader
+}
+
+func (c readConn) Read(b []byte) (int, error) { return c.Reader.Read(b) }
+
 // readFrames reads frames to the end, and returns the payloads of data frames as one
 // stream and those of control frames one by one.
 func readFrames(in io.Reader) (data []byte, controls []string, err error) {
-	f := frames{in: bufio.NewReaderSize(in, readBufferBytes)}
+	f := frames{in: input{conn: readConn{Reader: in}}}
 	for {
 		op, control, err := f.next(func(b []byte) error {
 			data = append(data, b...)
@@ -112,7 +122,7 @@ func TestTruncatedFrames(t *testing.T) {
 func TestHugeFrameIsReadPieceByPiece(t *testing.T) {
 	t.Parallel()
 	head := []byte("\x82\xff\x7f\xff\xff\xff\xff\xff\xff\xff\x00\x00\x00\x00") // 2^63-1 bytes
-	f := frames{in: bufio.NewReader(io.MultiReader(bytes.NewReader(head), zeros{}))}
+	f := frames{in: input{conn: readConn{Reader: io.MultiReader(bytes.NewReader(head), zeros{})}}}
 	enough := errors.New("enough")
 	read := 0
 	_, _, err := f.next(func(b []byte) error {
@@ -121,7 +131,7 @@ func TestHugeFrameIsReadPieceByPiece(t *testing.T) {
 		}
 		return nil
 	})
-	if err != enough || read > 1<<20+payloadBytes {
+	if err != enough || read > 1<<20+blockBytes {
 		t.Errorf("got %v after %d bytes, want the error of receive", err, read)
 	}
 }
@@ -135,16 +145,73 @@ func (zeros) Read(b []byte) (int, error) {
 
 func TestReadingFramesAllocatesNothing(t *testing.T) {
 	in := bytes.NewReader(nil)
-	f := frames{in: bufio.NewReaderSize(in, readBufferBytes)}
+	f := frames{in: input{conn: readConn{Reader: in}}}
 	b := masked(ws.OpText, true, bytes.Repeat([]byte("x"), 1000), [4]byte{1, 2, 3, 4})
 	receive := func([]byte) error { return nil }
 	if n := testing.AllocsPerRun(100, func() {
 		in.Reset(b)
-		f.in.Reset(in)
 		if _, _, err := f.next(receive); err != nil {
 			t.Fatal(err)
 		}
 	}); n > 0 {
 		t.Errorf("%v allocations a frame, want none", n)
+	}
+}
+
+// Over the network, a connection from which nothing comes holds no buffer.
+func TestReadingOverTheNetwork(t *testing.T) {
+	if !waitsForInput {
+		t.Skip("connections cannot be waited for here")
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	client, err := net.Dial("tcp", listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	server, err := listener.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	f := frames{in: newInput(server, []byte{0x81})} // which came along with the upgrade
+	got := ""
+	receive := func(b []byte) error { got += string(b); return nil }
+	payload := bytes.Repeat([]byte("0123456789"), 1000)
+	frame := masked(ws.OpText, true, payload, [4]byte{1, 2, 3, 4})
+	for i, message := range [][]byte{frame[1:], frame, append(frame[:len(frame):len(frame)], frame...)} {
+		go func() {
+			for len(message) > 0 {
+				n := min(len(message), 777)
+				_, _ = client.Write(message[:n])
+				message = message[n:]
+			}
+		}()
+		for range 1 + i/2 {
+			got = ""
+			if _, _, err := f.next(receive); err != nil || got != string(payload) {
+				t.Fatalf("message %d: got %d bytes and %v, want %d", i, len(got), err, len(payload))
+			}
+		}
+	}
+	f.in.release()
+	if f.in.buffered() || f.in.block != nil {
+		t.Error("a buffer is held with nothing in it")
+	}
+	waiting := make(chan error)
+	go func() {
+		_, _, err := f.next(receive)
+		waiting <- err
+	}()
+	client.Close()
+	if err := <-waiting; err != io.EOF {
+		t.Errorf("got %v, want the end", err)
+	}
+	_ = server.SetReadDeadline(time.Now().Add(-time.Second))
+	if _, _, err := f.next(receive); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("got %v, want that the time is over", err)
 	}
 }

@@ -53,7 +53,7 @@ type poll struct {
 // or with nothing in time for the proxies in between (TransportProtocols.md, "Long Polling").
 func (s *Server) servePoll(c *request) {
 	p := &poll{
-		request: c, s: s, owner: s.node.NewOwner(), mark: c.URL.Query().Get("_"),
+		request: c, s: s, owner: s.node.NewOwner(), mark: c.query("_"),
 		arrived: time.Now(), late: s.isDraining(), wake: make(chan struct{}, 1),
 	}
 	if !s.active.begin() {

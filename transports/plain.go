@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -35,7 +36,7 @@ func (s *Server) ServePlain(w http.ResponseWriter, r *http.Request, hub string, 
 		s.tooMany(c)
 		return
 	}
-	p := &plainStream{hub: hub, audience: audience, closeAt: closeAt(&who), counted: leave}
+	p := &plainStream{hub: strings.Clone(hub), audience: audience, closeAt: closeAt(&who), counted: leave}
 	p.stream.s, p.stream.source = s, p
 	p.pinged.Store(s.wheel.now())
 	if err := p.begin(c); err != nil {

@@ -136,6 +136,22 @@ type request struct {
 	rc    *http.ResponseController
 }
 
+// query returns the first value of a parameter in the address.
+func (c *request) query(name string) string {
+	raw := c.URL.RawQuery
+	if strings.ContainsAny(raw, "%+;") {
+		return c.URL.Query().Get(name)
+	}
+	for raw != "" { // as clients write it: what follows needs no map
+		var pair string
+		pair, raw, _ = strings.Cut(raw, "&")
+		if key, value, _ := strings.Cut(pair, "="); key == name {
+			return value
+		}
+	}
+	return ""
+}
+
 // ServeHub answers a request to a hub: GET (upgrade, event stream or poll), POST and
 // DELETE. hub is a name as negotiate.HubName makes it; who is what the request's access token says: the user of a
 // connection that was not negotiated, and who must be that of one that was.
@@ -172,7 +188,7 @@ func (s *Server) serveGet(c *request) {
 		if !c.isWebSocket() {
 			return
 		}
-		if c.URL.Query().Get("id") == "" { // the client skipped negotiation
+		if c.query("id") == "" { // the client skipped negotiation
 			c.token = negotiate.Token{
 				ConnectionID: negotiate.NewConnectionID(), Hub: c.hub, User: c.who.User,
 				Deadline: s.node.Now() + time.Minute.Milliseconds(),
@@ -235,7 +251,7 @@ func (s *Server) serves(c *request, t negotiate.Transport) bool {
 
 // identify opens the connection token.
 func (s *Server) identify(c *request) bool {
-	id := c.URL.Query().Get("id")
+	id := c.query("id")
 	if id == "" {
 		c.refuse(http.StatusBadRequest, "Connection ID required")
 		return false

@@ -9,6 +9,7 @@ import (
 	"math"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -124,17 +125,13 @@ func early(r *bufio.Reader) []byte {
 }
 
 func (s *Server) newSocket(c *request, conn net.Conn, early []byte, owner string) *webSocket {
-	socket := &webSocket{s: s, conn: conn, hub: c.hub, id: c.token.ConnectionID, user: c.token.User, owner: owner}
+	socket := &webSocket{s: s, conn: conn, hub: strings.Clone(c.hub), id: c.token.ConnectionID, user: c.token.User, owner: owner} // the hub is part of the address
 	socket.flusher = socket.flush
 	socket.stateful.Store(s.cfg.StatefulReconnect && c.token.StatefulReconnect)
 	socket.opened.Store(s.wheel.now())
 	socket.rate = ratelimit.Limiter(s.cfg.MessageRate)
 	socket.closeAt, socket.handshakeTime = closeAt(&c.who), s.handshakeTimeout(c).Milliseconds()
-	var in io.Reader = conn
-	if len(early) > 0 {
-		in = io.MultiReader(bytes.NewReader(early), conn)
-	}
-	socket.frames.in = bufio.NewReaderSize(in, readBufferBytes)
+	socket.frames.in = newInput(conn, early)
 	return socket
 }
 
@@ -204,7 +201,8 @@ func (c *webSocket) read() error {
 			c.writeLast(ws.CompiledCloseNormalClosure)
 			return io.EOF
 		}
-		if c.frames.in.Buffered() == 0 {
+		if !c.frames.in.buffered() {
+			c.frames.in.release()
 			return errHandled
 		}
 	}
@@ -256,7 +254,7 @@ func (c *webSocket) leave(err error) {
 // linger is what read does after the end, for a client whose frames cannot be read.
 func (c *webSocket) linger() {
 	_ = c.conn.SetReadDeadline(time.Now().Add(closeTimeout))
-	_, _ = io.Copy(io.Discard, c.frames.in)
+	_, _ = io.Copy(io.Discard, &c.frames.in)
 }
 
 // isProtocolError tells whether the client sent a hub message that cannot be read.

@@ -5,9 +5,12 @@ local FIELDS = {
   'sn', 'm', 'pa', 'aa', 'n', 'w', 'f', 'si', 'ms', 'fp', 'ab',
 }
 
--- The record's fixed fields by name, and in their order for the reply; nil without a
--- record.
+-- The record's fixed fields by name, and in their order for the reply; nil and none
+-- without a record.
 local function load(key)
+  if redis.call('EXISTS', key) == 0 then
+    return nil, {}
+  end
   local values = redis.call('HMGET', key, unpack(FIELDS))
   local r = {}
   for i, field in ipairs(FIELDS) do
