@@ -26,7 +26,8 @@ type pages struct {
 	recent list.List                  // most recently used first
 }
 
-// page is the entries after from, up to end.
+// page is the entries after from, up to end. What it holds does not change: if it was read at the log's end, what came
+// later is on the next one, or in the window.
 type page struct {
 	from  Position
 	ready chan struct{}
@@ -108,8 +109,8 @@ func (c *pages) load(ctx context.Context, pg *page) {
 		}
 		pg.end = reply.Entries[len(reply.Entries)-1].Position
 	}
-	if pg.err != nil || len(pg.items) < c.size {
-		c.forget(pg) // errors pass, and a page that ends at the log's end grows
+	if pg.err != nil || len(pg.items) == 0 {
+		c.forget(pg) // errors pass
 	}
 }
 

@@ -1,0 +1,83 @@
+package streams_test
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"hubstream/streams"
+)
+
+// rangeCounter counts the reads of the log.
+type rangeCounter struct {
+	*streams.Memory
+	ranges atomic.Int64
+}
+
+func (c *rangeCounter) Range(ctx context.Context, hub string, after streams.Position, limit int) (streams.RangeReply, error) {
+	c.ranges.Add(1)
+	return c.Memory.Range(ctx, hub, after, limit)
+}
+
+// TestManyReturnAfterFewReads: connections that come back to a node that does not know what they have missed read the log
+// once for all of them, although each return makes the log longer.
+func TestManyReturnAfterFewReads(t *testing.T) {
+	const clients, missed = 200, 50
+	store := &rangeCounter{Memory: streams.NewMemory(streams.MemoryConfig{})}
+	ctx, cancel := context.WithCancel(t.Context())
+	nodes := [2]*streams.Node{}
+	for i := range nodes {
+		nodes[i] = streams.NewNode(store, streams.Config{Name: fmt.Sprint("n", i)})
+		must(t, "start", nodes[i].Start(ctx))
+	}
+	defer func() {
+		cancel()
+		nodes[0].Wait()
+		nodes[1].Wait()
+		_ = store.Close()
+	}()
+	open := func(n *streams.Node, r streams.OpenRequest) streams.OpenReply {
+		t.Helper()
+		r.CreateUntil = time.Now().Add(time.Minute).UnixMilli()
+		r.Lease, r.NewLease = time.Minute, time.Minute
+		reply, err := n.Open(ctx, hub, r)
+		must(t, "open", err)
+		return reply
+	}
+	for i := range clients {
+		id := fmt.Sprint("c", i)
+		open(nodes[0], streams.OpenRequest{Mode: streams.OpenWebSocket, ID: id, Owner: "n0." + id})
+		_, err := nodes[0].Handshake(ctx, hub, streams.HandshakeRequest{ID: id, Owner: "n0." + id, Protocol: 1, Version: 2, Lease: time.Minute})
+		must(t, "handshake", err)
+	}
+	for i := range missed {
+		_, err := nodes[0].Publish(ctx, hub, &streams.Entry{Kind: streams.KindMessage, Flags: streams.FlagAll, Body: []byte(fmt.Sprint(i))})
+		must(t, "publish", err)
+	}
+	store.ranges.Store(0)
+	for i := range clients {
+		id := fmt.Sprint("c", i)
+		ticket := open(nodes[1], streams.OpenRequest{Mode: streams.OpenWebSocket, ID: id, Owner: "n1." + id}).Record.Tickets
+		reply := open(nodes[1], streams.OpenRequest{Mode: streams.OpenReattach, ID: id, Owner: "n1." + id, Ticket: ticket})
+		a, err := nodes[1].Attach(ctx, hub, reply, "n1."+id, time.Minute, func() {})
+		must(t, "attach", err)
+		var got []*streams.Item
+		for {
+			n := len(got)
+			got, err = a.Next(ctx, got, 1<<20)
+			must(t, "next", err)
+			if len(got) == n {
+				break
+			}
+		}
+		if len(got) != missed || string(got[0].Body) != "0" || string(got[missed-1].Body) != fmt.Sprint(missed-1) {
+			t.Fatalf("%s got %d messages, want the %d that it missed", id, len(got), missed)
+		}
+		defer a.Detach(ctx, 0)
+	}
+	if n := store.ranges.Load(); n > 10 {
+		t.Errorf("%d clients that missed the same messages read the log %d times", clients, n)
+	}
+}
