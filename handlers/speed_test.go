@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"hubstream/handlers"
+	"hubstream/negotiate/access"
 )
 
 // Bodies as backends send them.
@@ -80,6 +81,48 @@ func BenchmarkSend(b *testing.B) {
 			}
 			if s.status != http.StatusAccepted {
 				b.Fatalf("got %d", s.status)
+			}
+		})
+	}
+}
+
+// What access tokens and limits cost a send, over the handler alone and over HTTP on loopback.
+func BenchmarkSendWithToken(b *testing.B) {
+	plain := func() *fixture { return newFixture(b, handlers.Config{}) }
+	guarded := func() *fixture {
+		return newGuardedWith(b, access.Config{}, handlers.Limits{SendRate: 1 << 20, ConnectRate: 100, UserConnections: 10}).fixture
+	}
+	for name, make := range map[string]func() *fixture{"without": plain, "with": guarded} {
+		token := claims(b, keyTwo, map[string]any{"aud": "http://example.com/api/hubs/chat"})
+		b.Run("handler/"+name, func(b *testing.B) {
+			s := newSender(make(), broadcastBody)
+			s.request.Header.Set("Authorization", "Bearer "+token)
+			b.ReportAllocs()
+			for b.Loop() {
+				s.send()
+			}
+			if s.status != http.StatusAccepted {
+				b.Fatalf("got %d", s.status)
+			}
+		})
+		b.Run("http/"+name, func(b *testing.B) {
+			server := httptest.NewServer(make())
+			defer server.Close()
+			b.ReportAllocs()
+			for b.Loop() {
+				r, _ := http.NewRequest("POST", server.URL+"/api/hubs/chat/send", bytes.NewReader(broadcastBody))
+				r.Host = "example.com"
+				r.Header.Set("Content-Type", "application/json")
+				r.Header.Set("Authorization", "Bearer "+token)
+				answer, err := server.Client().Do(r)
+				if err != nil {
+					b.Fatal(err)
+				}
+				_, _ = io.Copy(io.Discard, answer.Body)
+				answer.Body.Close()
+				if answer.StatusCode != http.StatusAccepted {
+					b.Fatalf("got %d", answer.StatusCode)
+				}
 			}
 		})
 	}

@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"hubstream/cmd/api/command"
 	"hubstream/handlers"
 	"hubstream/internal/metrics"
 	"hubstream/negotiate/access"
@@ -31,6 +32,9 @@ func Run(ctx context.Context, args []string, env func(string) string, stdout, st
 			return helpOr(check(stdout, args[1:], env), stdout)
 		case "settings":
 			return writeReference(stdout)
+		}
+		if command.Is(args[0]) {
+			return command.Run(ctx, args, env, stdout, stderr)
 		}
 	}
 	cfg, err := Parse(args, env)
@@ -191,7 +195,7 @@ func (n *node) announce(address net.Addr) {
 	at := "http://" + reachable(address)
 	mode := "development mode: no authentication"
 	if n.cfg.Authenticated() {
-		mode = "access tokens are needed"
+		mode = "access tokens are needed: hubstream token makes them"
 	}
 	fmt.Fprintf(n.stdout, "listening on %s (node %s, %s; %s)\n", at, n.cfg.Node, n.storeName(), mode)
 	if n.cfg.Authenticated() {

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"hubstream/cmd/api/command"
 	"hubstream/negotiate"
 	"hubstream/negotiate/access"
 	"hubstream/streams"
@@ -256,7 +257,7 @@ func parseFlags(args []string) ([]*string, error) {
 func CheckEnvironment(environ []string) error {
 	for _, v := range environ {
 		name, _, _ := strings.Cut(v, "=")
-		if !strings.HasPrefix(name, variablePrefix) || kubernetes.MatchString(name) {
+		if !strings.HasPrefix(name, variablePrefix) || name == command.ConnectionVariable || kubernetes.MatchString(name) {
 			continue
 		}
 		if !slices.ContainsFunc(settings, func(s setting) bool { return variable(s.name) == name }) {
@@ -273,7 +274,7 @@ var kubernetes = regexp.MustCompile(`^HUBSTREAM_(\w+_)?(SERVICE_HOST|SERVICE_POR
 func writeHelp(w io.Writer) error {
 	var b strings.Builder
 	b.WriteString("hubstream is a push service that speaks SignalR.\n\nEach setting is a flag, a variable of the environment, or a line of the file that -config names; the first of them wins.\n" +
-		"hubstream check prints the effective settings, or what is wrong with them.\n")
+		"hubstream check prints the effective settings, or what is wrong with them.\n\nOther commands, each with -help:\n\n" + command.Help())
 	c := defaults()
 	for _, s := range settings {
 		fmt.Fprintf(&b, "\n  -%s, %s", s.name, variable(s.name))

@@ -1,0 +1,71 @@
+package command
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"hubstream/negotiate/access"
+)
+
+// token prints an access token.
+func token(_ context.Context, c *call) error {
+	t := access.Token{Claims: map[string]any{}}
+	var claims, groups names
+	var path string
+	backend := c.flags.Bool("backend", false, "a backend's token, for all of the hub")
+	c.flags.StringVar(&path, "path", "", "a backend's token for this path alone, such as /api/hubs/chat/:send")
+	c.flags.StringVar(&t.User, "user", "", "the user")
+	c.flags.DurationVar(&t.Lifetime, "lifetime", access.DefaultLifetime, "how long it is good")
+	c.flags.Var(&groups, "group", "a group that a plain event stream may follow with it; may be repeated")
+	c.flags.Var(&claims, "claim", "another claim, NAME=VALUE, the value JSON or else text; may be repeated")
+	rest, err := c.parse()
+	if err != nil {
+		return err
+	}
+	if err := noMore(rest); err != nil {
+		return err
+	}
+	s, err := c.service()
+	switch {
+	case err != nil:
+		return err
+	case s.key == "":
+		return fmt.Errorf("a token is made with an access key: give a connection string by -connection or %s", ConnectionVariable)
+	case t.Lifetime < time.Second:
+		return errors.New("-lifetime must be at least 1s")
+	}
+	t.Groups = groups
+	for _, claim := range claims {
+		name, value, ok := strings.Cut(claim, "=")
+		if !ok || name == "" {
+			return fmt.Errorf("-claim %q is not NAME=VALUE", claim)
+		}
+		t.Claims[name] = valueOf(value)
+	}
+	switch {
+	case path != "":
+		t.Audience = s.endpoint + path
+	case *backend:
+		t.Audience = access.HubAudience(s.endpoint, c.hub)
+	default:
+		t.Audience = access.ClientAudience(s.endpoint, c.hub)
+	}
+	signed, err := access.Sign(s.key, t, time.Now())
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(c.out, signed)
+	return nil
+}
+
+// valueOf is what an argument means: JSON, or else its text.
+func valueOf(text string) any {
+	if json.Valid([]byte(text)) {
+		return json.RawMessage(text)
+	}
+	return text
+}
