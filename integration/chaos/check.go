@@ -34,18 +34,32 @@ func (p Problems) add(f Fault, format string, args ...any) {
 	p[f] = append(p[f], fmt.Sprintf(format, args...))
 }
 
-// examples is how many errors of a kind String shows.
-const examples = 10
+// examples is how many errors of a kind String shows: the first of each session, and how many more that session has.
+const examples = 30
 
 func (p Problems) String() string {
 	var b strings.Builder
 	for _, f := range slices.Sorted(maps.Keys(p)) {
 		fmt.Fprintf(&b, "%s: %d\n", f, len(p[f]))
-		for _, text := range p[f][:min(examples, len(p[f]))] {
-			fmt.Fprintf(&b, "\t%s\n", text)
+		bySession := map[string]int{}
+		var first []string
+		for _, text := range p[f] {
+			session := sessionOf(text)
+			if bySession[session]++; bySession[session] == 1 {
+				first = append(first, text)
+			}
+		}
+		for _, text := range first[:min(examples, len(first))] {
+			fmt.Fprintf(&b, "\t%d x %s\n", bySession[sessionOf(text)], text)
 		}
 	}
 	return b.String()
+}
+
+// sessionOf is the part of an error's words that names the session.
+func sessionOf(text string) string {
+	session, _, _ := strings.Cut(text, "): ")
+	return session
 }
 
 // Check compares what the sessions received with what was sent.
