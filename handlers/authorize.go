@@ -31,7 +31,7 @@ const (
 // the console asks a key for itself.
 func needOf(route string) need {
 	switch route {
-	case "/", "/console/*", "/healthz", "/readyz", "/api/health", "/api/v1/health":
+	case "/", "/console/*", "/healthz", "/readyz", "/api/health", "/api/v1/health", openAPIPath:
 		return needNothing
 	case "/api/hubs/:hub/events":
 		return needFollower

@@ -95,7 +95,7 @@ func addressOf(route string) string {
 
 // open are the routes that anybody may ask.
 var open = map[string]bool{
-	"/": true, "/console/*": true, "/healthz": true, "/readyz": true, "/api/health": true, "/api/v1/health": true,
+	"/": true, "/console/*": true, "/healthz": true, "/readyz": true, "/api/health": true, "/api/v1/health": true, "/api/openapi.json": true,
 }
 
 // Whatever is asked for, by whatever route there is: without a good token it is refused, for the right reason, and nothing

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/labstack/echo/v4"
@@ -11,38 +12,6 @@ import (
 	"hubstream/streams"
 	"hubstream/transports/hubprotocol"
 )
-
-// azureRoutes are the paths of Azure SignalR Service's data-plane REST API, versions 2022-06-01 and later and v1, as far
-// as they are served. They are the same operations as our own; api-version and application are accepted and mean nothing.
-// In echo's paths a colon that is no parameter is written with a backslash before it.
-func (h *Handler) azureRoutes() {
-	for to, at := range map[target]string{
-		targetAll: "", targetGroup: "/groups/:group", targetUser: "/users/:user", targetConnection: "/connections/:connection",
-	} {
-		h.echo.POST("/api/hubs/:hub"+at+`/\:send`, h.with(h.sendTo(to)))
-		h.echo.POST("/api/v1/hubs/:hub"+at, h.with(h.sendTo(to)))
-		if to != targetConnection {
-			h.echo.POST("/api/hubs/:hub"+at+`/\:closeConnections`, h.with(closeAudience(to)))
-		}
-	}
-	for _, method := range []string{http.MethodGet, http.MethodHead} {
-		for to, at := range map[target]string{targetGroup: "/groups/:group", targetUser: "/users/:user"} {
-			h.echo.Add(method, "/api/hubs/:hub"+at, h.with(countOf(to)))
-			h.echo.Add(method, "/api/v1/hubs/:hub"+at, h.with(countOf(to)))
-		}
-	}
-	h.echo.DELETE("/api/hubs/:hub/connections/:connection/groups", h.with(leaveAll))
-
-	const connection = "/api/v1/hubs/:hub/connections/:connection"
-	h.echo.GET(connection, h.with(withErrorCode(warnConnection, showConnection)))
-	h.echo.HEAD(connection, h.with(withErrorCode(warnConnection, showConnection)))
-	h.echo.DELETE(connection, h.with(withErrorCode(warnConnection, closeConnection)))
-	const membership = "/api/v1/hubs/:hub/groups/:group/connections/:connection"
-	h.echo.PUT(membership, h.with(withErrorCode(errorConnection, join)))
-	h.echo.DELETE(membership, h.with(tolerant(leave)))
-	h.echo.GET("/api/v1/health", h.guard(healthz))
-	h.echo.HEAD("/api/v1/health", h.guard(healthz))
-}
 
 // Azure's SDKs tell from this header, and not from the body, what was not found; without it they take the endpoint to be away.
 const (
@@ -79,8 +48,7 @@ func forAzure(c echo.Context) bool {
 }
 
 func isV1(c echo.Context) bool {
-	const prefix = "/api/v1/"
-	return len(c.Path()) > len(prefix) && c.Path()[:len(prefix)] == prefix
+	return strings.HasPrefix(c.Path(), "/api/v1/")
 }
 
 // leaveAll removes a connection from all its groups.
@@ -97,11 +65,7 @@ func leaveAll(c echo.Context, s *Services) error {
 	if err != nil {
 		return err
 	}
-	answer := membershipAnswer{Changed: reply.Changed}
-	if !reply.Position.IsZero() {
-		answer.Position = receipt(ctx, s.Streams, hub, id, reply.Position)
-	}
-	return writeJSON(c, http.StatusOK, answer)
+	return writeJSON(c, http.StatusOK, membershipOf(ctx, s, hub, reply))
 }
 
 // sendTo publishes one message for the audience in the address.

@@ -23,7 +23,7 @@ func TestAzuresSendsNameTheirAudienceInTheAddress(t *testing.T) {
 	}
 	for at, want := range audiences {
 		for _, path := range []string{
-			"/api/hubs/Chat" + at + "/:send" + apiVersion + "&application=x&excluded=a,b&excluded=c",
+			"/api/hubs/Chat" + at + "/:send" + apiVersion + "&excluded=a,b&excluded=c",
 			"/api/v1/hubs/Chat" + at + "?excluded=a,b&excluded=c",
 		} {
 			w := f.do("POST", path, `{"Target":"m","ARGUMENTS":[1.50,{"b":null,"a":1}],"more":{}}`, "Content-Type", "application/json; charset=utf-8")

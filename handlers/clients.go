@@ -69,11 +69,29 @@ func hubOf(c echo.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if raw, err = withApplication(c, raw); err != nil {
+		return "", err
+	}
 	hub, err := negotiate.HubName(raw)
 	if err != nil {
 		return "", &refusal{status: http.StatusBadRequest, Code: codeInvalid, Message: err.Error(), Field: "hub"}
 	}
 	return hub, nil
+}
+
+// withApplication puts Azure's application before a hub's name, as clients have it in their addresses.
+func withApplication(c echo.Context, hub string) (string, error) {
+	if c.Request().URL.RawQuery == "" || !strings.HasPrefix(c.Path(), "/api/") {
+		return hub, nil
+	}
+	application := c.QueryParam("application")
+	if application == "" {
+		return hub, nil
+	}
+	if _, err := negotiate.HubName(application); err != nil {
+		return "", invalid("application", "must be a name as a hub's")
+	}
+	return application + "_" + hub, nil
 }
 
 func rawHub(c echo.Context) (string, error) {

@@ -91,7 +91,7 @@ func TestUnknownAddresses(t *testing.T) {
 			t.Errorf("%s: got %d %v", path, w.Code, w.Header())
 		}
 	}
-	for _, path := range []string{"/api/", "/api/hubs/chat", "/api/hubs/chat/nothing", "/api/hubs/chat/groups/g"} {
+	for _, path := range []string{"/api/", "/api/hubs", "/api/hubs/chat/nothing", "/api/hubs/chat/groups/g"} {
 		refused(t, f.do("GET", path, ""), http.StatusNotFound)
 	}
 }

@@ -6,7 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"strconv"
+	"time"
 
 	"github.com/labstack/echo/v4"
 
@@ -55,7 +55,31 @@ func showConnection(c echo.Context, s *Services) error {
 	if reply.Record.State == streams.StateClosing && forAzure(c) {
 		return streams.ErrGone // Azure's answer says nothing but whether it exists, and it can be sent nothing more
 	}
-	return writeJSON(c, http.StatusOK, detailsOf(&reply.Record))
+	return writeJSON(c, http.StatusOK, describe(c.Request().Context(), s.Streams, hub, &reply))
+}
+
+// connectionAnswer is all that backends are told of one connection.
+type connectionAnswer struct {
+	connectionRow
+	Since    time.Time `json:"since"`
+	Protocol string    `json:"protocol,omitempty"`
+	// LagMs is the age of the oldest message that is buffered for it, ms; left out where nothing is buffered.
+	LagMs *int64 `json:"lagMs,omitempty"`
+}
+
+func describe(ctx context.Context, node *streams.Node, hub string, reply *streams.OpenReply) connectionAnswer {
+	r := &reply.Record
+	answer := connectionAnswer{
+		connectionRow: connectionRow{detailsOf(r), orNone(r.OpenGroups()), r.Stateful()}, Since: time.UnixMilli(r.Since).UTC(),
+	}
+	if !r.Start.IsZero() {
+		answer.Protocol = hubprotocol.Protocol(r.Protocol).String()
+	}
+	if lag, known := node.Lag(ctx, hub, reply); known {
+		ms := lag.Milliseconds()
+		answer.LagMs = &ms
+	}
+	return answer
 }
 
 // maxReasonBytes limits the reason of a close, which its client is told.
@@ -106,11 +130,12 @@ func showPending(c echo.Context, s *Services) error {
 	if err != nil {
 		return err
 	}
-	limit := defaultPending
-	if raw := c.QueryParam("limit"); raw != "" {
-		if limit, err = strconv.Atoi(raw); err != nil || limit < 1 || limit > maxPending {
-			return invalid("limit", fmt.Sprintf("must be a number from 1 to %d", maxPending))
-		}
+	limit, given, err := queryInt(c, "limit", 1, maxPending)
+	if err != nil {
+		return err
+	}
+	if !given {
+		limit = defaultPending
 	}
 	answer, err := pending(c.Request().Context(), s.Streams, hub, id, limit)
 	if err != nil {

@@ -102,7 +102,7 @@ func refusalFor(err error) *refusal {
 		return &refusal{status: http.StatusNotFound, Code: codeNotFound, Message: "there is no such connection"}
 	case errors.Is(err, streams.ErrTooManyGroups):
 		return &refusal{status: http.StatusConflict, Code: codeTooManyGroups,
-			Message: fmt.Sprintf("the connection is in %d groups, which is the limit", streams.MaxGroups)}
+			Message: fmt.Sprintf("it is in %d groups, which is the limit", streams.MaxGroups)}
 	case errors.Is(err, streams.ErrGap):
 		return &refusal{status: http.StatusGone, Code: codeGap,
 			Message: "messages that the connection had not received are no longer kept"}

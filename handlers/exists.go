@@ -1,10 +1,7 @@
 package handlers
 
 import (
-	"errors"
-	"fmt"
 	"net/http"
-	"strconv"
 
 	"github.com/labstack/echo/v4"
 
@@ -44,38 +41,4 @@ func countOf(to target) func(echo.Context, *Services) error {
 		}
 		return writeJSON(c, http.StatusOK, map[string]int64{"connections": count})
 	}
-}
-
-// Limits of a page of connections.
-const (
-	defaultListed = 100
-	maxListed     = 500
-)
-
-// listConnections lists a hub's connections over all nodes, with how many there are. A page may have some more or fewer than
-// asked for; next, given as cursor, is the next page.
-func listConnections(c echo.Context, s *Services) error {
-	hub, err := hubOf(c)
-	if err != nil {
-		return err
-	}
-	limit := defaultListed
-	if raw := c.QueryParam("limit"); raw != "" {
-		if limit, err = strconv.Atoi(raw); err != nil || limit < 1 || limit > maxListed {
-			return invalid("limit", fmt.Sprintf("must be a number from 1 to %d", maxListed))
-		}
-	}
-	page, err := s.Streams.Connections(c.Request().Context(), hub, c.QueryParam("cursor"), limit)
-	if errors.Is(err, streams.ErrPosition) {
-		return invalid("cursor", "is not one that was given as next")
-	}
-	if err != nil {
-		return err
-	}
-	rows := make([]connectionRow, 0, len(page.Records))
-	for i := range page.Records {
-		r := &page.Records[i]
-		rows = append(rows, connectionRow{detailsOf(r), orNone(r.OpenGroups()), r.Stateful()})
-	}
-	return writeJSON(c, http.StatusOK, map[string]any{"connections": rows, "next": page.Next, "total": page.Total})
 }

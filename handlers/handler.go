@@ -73,6 +73,8 @@ type Handler struct {
 	log          *slog.Logger
 	console      Console
 	metrics      http.Handler
+	operations   []operation // of the backends' API
+	document     []byte      // describes them
 
 	refusals sync.Map // code -> *atomic.Int64
 	services atomic.Pointer[Services]
@@ -98,6 +100,8 @@ func New(cfg Config) *Handler {
 	}
 	h.Unready("starting: the store has not been reached yet")
 	h.echo.HTTPErrorHandler = h.answerError
+	h.operations = h.apiOperations()
+	h.document = openAPI(h.operations)
 	h.routes()
 	return h
 }
@@ -114,16 +118,7 @@ func (h *Handler) routes() {
 	h.echo.POST("/hubs/:hub/refresh", h.with(refresh))
 	h.echo.POST(clientRoute+"/refresh", h.with(refresh))
 
-	h.echo.POST("/api/hubs/:hub/send", h.with(h.send))
-	h.echo.GET("/api/hubs/:hub/events", h.with(h.followEvents))
-	h.echo.GET("/api/hubs/:hub/connections", h.with(listConnections))
-	h.echo.PUT("/api/hubs/:hub/groups/:group/connections/:connection", h.with(withErrorCode(errorConnection, join)))
-	h.echo.DELETE("/api/hubs/:hub/groups/:group/connections/:connection", h.with(tolerant(leave)))
-	h.echo.GET("/api/hubs/:hub/connections/:connection", h.with(withErrorCode(warnConnection, showConnection)))
-	h.echo.HEAD("/api/hubs/:hub/connections/:connection", h.with(withErrorCode(warnConnection, showConnection)))
-	h.echo.DELETE("/api/hubs/:hub/connections/:connection", h.with(withErrorCode(warnConnection, closeConnection)))
-	h.echo.GET("/api/hubs/:hub/connections/:connection/pending", h.with(showPending))
-	h.azureRoutes()
+	h.apiRoutes()
 
 	if h.metrics != nil {
 		h.echo.GET("/metrics", h.guard(h.showMetrics))
@@ -138,7 +133,6 @@ func (h *Handler) routes() {
 	for _, method := range []string{http.MethodGet, http.MethodHead} {
 		h.echo.Add(method, "/healthz", h.guard(healthz))
 		h.echo.Add(method, "/readyz", h.guard(h.readyz))
-		h.echo.Add(method, "/api/health", h.guard(healthz)) // Azure SignalR Service's
 		if h.console != nil {
 			h.echo.Add(method, "/", h.guard(h.showConsole))
 			h.echo.Add(method, "/console/*", h.guard(h.showConsole))

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/labstack/echo/v4"
@@ -19,6 +20,10 @@ const (
 	targetGroup      target = "group"
 	targetUser       target = "user"
 	targetConnection target = "connection"
+
+	// Lists, by commas, in addresses of Azure's v1-preview.
+	targetGroups target = "groups"
+	targetUsers  target = "users"
 )
 
 // addressed makes e be for the audience in the address, without those whom the query excludes.
@@ -26,6 +31,9 @@ func addressed(c echo.Context, s *Services, to target, e *streams.Entry) error {
 	if to == targetAll {
 		e.Flags |= streams.FlagAll
 		return exclude(c, s, e)
+	}
+	if to == targetGroups || to == targetUsers {
+		return addressedList(c, s, to, e)
 	}
 	name, err := namePart(c, string(to))
 	if err != nil {
@@ -46,6 +54,29 @@ func addressed(c echo.Context, s *Services, to target, e *streams.Entry) error {
 	return exclude(c, s, e)
 }
 
+func addressedList(c echo.Context, s *Services, to target, e *streams.Entry) error {
+	part, err := pathPart(c, string(to))
+	if err != nil {
+		return err
+	}
+	list, f := strings.Split(part, ","), fieldGroups
+	if to == targetUsers {
+		f = fieldUsers
+	}
+	if len(list) > streams.MaxTargets {
+		return invalid(string(to), fmt.Sprintf("has more than %d elements, which is the limit", streams.MaxTargets))
+	}
+	for i, name := range list {
+		if reason := badName(f, []byte(name)); reason != "" {
+			return invalid(place(f, i), reason)
+		}
+	}
+	if e.Groups = list; to == targetUsers {
+		e.Groups, e.Users = nil, list
+	}
+	return exclude(c, s, e)
+}
+
 // namePart returns the name of a group, user or connection in the address.
 func namePart(c echo.Context, part string) (string, error) {
 	name, err := pathPart(c, part)
@@ -58,6 +89,9 @@ func namePart(c echo.Context, part string) (string, error) {
 	}
 	if reason := badName(f, []byte(name)); reason != "" {
 		return "", invalid(part, reason)
+	}
+	if strings.TrimSpace(name) == "" {
+		return "", invalid(part, "must not be blank")
 	}
 	return name, nil
 }

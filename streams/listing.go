@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"time"
 )
 
 // Listing is a part of a hub's connections, with their groups, in order of their IDs.
@@ -14,7 +15,7 @@ type Listing struct {
 	Total   int64  // connections of the hub
 }
 
-// lookups bounds the records that one listing reads at once.
+// lookups bounds what one caller asks of the store at once.
 const lookups = 16
 
 // Connections returns about limit connections of a hub from a cursor on; an empty one is the beginning. See Records.List.
@@ -25,35 +26,82 @@ func (n *Node) Connections(ctx context.Context, hubName, cursor string, limit in
 		return Listing{}, err
 	}
 	slices.Sort(reply.IDs)
-	ids := slices.Compact(reply.IDs)
+	records, err := n.Records(ctx, hubName, slices.Compact(reply.IDs))
+	if err != nil {
+		return Listing{}, err
+	}
+	return Listing{Records: records, Next: reply.Next, Total: reply.Total}, nil
+}
+
+// Records returns the records of connections, with their groups, in the order of ids, but for those that have ended.
+func (n *Node) Records(ctx context.Context, hubName string, ids []string) ([]Record, error) {
 	found := make([]*Record, len(ids))
-	failed := make([]error, len(ids))
+	err := each(len(ids), func(i int) error {
+		one, err := n.store.Lookup(ctx, hubName, ids[i])
+		if errors.Is(err, ErrGone) {
+			return nil // it may end meanwhile
+		}
+		found[i] = &one.Record
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	var records []Record
+	for _, r := range found {
+		if r != nil {
+			records = append(records, *r)
+		}
+	}
+	return records, nil
+}
+
+// each calls f with the numbers below n, several at once, and returns one of its errors.
+func each(n int, f func(int) error) error {
+	failed := make([]error, n)
 	places := make(chan struct{}, lookups)
 	var wg sync.WaitGroup
-	for i, id := range ids {
+	for i := range n {
 		places <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-places }()
-			one, err := n.store.Lookup(ctx, hubName, id)
-			switch {
-			case err == nil:
-				found[i] = &one.Record
-			case !errors.Is(err, ErrGone): // it may end meanwhile
-				failed[i] = err
-			}
+			failed[i] = f(i)
 		})
 	}
 	wg.Wait()
-	listing := Listing{Next: reply.Next, Total: reply.Total}
-	for i, r := range found {
-		if failed[i] != nil {
-			return Listing{}, failed[i]
-		}
-		if r != nil {
-			listing.Records = append(listing.Records, *r)
+	for _, err := range failed {
+		if err != nil {
+			return err
 		}
 	}
-	return listing, nil
+	return nil
+}
+
+// CountEach returns how many connections each of some users or groups has; see Records.Count.
+func (n *Node) CountEach(ctx context.Context, hubName string, of Holder, names []string) ([]int64, error) {
+	counts := make([]int64, len(names))
+	err := each(len(names), func(i int) (err error) {
+		counts[i], err = n.store.Count(ctx, hubName, of, names[i])
+		return err
+	})
+	return counts, err
+}
+
+// Lag is the age of the oldest entry that is buffered for a connection, by the store's clock; zero if there is none. known is false
+// for a connection for which nothing is buffered.
+func (n *Node) Lag(ctx context.Context, hubName string, reply *OpenReply) (lag time.Duration, known bool) {
+	r := &reply.Record
+	if r.Transport != TransportLongPolling && !r.Stateful() {
+		return 0, false
+	}
+	_, items, err := n.Pending(ctx, hubName, r.ID, 1)
+	if err != nil {
+		return 0, false
+	}
+	if len(items) == 0 {
+		return 0, true
+	}
+	return max(0, time.Duration(reply.Now-int64(items[0].Position.ms))*time.Millisecond), true
 }
 
 // CountConnections returns how many connections a hub has.

@@ -310,7 +310,7 @@ const maxAttachTries = 5
 
 func newAttachment(h *hub, reply *OpenReply, owner string, lease time.Duration, wake func()) *Attachment {
 	r := &reply.Record
-	return &Attachment{
+	a := &Attachment{
 		hub: h, id: r.ID, user: r.User, owner: owner, lease: lease, wake: wake,
 		transport: r.Transport, stripe: h.node.meter.stripe(),
 		filter:   newFilter(r, owner, reply.Last),
@@ -321,6 +321,12 @@ func newAttachment(h *hub, reply *OpenReply, owner string, lease time.Duration, 
 		acks:     acks{cursor: r.Cursor, acked: r.Acked, sent: time.Now()},
 		saved:    savedPair{r.Cursor, r.Acked, time.Now()},
 	}
+	if r.Cursor.Before(reply.Floor) {
+		// The record was read anew, and the floor had passed its cursor: the window or a page may hold what follows the cursor still, but
+		// the record has forgotten the memberships of that time.
+		a.err = ErrGap
+	}
+	return a
 }
 
 // Reopen reads the record of a connection that owner opened before, for another

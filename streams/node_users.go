@@ -3,7 +3,6 @@ package streams
 import (
 	"context"
 	"errors"
-	"sync"
 	"time"
 )
 
@@ -50,41 +49,30 @@ func userEntry(user string, verb Verb, groups ...string) []byte {
 	return AppendEntry(nil, &Entry{Kind: KindControl, Verb: verb, Users: []string{user}, Named: groups})
 }
 
-// Limits of a walk over a user's connections.
-const (
-	usersConnections = 200 // read at once
-	userChanges      = 16  // changed at once
-)
+// usersConnections is how many connections of a user are read at once.
+const usersConnections = 200
 
 // changeEach changes the memberships that the connections of a user have on their own.
 func (n *Node) changeEach(ctx context.Context, hubName, user string, verb Verb, groups ...string) (JoinReply, error) {
-	var mu sync.Mutex
 	var all JoinReply
-	var failed error
-	places := make(chan struct{}, userChanges)
-	var wg sync.WaitGroup
-	defer wg.Wait()
 	for after := ""; ; {
 		ids, err := n.store.Members(ctx, hubName, HolderUser, user, after, usersConnections)
 		if err != nil {
 			return all, err
 		}
-		for _, id := range ids {
-			places <- struct{}{}
-			wg.Go(func() {
-				defer func() { <-places }()
-				reply, err := n.Join(ctx, hubName, id, verb, groups...)
-				mu.Lock()
-				defer mu.Unlock()
-				if err != nil && !errors.Is(err, ErrGone) { // it may end, or close, meanwhile
-					failed = err
-				}
-				all.Position, all.Changed = later(all.Position, reply.Position), all.Changed || reply.Changed
-			})
+		replies := make([]JoinReply, len(ids))
+		err = each(len(ids), func(i int) (err error) {
+			replies[i], err = n.Join(ctx, hubName, ids[i], verb, groups...)
+			if errors.Is(err, ErrGone) {
+				return nil // it may end, or close, meanwhile
+			}
+			return err
+		})
+		for _, reply := range replies {
+			all.Position, all.Changed = later(all.Position, reply.Position), all.Changed || reply.Changed
 		}
-		wg.Wait()
-		if len(ids) < usersConnections || failed != nil {
-			return all, failed
+		if len(ids) < usersConnections || err != nil {
+			return all, err
 		}
 		after = ids[len(ids)-1]
 	}

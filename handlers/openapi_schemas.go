@@ -1,0 +1,118 @@
+package handlers
+
+import "hubstream/streams"
+
+// Parts of the OpenAPI document that are written by hand: parameters, bodies, answers.
+
+func parameter(name, in, description string, schema object) object {
+	return object{"name": name, "in": in, "required": in == "path", "description": description, "schema": schema}
+}
+
+func textSchema(most int) object { return object{"type": "string", "minLength": 1, "maxLength": most} }
+
+func numberSchema(least, most int) object {
+	return object{"type": "integer", "minimum": least, "maximum": most}
+}
+
+var nameSchema = textSchema(streams.MaxNameBytes)
+
+var apiParameters = object{
+	"hub":        parameter("hub", "path", "The hub; upper and lower case are the same", textSchema(128)),
+	"group":      parameter("group", "path", "A group's name, percent-encoded", nameSchema),
+	"user":       parameter("user", "path", "A user's name, percent-encoded", nameSchema),
+	"connection": parameter("connection", "path", "A connection ID", nameSchema),
+	"groups":     parameter("groups", "path", "Names of groups, separated by commas", object{"type": "string"}),
+	"users":      parameter("users", "path", "Names of users, separated by commas", object{"type": "string"}),
+
+	"excluded":          parameter("excluded", "query", "A connection ID that is left out; may be given again", object{"type": "array", "items": nameSchema, "maxItems": streams.MaxTargets}),
+	"reason":            parameter("reason", "query", "What the client is told", object{"type": "string", "maxLength": maxReasonBytes}),
+	"allowReconnect":    parameter("allowReconnect", "query", "Whether the client may reconnect", object{"type": "boolean"}),
+	"limit":             parameter("limit", "query", "How many are returned at most", numberSchema(1, maxListed)),
+	"cursor":            parameter("cursor", "query", "The next of the page before", object{"type": "string"}),
+	"maxpagesize":       parameter("maxpagesize", "query", "With api-version: how many are on a page", numberSchema(1, maxAzurePage)),
+	"top":               parameter("top", "query", "With api-version: how many are returned in all", numberSchema(1, 1<<31-1)),
+	"continuationToken": parameter("continuationToken", "query", "With api-version: part of nextLink", object{"type": "string"}),
+	"ttl":               parameter("ttl", "query", "Seconds. Without, until removed; 0: only the connections that the user has now", numberSchema(0, 1<<31-1)),
+	"followed":          parameter("groups", "query", "Groups that are followed, by commas", object{"type": "string"}),
+	"access_token":      parameter("access_token", "query", "The token, for those who cannot set a header", object{"type": "string"}),
+	"application":       parameter("application", "query", "Azure's prefix of the hub's name: <application>_<hub>", textSchema(128)),
+	"api-version":       parameter("api-version", "query", "Makes the answers those of Azure SignalR Service; any value", object{"type": "string"}),
+	keyHeader:           parameter(keyHeader, "header", "Makes the request safe to repeat for 10 minutes", nameSchema),
+}
+
+func jsonBody(schema object) object { return object{"application/json": object{"schema": schema}} }
+
+func required(properties object, names ...string) object {
+	return object{"type": "object", "properties": properties, "required": names}
+}
+
+func listOf(items object) object { return object{"type": "array", "items": items} }
+
+var (
+	namesSchema     = object{"type": "array", "items": nameSchema, "minItems": 1, "maxItems": streams.MaxTargets}
+	argumentsSchema = object{"type": "array", "items": object{}, "default": []any{}}
+	anyText         = object{"type": "string"}
+	anyNumber       = object{"type": "integer"}
+	yesNo           = object{"type": "boolean"}
+	moment          = object{"type": "string", "format": "date-time"}
+)
+
+// apiBodies are the bodies of requests.
+var apiBodies = map[string]object{
+	"send":    {"required": true, "content": jsonBody(reference("schemas", "send"))},
+	"message": {"required": true, "content": jsonBody(reference("schemas", "message"))},
+}
+
+// apiAnswer is the body of a success.
+type apiAnswer struct {
+	mediaType string
+	schema    object
+}
+
+func jsonAnswer(schema object) apiAnswer { return apiAnswer{"application/json", schema} }
+
+func pageOf(list string, items object) apiAnswer {
+	return jsonAnswer(required(object{list: listOf(items), "total": anyNumber, "next": anyText}, list, "total", "next"))
+}
+
+var apiAnswers = map[string]apiAnswer{
+	"receipt":     jsonAnswer(reference("schemas", "receipt")),
+	"membership":  jsonAnswer(reference("schemas", "membership")),
+	"count":       jsonAnswer(required(object{"connections": anyNumber}, "connections")),
+	"connection":  jsonAnswer(reference("schemas", "connection")),
+	"connections": pageOf("connections", reference("schemas", "connection")),
+	"members": jsonAnswer(object{"type": "object", "properties": object{
+		"connections": listOf(reference("schemas", "connection")), "total": anyNumber, "next": anyText,
+		"value": listOf(required(object{"connectionId": anyText, "userId": anyText}, "connectionId")), "nextLink": anyText,
+	}}),
+	"pending": jsonAnswer(required(object{
+		"connectionId": anyText, "buffered": yesNo, "truncated": yesNo,
+		"pending": listOf(required(object{"position": anyText, "message": object{}}, "position", "message")),
+	}, "connectionId", "buffered", "pending", "truncated")),
+	"groups":     pageOf("groups", required(object{"group": anyText, "connections": anyNumber}, "group", "connections")),
+	"users":      pageOf("users", required(object{"user": anyText, "connections": anyNumber}, "user", "connections")),
+	"userGroups": jsonAnswer(required(object{"groups": listOf(required(object{"group": anyText, "until": moment}, "group", "until"))}, "groups")),
+	"events":     {"text/event-stream", anyText},
+	"health":     {"text/plain", anyText},
+	"document":   jsonAnswer(object{"type": "object"}),
+}
+
+// apiSchemas are the shapes that several operations share.
+var apiSchemas = object{
+	"send": required(object{
+		"target": nameSchema, "arguments": argumentsSchema, "groups": namesSchema, "users": namesSchema, "connections": namesSchema, "excluded": namesSchema, "id": nameSchema,
+	}, "target"),
+	"message": required(object{"target": nameSchema, "arguments": argumentsSchema}, "target"),
+	"receipt": required(object{"position": anyText, "replayed": yesNo}, "position"),
+	"membership": required(object{
+		"position": object{"type": "string", "description": "where in the hub's log it holds from; left out if it never was otherwise"}, "changed": yesNo,
+	}, "changed"),
+	"connection": required(object{
+		"connectionId": anyText, "user": anyText, "transport": anyText, "state": anyText, "node": anyText, "since": moment,
+		"groups": listOf(anyText), "stateful": yesNo, "protocol": anyText,
+		"lagMs": object{"type": "integer", "description": "age of the oldest message that is buffered for it; left out where nothing is buffered"},
+	}, "connectionId", "state"),
+	"error": required(object{"error": required(object{
+		"code": object{"type": "string", "enum": codeNames()}, "message": anyText, "field": anyText, "outcome": anyText,
+	}, "code", "message")}, "error"),
+}
