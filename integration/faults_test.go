@@ -41,6 +41,59 @@ func TestKilledNodeLosesNoPollingClient(t *testing.T) {
 	}
 }
 
+// Of a killed node's other clients those with stateful reconnect go on elsewhere, and those without start anew.
+func TestClientsOfAKilledNode(t *testing.T) {
+	t.Parallel()
+	c := &cluster{nodes.ThreeProcesses(t, valkeytest.Start(t).Addr)}
+	hub := newHub(t)
+	proxy := c.haproxy(t, proxytest.CheckHealth(), proxytest.RetryPolls())
+	open := func(transport string, stateful bool) (conns []*jsclient.Conn) {
+		for range 4 { // two requests each, to three nodes in turn: one of them is at the first
+			conns = append(conns, sharedJS(t).Open(t, jsclient.Options{
+				URL: proxy + "/hubs/" + hub, Transport: transport, Stateful: stateful,
+				Reconnect: slices.Repeat([]time.Duration{100 * time.Millisecond}, 100),
+			}))
+		}
+		return conns
+	}
+	stateful := open(jsclient.WebSockets, true)
+	others := append(open(jsclient.WebSockets, false), open(jsclient.ServerSentEvents, false)...)
+	b := &backend{t: t, hub: hub, bases: []string{c.nodes[1].URL, c.nodes[2].URL}}
+	b.toAll("before")
+	for _, conn := range append(stateful, others...) {
+		conn.Expect("message", "before")
+	}
+	c.nodes[0].Kill()
+	for i := range 20 {
+		b.toAll(i)
+	}
+	went, back := 0, 0
+	for _, conn := range stateful {
+		for i := range 20 {
+			conn.Expect("message", i)
+		}
+		if events := conn.Events(); len(events) > 0 {
+			t.Errorf("a stateful client noticed: %v", events)
+		}
+		went += len(conn.Requests("websocket")) - 1
+	}
+	for _, conn := range others {
+		if conn.Requests("websocket", "events")[0].Node != c.nodes[0].Name {
+			continue
+		}
+		conn.Event("reconnected")
+		back++
+	}
+	b.toAll("after")
+	for _, conn := range append(stateful, others...) {
+		for m := conn.Next(); m.Args != `["after"]`; m = conn.Next() {
+		}
+	}
+	if went == 0 || back == 0 {
+		t.Errorf("%d stateful clients and %d others were at the killed node, want some of each", went, back)
+	}
+}
+
 // A polling client whose own node is killed while its poll waits there (raw, so that the test knows where it waits).
 func TestPollOfAKilledNodeIsRepeatedElsewhere(t *testing.T) {
 	t.Parallel()
