@@ -46,12 +46,16 @@ type Attachment struct {
 
 	dirty   atomic.Bool
 	renewed atomic.Int64 // see Renewed
-	// groups are those that the hub's index wakes it for, and why; guarded by hub.mu.
+	// groups are those that the hub's index wakes it for, and why, place is its place among all, from 1 on; 0: it is not
+	// in service. Guarded by hub.mu.
 	groups map[string]via
+	place  int
 
 	mu     sync.Mutex
 	filter filter
 	cursor Position
+	// next is the number that the window had for the entry after the cursor: a hint.
+	next uint64
 	// behind: after the cursor there may be a match that nothing will wake it for.
 	behind bool
 	// resets is the hub's when the attachment entered it.
@@ -93,7 +97,9 @@ func (a *Attachment) advance() {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
 	if !a.behind && !a.dirty.Load() && a.err == nil && a.resets == h.resets {
-		a.cursor = later(a.cursor, h.win.end)
+		if h.win.end.After(a.cursor) {
+			a.cursor, a.next = h.win.end, h.win.next()
+		}
 	}
 }
 
@@ -121,17 +127,8 @@ func (a *Attachment) Start(p Position, stateful bool) {
 func (a *Attachment) Next(ctx context.Context, dst []*Item, maxBytes int) ([]*Item, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.err != nil {
+	if a.err != nil || !a.begin() {
 		return dst, a.err
-	}
-	a.dirty.Store(false)
-	a.acks.written()
-	if a.waiting {
-		return dst, nil
-	}
-	a.behind = true
-	if a.stateful && a.acks.full() {
-		return dst, nil
 	}
 	t := taker{a: a, items: dst, left: maxBytes}
 	err := a.take(ctx, &t)
@@ -143,26 +140,36 @@ func (a *Attachment) Next(ctx context.Context, dst []*Item, maxBytes int) ([]*It
 		return dst, err // passing: Valkey is away, or ctx ended
 	}
 	if len(t.items) == len(dst) {
-		if a.err == nil && a.stateful && a.acks.caughtUp && a.acks.heard > a.acks.count() {
-			a.err = ErrBeyond // it has what the log has not
-		}
+		a.checkHeard()
 		return dst, a.err
 	}
 	a.stripe.took(len(t.items)-len(dst), a.hub.node.clock.now()-int64(t.items[len(dst)].Position.ms))
 	return t.items, nil
 }
 
+// begin notes that what there is is looked for, and tells whether it may be.
+func (a *Attachment) begin() bool {
+	a.dirty.Store(false)
+	a.acks.written()
+	if a.waiting {
+		return false
+	}
+	a.behind = true
+	return !a.stateful || !a.acks.full()
+}
+
+// checkHeard ends a stateful connection whose client, as its Acks say, has what the log has not.
+func (a *Attachment) checkHeard() {
+	if a.err == nil && a.stateful && a.acks.caughtUp && a.acks.heard > a.acks.count() {
+		a.err = ErrBeyond
+	}
+}
+
 // take scans from the cursor: pages of the store until the window is reached, then the window.
 func (a *Attachment) take(ctx context.Context, t *taker) error {
 	for {
-		at, reached := a.hub.visit(&a.filter, a.cursor, t.offer)
-		if reached {
-			a.cursor = at
-			a.behind = t.done
-			if !a.cursor.Before(a.filter.known) {
-				a.filter.forget(a.cursor)
-				a.acks.caughtUp = true
-			}
+		if a.hub.visit(a, t.offer) {
+			a.reached(t.done)
 			return nil
 		}
 		pg, err := a.page(ctx)
@@ -173,6 +180,15 @@ func (a *Attachment) take(ctx context.Context, t *taker) error {
 		if t.done {
 			return nil
 		}
+	}
+}
+
+// reached notes that the window has been scanned: to its end, or for now as far as is wanted.
+func (a *Attachment) reached(more bool) {
+	a.behind = more
+	if !a.acks.caughtUp && !a.cursor.Before(a.filter.known) {
+		a.filter.forget(a.cursor)
+		a.acks.caughtUp = true
 	}
 }
 

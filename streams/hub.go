@@ -35,7 +35,7 @@ type hub struct {
 	// advanced is closed when the window's end moves; nil when nobody waits.
 	advanced chan struct{}
 
-	all    attachments
+	all    []*Attachment
 	conns  map[string][]*Attachment
 	users  map[string][]*Attachment
 	groups map[string]attachments
@@ -51,6 +51,8 @@ type hub struct {
 	trims  trimSamples
 	// usersDue is when to look for users whose time in a group has passed.
 	usersDue time.Time
+	// woken is append's.
+	woken []*Attachment
 	// pressed: the log is over its limit, and trimmed to the shortest retention. full:
 	// that did not help, and sends are refused.
 	pressed, full bool
@@ -89,7 +91,7 @@ type membership struct {
 func newHub(n *Node, name string) *hub {
 	h := &hub{
 		name: name, node: n,
-		all: attachments{}, conns: map[string][]*Attachment{}, users: map[string][]*Attachment{}, groups: map[string]attachments{},
+		conns: map[string][]*Attachment{}, users: map[string][]*Attachment{}, groups: map[string]attachments{},
 		memberships: map[string]membership{}, recent: map[string]recent{},
 		idle: time.Now(),
 	}
@@ -100,8 +102,9 @@ func newHub(n *Node, name string) *hub {
 // append takes what the tail has read. It returns false, and takes nothing, if an entry is missing there that the store
 // had acknowledged to this node.
 func (h *hub) append(entries []RawEntry) bool {
-	var wake, lost []*Attachment
+	var lost []*Attachment
 	var told []*Item
+	wake := h.woken[:0]
 	disowned := false
 	h.mu.Lock()
 	if !h.tailing { // retired while the read was under way
@@ -134,7 +137,7 @@ func (h *hub) append(entries []RawEntry) bool {
 		}
 	}
 	if everybody {
-		wake = h.all.wake(wake)
+		wake = wakeList(h.all, wake)
 	}
 	h.evict(before)
 	if last := h.win.last(); last != nil && last.Position.After(h.proof.Position) {
@@ -148,6 +151,8 @@ func (h *hub) append(entries []RawEntry) bool {
 	for _, a := range wake {
 		a.wake()
 	}
+	clear(wake) // those that leave must not stay in memory
+	h.woken = wake
 	for _, item := range told {
 		h.node.tell(h.name, &item.Entry)
 	}
@@ -160,10 +165,10 @@ func (h *hub) append(entries []RawEntry) bool {
 // receivers appends the connections that an entry may be for, and follows changes of memberships.
 func (h *hub) receivers(item *Item, wake []*Attachment) []*Attachment {
 	for _, id := range item.Connections {
-		wake = wakeFew(h.conns[id], wake)
+		wake = wakeList(h.conns[id], wake)
 	}
 	for _, user := range item.Users {
-		wake = wakeFew(h.users[user], wake)
+		wake = wakeList(h.users[user], wake)
 	}
 	for _, group := range item.Groups {
 		wake = h.groups[group].wake(wake)
@@ -179,17 +184,17 @@ func (h *hub) receivers(item *Item, wake []*Attachment) []*Attachment {
 
 func (s attachments) wake(wake []*Attachment) []*Attachment {
 	for a := range s {
-		if a.dirty.CompareAndSwap(false, true) {
+		if !a.dirty.Load() && a.dirty.CompareAndSwap(false, true) {
 			wake = append(wake, a)
 		}
 	}
 	return wake
 }
 
-// wakeFew is attachments.wake for the few that a connection ID or a user has.
-func wakeFew(few, wake []*Attachment) []*Attachment {
-	for _, a := range few {
-		if a.dirty.CompareAndSwap(false, true) {
+// wakeList is attachments.wake for a list.
+func wakeList(list, wake []*Attachment) []*Attachment {
+	for _, a := range list {
+		if !a.dirty.Load() && a.dirty.CompareAndSwap(false, true) {
 			wake = append(wake, a)
 		}
 	}
@@ -286,17 +291,20 @@ func (h *hub) evict(before int) {
 // minWindowBytes is what a hub's window may hold however many hubs there are.
 const minWindowBytes = 1 << 20 // 1 MiB
 
-// visit steps a filter through the window, if the window reaches back to cursor.
-func (h *hub) visit(f *filter, cursor Position, offer func(*Item, verdict) want) (at Position, reached bool) {
+// visit steps an attachment's filter through the window, if the window reaches back to its cursor.
+func (h *hub) visit(a *Attachment, offer func(*Item, verdict) want) (reached bool) {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
-	if cursor.Before(h.win.start) {
-		return cursor, false
+	w := &h.win
+	if a.cursor.Before(w.start) {
+		return false
 	}
-	if !cursor.Before(h.win.end) {
-		return cursor, true
+	if !a.cursor.Before(w.end) {
+		return true
 	}
-	return h.win.visit(f, h.win.numberAfter(cursor), offer), true
+	a.next = w.visit(&a.filter, w.nextAfter(a.cursor, a.next), offer)
+	a.cursor = w.before(a.next)
+	return true
 }
 
 // wait returns when the window has reached p.
@@ -332,7 +340,8 @@ func (h *hub) enter(a *Attachment, gen string, known Position) error {
 		return errWindowMoved
 	}
 	a.resets = h.resets
-	h.all[a] = struct{}{}
+	h.all = append(h.all, a)
+	a.place = len(h.all)
 	h.node.meter.attachedTo(a.transport, 1)
 	if a.id != "" {
 		h.conns[a.id] = append(h.conns[a.id], a)
@@ -369,10 +378,15 @@ func (h *hub) enterGroups(a *Attachment, groups Memberships, how via) {
 func (h *hub) leave(a *Attachment) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if _, in := h.all[a]; !in {
+	if a.place == 0 {
 		return
 	}
-	delete(h.all, a)
+	last := len(h.all) - 1
+	h.all[a.place-1] = h.all[last]
+	h.all[a.place-1].place = a.place
+	h.all[last] = nil
+	h.all = h.all[:last]
+	a.place = 0
 	h.node.meter.attachedTo(a.transport, -1)
 	if a.id != "" {
 		h.serve(a.id, 0)
@@ -405,9 +419,5 @@ func (h *hub) live() []*Attachment {
 
 // attached is live with h.mu held.
 func (h *hub) attached() []*Attachment {
-	list := make([]*Attachment, 0, len(h.all))
-	for a := range h.all {
-		list = append(list, a)
-	}
-	return list
+	return slices.Clone(h.all)
 }

@@ -1,6 +1,7 @@
 package streams
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"sync/atomic"
@@ -277,6 +278,7 @@ func (s *socket) pump() {
 		default:
 		}
 	case !s.woken.Swap(false):
+	case w.chance(500) && s.takeJoined(w.limit()):
 	case w.chance(200): // while others go on
 		s.reading = make(chan read, 1)
 		go func(reading chan read, limit int) {
@@ -286,6 +288,30 @@ func (s *socket) pump() {
 	default:
 		s.take(next(s.att, w.limit()))
 	}
+}
+
+// modelFormat ends a body by what is in none.
+var modelFormat = NewFormat(func(dst []byte, i *Item) []byte { return append(append(dst, i.Body...), 0) })
+
+// takeJoined takes what is at hand, if that is all there is to say.
+func (s *socket) takeJoined(limit int) bool {
+	if s.node.joined == nil {
+		s.node.joined = s.node.NewJoined()
+	}
+	j := s.node.joined
+	if !s.att.Take(j, modelFormat, limit) {
+		return false
+	}
+	for body := range bytes.SplitAfterSeq(j.Bytes, []byte{0}) {
+		if len(body) > 0 {
+			s.down = append(s.down, frame{body: string(body[:len(body)-1]), sent: time.Now()})
+		}
+	}
+	if j.More {
+		s.woken.Store(true)
+	}
+	s.c.w.note("pump %s at %s: %q joined, more %v", s.c, s.node.name, j.Bytes, j.More)
+	return true
 }
 
 // next is Next with a little patience: the page may be one that somebody else reads.

@@ -66,6 +66,7 @@ type simNode struct {
 	store  *simStore
 	ctx    context.Context
 	cancel context.CancelFunc
+	joined *Joined
 }
 
 func (n *simNode) dead() bool { return n.ctx.Err() != nil }

@@ -28,26 +28,26 @@ const (
 
 // visit steps the filter through the window's entries from a number on, in order, and
 // offers each that is not skipped, for as long as more is wanted. It returns the
-// position up to which everything has been considered. An entry that was rejected is
+// number of the first entry that has not been considered. An entry that was rejected is
 // offered again by the next visit: stepping the filter twice at it changes nothing.
 //
-// Few entries are looked at one by one, many by postings: the connection's own lists,
+// Few entries are looked at one by one, and so are broadcasts; many by postings: the connection's own lists,
 // its user's, its groups' and that of the broadcasts, merged.
-func (w *window) visit(f *filter, from uint64, offer func(*Item, verdict) want) Position {
-	end := w.first + uint64(w.len())
-	if end-from <= uint64(scanLinear*(3+len(f.groups)+len(f.userGroups))) {
+func (w *window) visit(f *filter, from uint64, offer func(*Item, verdict) want) uint64 {
+	end := w.next()
+	if from >= w.special || end-from <= uint64(scanLinear*(3+len(f.groups)+len(f.userGroups))) {
 		for n := from; n < end; n++ {
 			item := w.item(n)
 			if v := f.step(item.Position, &item.Entry); v != skip {
 				switch offer(item, v) {
 				case enough:
-					return item.Position
+					return n + 1
 				case reject:
-					return w.before(n)
+					return n
 				}
 			}
 		}
-		return w.end
+		return end
 	}
 	s := scan{w: w, filter: f, next: from}
 	s.open(&w.all)
@@ -63,7 +63,7 @@ func (w *window) visit(f *filter, from uint64, offer func(*Item, verdict) want) 
 	return s.run(offer)
 }
 
-func (s *scan) run(offer func(*Item, verdict) want) Position {
+func (s *scan) run(offer func(*Item, verdict) want) uint64 {
 	for len(s.lists) > 0 {
 		number := s.lists[0].numbers[0]
 		s.advance()
@@ -83,12 +83,12 @@ func (s *scan) run(offer func(*Item, verdict) want) Position {
 		}
 		switch offer(item, v) {
 		case enough:
-			return item.Position
+			return number + 1
 		case reject:
-			return s.w.before(number)
+			return number
 		}
 	}
-	return s.w.end
+	return s.w.next()
 }
 
 // open adds what a posting has from next on. The lists are a heap by their first number.

@@ -265,7 +265,7 @@ func (h *hub) verify(ctx context.Context) error {
 func (h *hub) carryOver(ctx context.Context, from, to string) error {
 	h.mu.RLock()
 	items := make([]RestampItem, 0, len(h.all)+len(h.recent))
-	for a := range h.all {
+	for _, a := range h.all {
 		if a.id != "" {
 			items = append(items, RestampItem{ID: a.id, Owner: a.owner, Answers: h.recent[a.id].answers})
 		}

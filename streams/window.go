@@ -5,28 +5,17 @@ import (
 	"sync/atomic"
 )
 
-// Encodings is the number of encodings of an Item that are kept with it.
-const Encodings = 4
-
 // Item is an entry at its position, shared by all its receivers on this node.
 type Item struct {
 	Position Position
 	Entry
 	raw       string
-	encodings [Encodings]atomic.Pointer[[]byte]
+	encodings [maxFormats]atomic.Pointer[[]byte]
 }
 
-// Encoding returns the item's encoding in a slot below Encodings, making it on first
-// need: an entry is encoded once, not once per receiver. The result must not be written to.
-func (i *Item) Encoding(slot int, encode func(*Item) []byte) []byte {
-	if b := i.encodings[slot].Load(); b != nil {
-		return *b
-	}
-	b := encode(i)
-	if !i.encodings[slot].CompareAndSwap(nil, &b) { // another receiver was faster: all share one
-		return *i.encodings[slot].Load()
-	}
-	return b
+// isBroadcast tells whether it is a message that every connection is sent that has begun.
+func (i *Item) isBroadcast() bool {
+	return i.Kind == KindMessage && i.Flags&FlagAll != 0 && len(i.Excluded) == 0
 }
 
 // itemOverhead is about what an item takes besides its bytes: the struct, its place in
@@ -51,6 +40,9 @@ type window struct {
 	head  int
 	first uint64
 	bytes int
+	// special is the number after the newest entry that is no broadcast: from there on everybody is sent everything.
+	special uint64
+	tapes   [maxFormats]tape
 
 	all                  posting
 	groups, users, conns map[string]*posting
@@ -64,19 +56,25 @@ type posting struct {
 // reset empties the window, which then begins after p.
 func (w *window) reset(p Position) {
 	*w = window{
-		start: p, end: p, first: w.first + uint64(w.len()),
+		start: p, end: p, first: w.next(),
 		groups: map[string]*posting{}, users: map[string]*posting{}, conns: map[string]*posting{},
 	}
 }
 
 func (w *window) len() int { return len(w.items) - w.head }
 
+// next is the number that the next entry will have.
+func (w *window) next() uint64 { return w.first + uint64(w.len()) }
+
 // push appends the next entry.
 func (w *window) push(item *Item) {
-	number := w.first + uint64(w.len())
+	number := w.next()
 	w.items = append(w.items, item)
 	w.end = item.Position
 	w.bytes += item.size()
+	if !item.isBroadcast() {
+		w.special = number + 1
+	}
 	if item.Flags&FlagAll != 0 {
 		w.all.numbers = append(w.all.numbers, number)
 	}
@@ -112,6 +110,9 @@ func (w *window) pop() {
 	unpost(w.users, item.Users, w.first)
 	unpost(w.conns, item.Connections, w.first)
 	w.first++
+	for i := range w.tapes {
+		w.tapes[i].drop(w.first)
+	}
 	if w.head > len(w.items)/2 && w.head > 64 {
 		w.items = append(make([]*Item, 0, w.len()+64), w.items[w.head:]...)
 		w.head = 0
@@ -151,10 +152,18 @@ func (p *posting) after(number uint64) []uint64 {
 // numberAfter returns the number of the first entry after p, which must not be before start.
 func (w *window) numberAfter(p Position) uint64 {
 	if !p.Before(w.end) {
-		return w.first + uint64(w.len())
+		return w.next()
 	}
 	items := w.items[w.head:]
 	return w.first + uint64(sort.Search(len(items), func(i int) bool { return items[i].Position.After(p) }))
+}
+
+// nextAfter is numberAfter with a hint: the number that it was when it was asked last, which mostly still holds.
+func (w *window) nextAfter(p Position, hint uint64) uint64 {
+	if hint >= w.first && hint <= w.next() && w.before(hint) == p {
+		return hint
+	}
+	return w.numberAfter(p)
 }
 
 func (w *window) item(number uint64) *Item { return w.items[w.head+int(number-w.first)] }
@@ -163,6 +172,9 @@ func (w *window) item(number uint64) *Item { return w.items[w.head+int(number-w.
 func (w *window) before(number uint64) Position {
 	if number == w.first {
 		return w.start
+	}
+	if number == w.next() {
+		return w.end
 	}
 	return w.item(number - 1).Position
 }

@@ -106,6 +106,7 @@ func (s *Server) Drain(ctx context.Context) {
 			_ = t.conn.Close()
 		}
 		s.wheel.close()
+		s.writers.close()
 	})
 }
 

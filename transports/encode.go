@@ -2,6 +2,8 @@ package transports
 
 import (
 	"bytes"
+	"encoding/binary"
+	"math"
 
 	"github.com/gobwas/ws"
 
@@ -9,12 +11,30 @@ import (
 	"hubstream/transports/hubprotocol"
 )
 
-// Slots of an item's encodings: each is made once per node, whoever needs it first.
-const (
-	encodedMessagePack = iota
-	encodedFrame       // a WebSocket text frame of the JSON
-	encodedBinaryFrame // a WebSocket binary frame of the MessagePack
-	encodedEvent       // a server-sent event of the JSON
+// Formats in which items go out: each encoding is made once per node, whoever needs it first.
+var (
+	messagePackFormat = streams.NewFormat(func(dst []byte, i *streams.Item) []byte {
+		b, err := hubprotocol.AppendMessagePack(dst, i.Body)
+		if err != nil {
+			return nil
+		}
+		return b
+	})
+	textFormat = streams.NewFormat(func(dst []byte, i *streams.Item) []byte {
+		return appendFrame(dst, ws.OpText, i.Body)
+	})
+	binaryFormat = streams.NewFormat(func(dst []byte, i *streams.Item) []byte {
+		b := message(i, hubprotocol.MessagePack)
+		if b == nil {
+			b = hubprotocol.AppendBlank(nil, hubprotocol.MessagePack)
+		}
+		return appendFrame(dst, ws.OpBinary, b)
+	})
+	eventFormat = streams.NewFormat(func(dst []byte, i *streams.Item) []byte { return appendEvent(dst, i.Body) })
+	// eventChunkFormat is an event in a chunk of its own: chunks can be joined, as frames can.
+	eventChunkFormat = streams.NewFormat(func(dst []byte, i *streams.Item) []byte {
+		return appendChunk(dst, appendEvent(nil, i.Body), true)
+	})
 )
 
 // message returns the hub message of an item in a protocol, or nothing if it cannot be
@@ -23,28 +43,16 @@ func message(i *streams.Item, p hubprotocol.Protocol) []byte {
 	if p == hubprotocol.JSON || i.Flags&streams.FlagHandshake != 0 {
 		return i.Body
 	}
-	return i.Encoding(encodedMessagePack, func(i *streams.Item) []byte {
-		b, err := hubprotocol.AppendMessagePack(nil, i.Body)
-		if err != nil {
-			return nil
-		}
-		return b
-	})
+	return i.Encoding(messagePackFormat)
 }
 
-// frame returns an item as a WebSocket frame. A message that cannot be shown becomes a blank one, which
+// frameOf is the format of frames in a protocol. A message that cannot be shown becomes a blank one, which
 // clients count and drop: the numbers of what follows must not shift.
-func frame(i *streams.Item, p hubprotocol.Protocol) []byte {
-	if p == hubprotocol.JSON {
-		return i.Encoding(encodedFrame, func(i *streams.Item) []byte { return textFrame(i.Body) })
+func frameOf(p hubprotocol.Protocol) *streams.Format {
+	if p == hubprotocol.MessagePack {
+		return binaryFormat
 	}
-	return i.Encoding(encodedBinaryFrame, func(i *streams.Item) []byte {
-		b := message(i, p)
-		if b == nil {
-			b = hubprotocol.AppendBlank(nil, p)
-		}
-		return binaryFrame(b)
-	})
+	return textFormat
 }
 
 // protocolFrame returns a frame of finished messages in the protocol's opcode. JSON
@@ -56,12 +64,25 @@ func protocolFrame(payload []byte, p hubprotocol.Protocol) []byte {
 	return textFrame(payload)
 }
 
-func textFrame(payload []byte) []byte   { return ws.MustCompileFrame(ws.NewTextFrame(payload)) }
-func binaryFrame(payload []byte) []byte { return ws.MustCompileFrame(ws.NewBinaryFrame(payload)) }
+func textFrame(payload []byte) []byte   { return appendFrame(nil, ws.OpText, payload) }
+func binaryFrame(payload []byte) []byte { return appendFrame(nil, ws.OpBinary, payload) }
 
-// event returns an item as a server-sent event.
-func event(i *streams.Item) []byte {
-	return i.Encoding(encodedEvent, func(i *streams.Item) []byte { return appendEvent(nil, i.Body) })
+// appendFrame appends an unmasked WebSocket frame (RFC 6455, section 5.2).
+func appendFrame(dst []byte, op ws.OpCode, payload []byte) []byte {
+	const fin = 0x80
+	if dst == nil {
+		dst = make([]byte, 0, ws.MaxHeaderSize+len(payload))
+	}
+	dst = append(dst, fin|byte(op))
+	switch n := len(payload); {
+	case n < 126:
+		dst = append(dst, byte(n))
+	case n <= math.MaxUint16:
+		dst = binary.BigEndian.AppendUint16(append(dst, 126), uint16(n))
+	default:
+		dst = binary.BigEndian.AppendUint64(append(dst, 127), uint64(n))
+	}
+	return append(dst, payload...)
 }
 
 // appendEvent frames hub messages as one event (TransportProtocols.md, "Server-Sent

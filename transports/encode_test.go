@@ -14,9 +14,9 @@ func TestReceiversShareOneEncoding(t *testing.T) {
 	t.Parallel()
 	item := &streams.Item{Entry: streams.Entry{Body: []byte(`{"type":1,"target":"m","arguments":[1]}` + "\x1e")}}
 	for name, encode := range map[string]func() []byte{
-		"text frame":   func() []byte { return frame(item, hubprotocol.JSON) },
-		"binary frame": func() []byte { return frame(item, hubprotocol.MessagePack) },
-		"event":        func() []byte { return event(item) },
+		"text frame":   func() []byte { return item.Encoding(frameOf(hubprotocol.JSON)) },
+		"binary frame": func() []byte { return item.Encoding(frameOf(hubprotocol.MessagePack)) },
+		"event":        func() []byte { return item.Encoding(eventFormat) },
 		"JSON":         func() []byte { return message(item, hubprotocol.JSON) },
 		"MessagePack":  func() []byte { return message(item, hubprotocol.MessagePack) },
 	} {
@@ -37,7 +37,7 @@ func TestReceiversShareOneEncoding(t *testing.T) {
 func TestMessageThatCannotBeShownIsABlank(t *testing.T) {
 	t.Parallel()
 	item := &streams.Item{Entry: streams.Entry{Body: []byte("what is this\x1e")}}
-	if got, want := string(frame(item, hubprotocol.MessagePack)), string(binaryFrame(hubprotocol.AppendBlank(nil, hubprotocol.MessagePack))); got != want {
+	if got, want := string(item.Encoding(frameOf(hubprotocol.MessagePack))), string(binaryFrame(hubprotocol.AppendBlank(nil, hubprotocol.MessagePack))); got != want {
 		t.Errorf("frame: got %q, want a blank %q", got, want)
 	}
 	if got := message(item, hubprotocol.MessagePack); got != nil {

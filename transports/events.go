@@ -18,6 +18,7 @@ const maxEventsBytes = 64 << 10 // 64 KiB
 
 var (
 	pingEvent = appendEvent(nil, hubprotocol.AppendPing(nil, hubprotocol.JSON))
+	pingChunk = appendChunk(nil, pingEvent, true)
 	// openingBytes begin a stream: Firefox opens it only after the first bytes.
 	openingBytes = []byte(":\r\n")
 )
@@ -110,6 +111,24 @@ func (e *eventStream) wake() {
 	}
 }
 
+func (e *eventStream) take(b *batch) bool {
+	if !e.answered.Load() {
+		b.begin()
+		return false // the handshake's answer is not like other messages
+	}
+	front, format, ping := b.begin(), eventFormat, pingEvent
+	if e.chunked {
+		format, ping = eventChunkFormat, pingChunk
+	}
+	if e.ping.Swap(false) {
+		front = append(front, ping...)
+	}
+	complete := e.att.Take(b.joined, format, maxEventsBytes)
+	b.more = b.joined.More
+	b.add(front)
+	return complete
+}
+
 func (e *eventStream) fill(b *flushBuffer, ping bool) progress {
 	if ping && e.answered.Load() { // nothing may come before the handshake's answer
 		b.bytes = append(b.bytes, pingEvent...)
@@ -138,7 +157,7 @@ func (e *eventStream) fill(b *flushBuffer, ping bool) progress {
 
 // append appends an item's event. final: nothing follows it.
 func (e *eventStream) append(dst []byte, item *streams.Item) (_ []byte, final bool) {
-	b, final := event(item), item.Flags&streams.FlagFinal != 0
+	b, final := item.Encoding(eventFormat), item.Flags&streams.FlagFinal != 0
 	if item.Flags&streams.FlagHandshake != 0 {
 		e.answered.Store(true)
 		if item.Protocol == uint8(hubprotocol.MessagePack) && !final {

@@ -2,7 +2,6 @@ package transports
 
 import (
 	"errors"
-	"sync"
 
 	"github.com/gobwas/ws"
 
@@ -10,79 +9,54 @@ import (
 	"hubstream/transports/hubprotocol"
 )
 
-// States of webSocket.flushing.
-const (
-	idle int32 = iota
-	flushing
-	flushAgain
-)
-
-// maxFlushBytes is about how much is joined into one write.
-const maxFlushBytes = 64 << 10 // 64 KiB
-
-// flushBuffers are held only while a socket writes.
-var flushBuffers = sync.Pool{New: func() any { return new(flushBuffer) }}
-
-type flushBuffer struct {
-	bytes []byte
-	items []*streams.Item
-}
-
-// release gives the buffer back. What it refers to must not live on for it, nor what
-// one large message has made it grow to.
-func (b *flushBuffer) release() {
-	clear(b.items[:cap(b.items)])
-	if cap(b.bytes) > 4*maxFlushBytes {
-		b.bytes = nil
+// collect implements origin.
+func (c *webSocket) collect(b *batch) bool {
+	front := b.begin()
+	if !c.ready.Load() || c.over.Load() {
+		return true
 	}
-	flushBuffers.Put(b)
-}
-
-// schedule makes sure that what is there now gets written. It does not block.
-func (c *webSocket) schedule() {
-	for {
-		switch c.flushing.Load() {
-		case idle:
-			if c.flushing.CompareAndSwap(idle, flushing) {
-				go c.flusher()
-				return
-			}
-		case flushing:
-			if c.flushing.CompareAndSwap(flushing, flushAgain) {
-				return
-			}
-		default:
-			return
-		}
+	front = c.appendControl(front)
+	complete := true
+	b.joined.Bytes = nil
+	if !c.held.Load() {
+		complete = c.att.Load().Take(b.joined, frameOf(c.protocol()), maxFlushBytes)
+		b.more = b.joined.More
 	}
+	b.add(front)
+	return complete
 }
 
-// flush writes until there is nothing left.
+// flush implements origin.
 func (c *webSocket) flush() {
-	b := flushBuffers.Get().(*flushBuffer)
-	defer b.release()
+	b := c.s.batches.Get().(*batch)
+	defer func() { b.release(); c.s.batches.Put(b) }()
 	for {
-		c.flushing.Store(flushing)
+		c.state.Store(flushing)
 		for c.flushSome(b) {
 		}
-		if c.flushing.CompareAndSwap(flushing, idle) {
+		if c.done() {
 			return
 		}
 	}
 }
 
 // flushSome joins what there is into one write. more says that there may be more.
-func (c *webSocket) flushSome(b *flushBuffer) (more bool) {
-	if !c.ready.Load() || c.over.Load() {
+func (c *webSocket) flushSome(b *batch) (more bool) {
+	b.joined.Tick()
+	complete := c.collect(b)
+	if len(b.out) > 0 && c.write(b.out) != nil {
 		return false
 	}
-	b.bytes, b.items = c.appendControl(b.bytes[:0]), b.items[:0]
+	if complete {
+		return b.more
+	}
 	var end error
-	if !c.held.Load() {
-		b.items, end = c.att.Load().Next(c.s.ctx, b.items, maxFlushBytes)
-	}
-	if out := b.join(c.protocol()); len(out) > 0 && c.write(out) != nil {
-		return false
+	b.items, end = c.att.Load().Next(c.s.ctx, b.items[:0], maxFlushBytes)
+	if len(b.items) > 0 {
+		b.joined.Join(b.items, frameOf(c.protocol()))
+		if c.write(b.joined.Bytes) != nil {
+			return false
+		}
 	}
 	if errors.Is(end, streams.ErrUnavailable) {
 		return sleep(c.s.ctx, storeRetry) == nil && !c.gone.Load()
@@ -92,17 +66,6 @@ func (c *webSocket) flushSome(b *flushBuffer) (more bool) {
 		return false
 	}
 	return len(b.items) > 0
-}
-
-// join returns what is to be written. A single item's frame is written as it is.
-func (b *flushBuffer) join(p hubprotocol.Protocol) []byte {
-	if len(b.bytes) == 0 && len(b.items) == 1 {
-		return frame(b.items[0], p)
-	}
-	for _, item := range b.items {
-		b.bytes = append(b.bytes, frame(item, p)...)
-	}
-	return b.bytes
 }
 
 // appendControl appends the ping and the Ack that are due.

@@ -76,6 +76,7 @@ func (p *plainStream) begin(c *request) error {
 	if err := p.open(c, first); err != nil {
 		return err
 	}
+	p.raw = nil // there is nothing for a writer to do
 	p.ready.Store(true)
 	return nil
 }
@@ -156,6 +157,12 @@ func (p *plainStream) appendID(dst []byte, at streams.Receipt) []byte {
 	dst = append(dst, "id: "...)
 	dst = append(dst, at.String()...)
 	return append(dst, "\r\n"...)
+}
+
+// take leaves all to fill: what the stream says has positions in between.
+func (p *plainStream) take(b *batch) bool {
+	b.begin()
+	return false
 }
 
 func (p *plainStream) fill(b *flushBuffer, ping bool) progress {

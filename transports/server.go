@@ -107,6 +107,8 @@ type Server struct {
 	active    activity // requests and sockets under way
 
 	wheel     wheel
+	writers   writers
+	batches   sync.Pool // of *batch, for outlets that write by themselves
 	counters  counters
 	admission admission
 	posted    *ratelimit.Keyed // messages of POSTs, by connection
@@ -123,6 +125,8 @@ func NewServer(node *streams.Node, tokens *negotiate.Keyring, cfg Config) *Serve
 	s.admission.perUser, s.admission.perAddress = cfg.MaxUserConnections, cfg.MaxAddressConnections
 	s.posted = ratelimit.New(cfg.MessageRate)
 	s.wheel.start(s.cfg)
+	s.writers.start(node)
+	s.batches.New = func() any { return newBatch(node) }
 	return s
 }
 

@@ -58,17 +58,20 @@ func (k *connection) upgrade(by int, header, early string) (*socket, answer) {
 	return s, answer{status: response.StatusCode, header: response.Header}
 }
 
+func readFrame(r io.Reader) (f ws.Frame, err error) {
+	if f.Header, err = ws.ReadHeader(r); err == nil {
+		err = ws.CheckHeader(f.Header, ws.StateClientSide)
+	}
+	if err == nil {
+		f.Payload = make([]byte, f.Header.Length)
+		_, err = io.ReadFull(r, f.Payload)
+	}
+	return f, err
+}
+
 func (s *socket) receive(r *bufio.Reader) {
 	for {
-		var f ws.Frame
-		var err error
-		if f.Header, err = ws.ReadHeader(r); err == nil {
-			err = ws.CheckHeader(f.Header, ws.StateClientSide)
-		}
-		if err == nil {
-			f.Payload = make([]byte, f.Header.Length)
-			_, err = io.ReadFull(r, f.Payload)
-		}
+		f, err := readFrame(r)
 		if err != nil {
 			s.end <- err
 			close(s.in)

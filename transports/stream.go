@@ -8,29 +8,31 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"hubstream/streams"
 )
 
 // stream is the endless answer of an event stream, on the connection that its request came on. It is taken over from
 // net/http, which would keep its buffers, the request, and a handler's goroutine and grown stack for as long as
-// the client is there: four fifths of what an idle stream costs. One goroutine waits for the client to go; another
-// writes while there is something to write.
+// the client is there: four fifths of what an idle stream costs. One goroutine waits for the client to go; its
+// outlet writes.
 type stream struct {
+	outlet
+
 	// static
 	s       *Server
 	source  source
-	conn    net.Conn
 	chunked bool // as everywhere but in HTTP/1.0, where the connection's end is the answer's
 
-	flushing atomic.Int32
-	pinged   atomic.Int64 // in ms of the server's clock
-	ping     atomic.Bool  // is due
-	over     atomic.Bool  // nothing is written any more
-
-	writing sync.Mutex // one write, or end, at a time
+	pinged atomic.Int64 // in ms of the server's clock
+	ping   atomic.Bool  // is due
+	over   atomic.Bool  // nothing is written any more
 }
 
-// source is what a stream says. Its methods but tick are called one at a time.
+// source is what a stream says. Its methods but tick and take are called one at a time.
 type source interface {
+	// take is fill for what is at hand, as outlet's collect.
+	take(b *batch) bool
 	// fill appends what there is to say now to b.bytes, and in front of it, if ping, a sign of life.
 	fill(b *flushBuffer, ping bool) progress
 	// tick is called again and again, in ms of the server's clock, and must not block.
@@ -58,7 +60,8 @@ func (t *stream) open(c *request, first []byte) error {
 		c.refuse(http.StatusHTTPVersionNotSupported, "event streams need HTTP/1.1")
 		return err
 	}
-	t.conn, t.chunked = conn, c.ProtoAtLeast(1, 1)
+	t.init(t.s, conn, t)
+	t.chunked = c.ProtoAtLeast(1, 1)
 	head := bytes.NewBuffer(make([]byte, 0, 512))
 	head.WriteString("HTTP/1.1 200 OK\r\n")
 	h := c.w.Header()
@@ -70,11 +73,7 @@ func (t *stream) open(c *request, first []byte) error {
 	}
 	_ = h.Write(head)
 	head.WriteString("\r\n")
-	err = t.send(appendChunk(head.Bytes(), first, t.chunked))
-	if err != nil {
-		_ = conn.Close()
-	}
-	return err
+	return t.writeNow(appendChunk(head.Bytes(), first, t.chunked))
 }
 
 // serve returns when the client has gone, or was told the last.
@@ -104,37 +103,45 @@ func awaitEnd(conn net.Conn) {
 	}
 }
 
-// schedule makes sure that what there is to say gets written. It does not block.
-func (t *stream) schedule() {
+// collect implements origin.
+func (t *stream) collect(b *batch) bool {
+	if t.over.Load() {
+		b.begin()
+		return true
+	}
+	return t.source.take(b)
+}
+
+// flush implements origin.
+func (t *stream) flush() {
+	b := flushBuffers.Get().(*flushBuffer)
+	defer b.release()
 	for {
-		switch t.flushing.Load() {
-		case idle:
-			if t.flushing.CompareAndSwap(idle, flushing) {
-				go t.flush()
-				return
-			}
-		case flushing:
-			if t.flushing.CompareAndSwap(flushing, flushAgain) {
-				return
-			}
-		default:
+		t.state.Store(flushing)
+		for t.flushSome(b) {
+		}
+		if t.done() {
 			return
 		}
 	}
 }
 
-// flush writes until there is nothing left to say.
-func (t *stream) flush() {
-	b := flushBuffers.Get().(*flushBuffer)
-	defer b.release()
-	for {
-		t.flushing.Store(flushing)
-		for t.flushSome(b) {
-		}
-		if t.flushing.CompareAndSwap(flushing, idle) {
-			return
-		}
+// flushBuffers are held only while a stream writes by itself.
+var flushBuffers = sync.Pool{New: func() any { return new(flushBuffer) }}
+
+type flushBuffer struct {
+	bytes []byte
+	items []*streams.Item
+}
+
+// release gives the buffer back. What it refers to must not live on for it, nor what
+// one large message has made it grow to.
+func (b *flushBuffer) release() {
+	clear(b.items[:cap(b.items)])
+	if cap(b.bytes) > 4*maxFlushBytes {
+		b.bytes = nil
 	}
+	flushBuffers.Put(b)
 }
 
 // flushSome writes what there is to say now. more says that there may be more.
@@ -158,9 +165,8 @@ func (t *stream) fill(b *flushBuffer) progress {
 		t.end(b.bytes)
 		return next
 	}
-	if len(b.bytes) > len(chunkRoom) && t.send(finishChunk(b, t.chunked)) != nil {
+	if len(b.bytes) > len(chunkRoom) && t.writeNow(finishChunk(b, t.chunked)) != nil {
 		t.over.Store(true)
-		_ = t.conn.Close()
 		return untilWoken
 	}
 	return next
@@ -169,6 +175,7 @@ func (t *stream) fill(b *flushBuffer) progress {
 // end writes what is in a chunk's room and the answer's end, and closes the connection. t.writing is held.
 func (t *stream) end(b []byte) {
 	t.over.Store(true)
+	t.finished = true
 	rest := b[len(chunkRoom):]
 	out := make([]byte, 0, len(b)+len(lastChunk)+len(chunkEnd))
 	if len(rest) > 0 {
@@ -177,7 +184,7 @@ func (t *stream) end(b []byte) {
 	if t.chunked {
 		out = append(out, lastChunk...)
 	}
-	_ = t.send(out)
+	_ = t.writeNow(out)
 	_ = t.conn.Close()
 }
 
@@ -205,12 +212,6 @@ func (t *stream) tick(w *wheel, now int64) (due bool) {
 	}
 	t.source.tick(now)
 	return due
-}
-
-func (t *stream) send(b []byte) error {
-	_ = t.conn.SetWriteDeadline(time.Now().Add(t.s.cfg.SendTimeout))
-	_, err := t.conn.Write(b)
-	return err
 }
 
 // Parts of a chunked answer (RFC 9112, 7.1).

@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/http"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -25,18 +24,17 @@ import (
 // closeTimeout is how long a client may take to answer a WebSocket close frame.
 const closeTimeout = 5 * time.Second
 
-// webSocket is one WebSocket of a connection. One goroutine reads; another writes
-// while there is something to write.
+// webSocket is one WebSocket of a connection. One goroutine reads; its outlet writes.
 type webSocket struct {
+	outlet
+
 	// static
 	s       *Server
-	conn    net.Conn
 	hub, id string
 	user    string
 	owner   string
 	ticket  uint64 // of a returning stateful connection
 	left    bool   // its client has another connection; see streams.OpenAbandoned
-	flusher func() // flush
 	counted departure
 
 	// owned by the reading goroutine
@@ -52,16 +50,12 @@ type webSocket struct {
 	stateful atomic.Bool   // before the handshake: it may become so
 	att      atomic.Pointer[streams.Attachment]
 
-	writing  sync.Mutex // one write at a time
-	finished bool       // the last frame was written; guarded by writing
-
-	flushing atomic.Int32
-	decided  atomic.Bool // the handshake is about to be answered
-	ready    atomic.Bool // it is answered, or the connection taken over
-	held     atomic.Bool // nothing but pings goes out
-	ping     atomic.Bool // a ping is due
-	gone     atomic.Bool // the socket is closed
-	over     atomic.Bool // the connection has ended, or has been given up here
+	decided atomic.Bool // the handshake is about to be answered
+	ready   atomic.Bool // it is answered, or the connection taken over
+	held    atomic.Bool // nothing but pings goes out
+	ping    atomic.Bool // a ping is due
+	gone    atomic.Bool // the socket is closed
+	over    atomic.Bool // the connection has ended, or has been given up here
 
 	// in milliseconds of the server's clock
 	opened        atomic.Int64 // when the socket was, then when the handshake was answered
@@ -125,8 +119,8 @@ func early(r *bufio.Reader) []byte {
 }
 
 func (s *Server) newSocket(c *request, conn net.Conn, early []byte, owner string) *webSocket {
-	socket := &webSocket{s: s, conn: conn, hub: strings.Clone(c.hub), id: c.token.ConnectionID, user: c.token.User, owner: owner} // the hub is part of the address
-	socket.flusher = socket.flush
+	socket := &webSocket{s: s, hub: strings.Clone(c.hub), id: c.token.ConnectionID, user: c.token.User, owner: owner} // the hub is part of the address
+	socket.init(s, conn, socket)
 	socket.stateful.Store(s.cfg.StatefulReconnect && c.token.StatefulReconnect)
 	socket.opened.Store(s.wheel.now())
 	socket.rate = ratelimit.Limiter(s.cfg.MessageRate)
@@ -178,7 +172,6 @@ func (c *webSocket) release() {
 // Ends of a socket that the reading goroutine decides.
 var (
 	errClientClosed = errors.New("the client closed the connection")
-	errDropped      = errors.New("the socket was given up")
 	// errHandled: it goes on, on another goroutine.
 	errHandled = errors.New("what has come is handled")
 )
@@ -421,16 +414,6 @@ func (c *webSocket) writeMessage(payload []byte) error {
 	return c.write(protocolFrame(payload, c.protocol()))
 }
 
-// write writes finished frames. An error ends the socket.
-func (c *webSocket) write(b []byte) error {
-	c.writing.Lock()
-	defer c.writing.Unlock()
-	if c.finished {
-		return errDropped
-	}
-	return c.writeNow(b)
-}
-
 // writeLast writes frames of which the last is a close frame. Nothing follows them but
 // the client's close frame, for which there is a time limit.
 func (c *webSocket) writeLast(b []byte) {
@@ -443,15 +426,6 @@ func (c *webSocket) writeLast(b []byte) {
 	if c.writeNow(b) == nil {
 		_ = c.conn.SetReadDeadline(time.Now().Add(closeTimeout))
 	}
-}
-
-func (c *webSocket) writeNow(b []byte) error {
-	_ = c.conn.SetWriteDeadline(time.Now().Add(c.s.cfg.SendTimeout))
-	_, err := c.conn.Write(b)
-	if err != nil {
-		_ = c.conn.Close()
-	}
-	return err
 }
 
 // drop cuts the socket without a word: a stateful client comes back, to another node

@@ -1,0 +1,168 @@
+package transports
+
+import (
+	"errors"
+	"net"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// origin is a connection that has something to write.
+type origin interface {
+	// collect puts what is to be written now into b. It does not wait, and returns false where it would have to: flush
+	// goes on there.
+	collect(b *batch) bool
+	// flush writes until there is nothing left, however long that takes.
+	flush()
+}
+
+// outlet writes what a connection's origin has to its socket. It is written to by a writer that many connections share
+// and that never waits, or else, while the socket takes nothing more or the origin
+// would have to wait, by a goroutine of its own.
+type outlet struct {
+	// static
+	conn    net.Conn
+	raw     syscall.RawConn // of conn; nil: only a goroutine of its own can write
+	timeout time.Duration   // of one write that has to wait
+	writer  *writer
+	origin  origin
+	flusher func() // origin.flush
+
+	state atomic.Int32
+
+	writing  sync.Mutex // one write at a time
+	finished bool       // the last bytes were written; guarded by writing
+}
+
+// States of outlet.state.
+const (
+	idle     int32 = iota
+	flushing       // somebody writes, or is about to
+	flushAgain
+)
+
+func (o *outlet) init(s *Server, conn net.Conn, origin origin) {
+	o.conn, o.timeout, o.writer, o.origin, o.flusher = conn, s.cfg.SendTimeout, s.writers.next(), origin, origin.flush
+	if sc, ok := conn.(syscall.Conn); ok {
+		o.raw, _ = sc.SyscallConn()
+	}
+}
+
+// schedule makes sure that what is there now gets written. It does not block.
+func (o *outlet) schedule() {
+	for {
+		switch o.state.Load() {
+		case idle:
+			if o.state.CompareAndSwap(idle, flushing) {
+				o.dispatch()
+				return
+			}
+		case flushing:
+			if o.state.CompareAndSwap(flushing, flushAgain) {
+				return
+			}
+		default:
+			return
+		}
+	}
+}
+
+func (o *outlet) dispatch() {
+	if o.raw == nil {
+		go o.flusher()
+		return
+	}
+	o.writer.push(o)
+}
+
+// done ends a flush, unless there is something new. It is for who has the state flushing.
+func (o *outlet) done() bool { return o.state.CompareAndSwap(flushing, idle) }
+
+// serve writes what is there now, without waiting. It is the writer's.
+func (o *outlet) serve(b *batch) {
+	o.state.Store(flushing)
+	complete := o.origin.collect(b)
+	if len(b.out) > 0 && !o.writeOut(b) {
+		return
+	}
+	switch {
+	case !complete:
+		go o.flusher()
+	case b.more || !o.done():
+		o.writer.push(o)
+	}
+}
+
+// writeOut returns false if the flush is over, or goes on elsewhere.
+func (o *outlet) writeOut(b *batch) bool {
+	if !o.writing.TryLock() { // by the reading goroutine, and that may last
+		go o.writeWaiting(b.takeOut(0))
+		return false
+	}
+	n, err := 0, errDropped
+	if !o.finished {
+		n, err = b.write(o.raw, b.out)
+	}
+	if err == nil && n < len(b.out) {
+		go o.writeRest(b.takeOut(n))
+		return false
+	}
+	o.writing.Unlock()
+	if err != nil {
+		o.fail(err)
+	}
+	return err == nil
+}
+
+// fail ends a flush whose write has failed.
+func (o *outlet) fail(err error) {
+	if err != errDropped {
+		_ = o.conn.Close()
+	}
+	o.state.Store(idle)
+}
+
+// writeWaiting writes b and whatever there is after it.
+func (o *outlet) writeWaiting(b []byte) {
+	if o.write(b) != nil {
+		o.state.Store(idle)
+		return
+	}
+	o.flusher()
+}
+
+// writeRest writes the rest of what has been begun, and whatever there is after it. It unlocks writing.
+func (o *outlet) writeRest(b []byte) {
+	err := o.writeNow(b)
+	o.writing.Unlock()
+	if err != nil {
+		o.state.Store(idle)
+		return
+	}
+	o.flusher()
+}
+
+var errDropped = errors.New("the socket was given up")
+
+// write writes finished frames. An error ends the socket.
+func (o *outlet) write(b []byte) error {
+	o.writing.Lock()
+	defer o.writing.Unlock()
+	if o.finished {
+		return errDropped
+	}
+	return o.writeNow(b)
+}
+
+func (o *outlet) writeNow(b []byte) error {
+	_ = o.conn.SetWriteDeadline(time.Now().Add(o.timeout))
+	_, err := o.conn.Write(b)
+	if err != nil {
+		_ = o.conn.Close()
+		return err
+	}
+	_ = o.conn.SetWriteDeadline(time.Time{}) // a writer that does not wait would fail by one that has passed
+	return nil
+}
