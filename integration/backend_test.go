@@ -15,6 +15,7 @@ type backend struct {
 	hub   string
 	bases []string // URLs of the nodes, or of one proxy
 	turn  int
+	token string // access token; empty: it has none
 }
 
 // audience says who gets a message; the zero value is all.
@@ -32,6 +33,9 @@ func (b *backend) call(method, path, body string, headers ...string) rawclient.A
 	b.turn++
 	if body != "" && len(headers) == 0 {
 		headers = []string{"Content-Type", "application/json"}
+	}
+	if b.token != "" {
+		headers = append(headers, "Authorization", "Bearer "+b.token)
 	}
 	a, err := rawclient.Do(b.t.Context(), method, base+"/api/hubs/"+b.hub+path, body, headers...)
 	if err != nil {

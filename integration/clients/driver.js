@@ -83,7 +83,8 @@ function open(o) {
   const options = {};
   if (o.transport) options.transport = signalR.HttpTransportType[o.transport];
   if (o.skipNegotiation) options.skipNegotiation = true;
-  if (o.accessToken) options.accessTokenFactory = () => o.accessToken;
+  const conn = { hub: null, token: "", accessToken: o.accessToken };
+  if (o.accessToken) options.accessTokenFactory = () => conn.accessToken;
   const protocol = o.protocol === "messagepack" ? new (require(msgpack).MessagePackHubProtocol)() : new signalR.JsonHubProtocol();
   const builder = new signalR.HubConnectionBuilder().configureLogging(o.trace ? stderrLogger : signalR.LogLevel.None)
     .withUrl(url.href, options).withHubProtocol(protocol);
@@ -93,7 +94,7 @@ function open(o) {
   if (o.serverTimeout) hub.serverTimeoutInMilliseconds = o.serverTimeout;
   if (o.keepAlive) hub.keepAliveIntervalInMilliseconds = o.keepAlive;
 
-  const conn = { hub, token: "" };
+  conn.hub = hub;
   connections.set(o.id, conn);
   for (const target of o.targets || []) {
     hub.on(target, (...args) => {
@@ -147,6 +148,7 @@ const commands = {
   start: (o, c) => c.hub.start().then(() => describe(c)),
   describe: (o, c) => describe(c),
   drop: (o, c) => drop(c.hub),
+  accessToken: (o, c) => { c.accessToken = o.target; }, // for requests from now on
   timeout: (o, c) => c.hub.serverTimeout(), // what its own timer calls after silence
 };
 

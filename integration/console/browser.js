@@ -186,6 +186,51 @@ const scenarios = {
     await done(page);
   },
 
+  // A node that needs tokens shows nothing without an admin key, which is kept in the tab only; with it all works.
+  async keys(browser, o) {
+    // A polling client says goodbye in a message, and then deletes what that has ended.
+    const refused = (text, at) => /401/.test(text) || / 404 /.test(text) && /\/hubs\/chat\?.*id=/.test(at);
+    const page = await open(browser, `${o.url}/`, {}, refused);
+    await page.waitForSelector("[name=key][type=password]");
+    assert.strictEqual(await page.locator(".stat").count(), 0, "figures are shown without a key");
+    await page.fill("[name=key]", "not-the-admin-key-of-the-node");
+    await page.click("button:text-is('Open')");
+    await page.waitForSelector("[role=alert]:has-text('not an admin key')");
+    await page.fill("[name=key]", o.key);
+    await page.click("button:text-is('Open')");
+    await page.waitForSelector(".stat");
+    await page.waitForSelector(".pill:text-is('live')");
+    await page.reload();
+    await page.waitForSelector(".stat"); // the tab still has it
+    assert.strictEqual(await page.evaluate(() => JSON.stringify([document.cookie, Object.values(localStorage)]).includes("admin")), false, "it is kept for longer");
+
+    await page.goto(`${o.url}/#/try`);
+    for (const transport of ["WebSockets", "ServerSentEvents", "LongPolling"]) {
+      await page.fill("[name=hub]", o.hub);
+      await page.fill("[name=token]", o.token);
+      await page.selectOption("[name=transport]", transport);
+      await page.click("button:text-is('Connect')");
+      await page.waitForSelector("[aria-label=Connection] .pill:text-is('connected')");
+      await page.fill("[name=group]", "crew");
+      await page.click("text=Join group");
+      await page.waitForSelector(".chips li:has-text('crew')");
+      await send(page, "groups", "crew", `to the crew by ${transport}`);
+      await arrives(page, `to the crew by ${transport}`);
+      await page.click("button:text-is('Disconnect')");
+      await page.waitForSelector("[aria-label=Connection] .pill:text-is('disconnected')");
+    }
+    assert.match(await page.textContent("[aria-label='The same as code'] pre"), /Authorization: Bearer \$TOKEN/);
+    await page.goto(`${o.url}/#/log/${o.hub}`);
+    await page.waitForSelector(".timeline li");
+    await page.goto(`${o.url}/#/hubs`);
+    await page.waitForSelector(`th:has-text('${o.hub}')`);
+    await done(page);
+
+    const another = await open(browser, `${o.url}/`, {}, refused); // another tab is asked again
+    await another.waitForSelector("[name=key]");
+    await done(another);
+  },
+
   // Nothing inline runs, whoever wrote it; a phone need not scroll sideways; a keyboard is enough; dark is dark.
   async page(browser, o) {
     const refused = (text) => /Content Security Policy/.test(text);

@@ -18,6 +18,7 @@ import (
 	"hubstream/integration/internal/nodes"
 	"hubstream/integration/internal/proxytest"
 	"hubstream/integration/valkeytest"
+	"hubstream/negotiate/access"
 	"hubstream/web"
 )
 
@@ -89,6 +90,16 @@ func TestTryFallsBackWhereWebSocketsAreBlocked(t *testing.T) {
 	two := nodes.Start(t, nodes.Options{Name: "n2", Valkey: valkey.Addr})
 	proxy := proxytest.HAProxy(t, []string{one.Addr, two.Addr}, proxytest.RefuseWebSockets())
 	browse(t, "fallback", map[string]any{"url": proxy.URL, "hub": "fallback", "nodes": []string{"n1", "n2"}}, nil)
+}
+
+func TestConsoleAsksForAnAdminKey(t *testing.T) {
+	const key, admin = "an-access-key-of-the-tests", "an-admin-key-of-the-tests"
+	n := nodes.Start(t, nodes.Options{Name: "n1", Args: []string{"-access-keys", key, "-admin-keys", admin}})
+	token, err := access.Sign(key, access.Token{Audience: access.ClientAudience(n.URL, "chat"), User: "ada"}, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	browse(t, "keys", map[string]any{"url": n.URL, "hub": "chat", "key": admin, "token": token}, nil)
 }
 
 func TestLookBackAndOneConnection(t *testing.T) {

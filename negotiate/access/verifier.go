@@ -212,7 +212,7 @@ func (v *Verifier) verify(keys *keySet, token string, now time.Time) (*verified,
 	case errors.Is(err, ErrMalformed), errors.Is(err, jwt.ErrTokenMalformed):
 		return nil, ErrMalformed
 	case err != nil:
-		return nil, fmt.Errorf("%w: %v", ErrSignature, err)
+		return nil, ErrSignature
 	}
 	t, err := v.read(claims)
 	if err != nil {

@@ -246,6 +246,12 @@ func (c *Conn) Stop() error {
 	return err
 }
 
+// SetAccessToken gives the connection's accessTokenFactory another token for its later requests. The connection was opened with one.
+func (c *Conn) SetAccessToken(token string) error {
+	_, err := c.do("accessToken", token, nil)
+	return err
+}
+
 // Drop cuts the WebSocket's TCP connection without a close frame.
 func (c *Conn) Drop() error {
 	_, err := c.do("drop", "", nil)

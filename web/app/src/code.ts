@@ -16,7 +16,7 @@ const quote = (text: string) => `'${text.replaceAll("'", `'\\''`)}'`;
 
 export function curl(hub: string, s: Send, keys: boolean): string {
   return [`curl -X POST ${quote(new URL(sendPath(hub), document.baseURI).href)} \\`,
-    ...(keys ? [`     -H "Authorization: Bearer $HUBSTREAM_KEY" \\`] : []),
+    ...(keys ? [`     -H "Authorization: Bearer $TOKEN" \\`] : []),
     `     -H 'Content-Type: application/json' \\`, `     -d ${quote(JSON.stringify(bodyOf(s)))}`].join("\n");
 }
 
@@ -32,7 +32,7 @@ export function javascript(connection: Settings, s: Send, keys: boolean): string
   lines.push("  .withAutomaticReconnect()", "  .build();",
     `connection.on(${JSON.stringify(s.target)}, (...args) => console.log(...args));`, "await connection.start();", "",
     "// send, from a backend", `await fetch(${JSON.stringify(new URL(sendPath(connection.hub), document.baseURI).href)}, {`,
-    `  method: "POST",`, `  headers: { "Content-Type": "application/json"${keys ? ", Authorization: `Bearer ${key}`" : ""} },`,
+    `  method: "POST",`, `  headers: { "Content-Type": "application/json"${keys ? ", Authorization: `Bearer ${token}`" : ""} },`,
     `  body: JSON.stringify(${JSON.stringify(bodyOf(s))}),`, "});");
   return lines.join("\n");
 }
