@@ -132,6 +132,11 @@ func (n *node) run(ctx context.Context, listener net.Listener) error {
 		BaseContext: func(net.Listener) context.Context { return requests },
 		ErrorLog:    slog.NewLogLogger(n.log.Handler(), slog.LevelDebug),
 	}
+	thrifty, spend := context.WithCancel(context.WithoutCancel(ctx))
+	var giving sync.WaitGroup
+	giving.Go(func() { giveBack(thrifty) })
+	defer giving.Wait()
+	defer spend()
 	ended := make(chan error, 1)
 	go func() { ended <- n.server.Serve(listener) }()
 	opened := n.open(ctx)
