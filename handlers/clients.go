@@ -107,8 +107,8 @@ func rawHub(c echo.Context) (string, error) {
 
 // userOf returns the user that a client of development mode says it is, or that a backend follows.
 func userOf(c echo.Context) (string, error) {
-	if c.Request().URL.RawQuery == "" {
-		return "", nil
+	if query := c.Request().URL.RawQuery; !strings.Contains(query, "user=") && !strings.Contains(query, "%") {
+		return "", nil // most requests of a connection: they need no map of what they ask for
 	}
 	user := c.QueryParam("user")
 	if !utf8.ValidString(user) {

@@ -314,16 +314,16 @@ func (s *Server) openRequest(c *request, mode streams.OpenMode, owner string) st
 
 // openWaiting opens, waiting for a store that is away.
 func (s *Server) openWaiting(c *request, r streams.OpenRequest) (streams.OpenReply, error) {
-	ctx, cancel := context.WithTimeout(c.Context(), s.cfg.StoreTimeout)
-	defer cancel()
+	// The store bounds each attempt. A context of the request's, and what belongs to it, would be made for nearly all for nothing.
+	ctx, until := context.WithoutCancel(c.Context()), time.Now().Add(s.cfg.StoreTimeout)
 	for {
 		reply, err := s.node.Open(ctx, c.hub, r)
-		if !errors.Is(err, streams.ErrUnavailable) {
+		if !errors.Is(err, streams.ErrUnavailable) || time.Now().After(until) {
 			return reply, err
 		}
 		select {
 		case <-time.After(storeRetry):
-		case <-ctx.Done():
+		case <-c.Context().Done():
 			return reply, err
 		case <-s.draining:
 			return reply, err

@@ -338,9 +338,7 @@ func (c *webSocket) open(h handshake) error {
 	if !stateful {
 		h.version = min(h.version, 1)
 	}
-	ctx, cancel := context.WithTimeout(c.s.ctx, c.s.cfg.StoreTimeout)
-	defer cancel()
-	reply, err := c.s.node.Handshake(ctx, c.hub, streams.HandshakeRequest{
+	reply, err := c.s.node.Handshake(c.s.ctx, c.hub, streams.HandshakeRequest{
 		ID: c.id, Owner: c.owner, Protocol: uint8(h.protocol), Version: uint8(h.version), Lease: liveLease,
 	})
 	if err != nil {
