@@ -28,6 +28,8 @@ var forbidden = []struct{ folder, imports, why string }{
 	{"cmd/api/command", "hubstream/streams", "the command line knows nodes by their API"},
 	{"cmd/api/command", "hubstream/handlers", "the command line knows nodes by their API"},
 	{"internal/ratelimit", "hubstream/", "it counts names"},
+	{"internal/upstream", "hubstream/", "what is asked and answered is bytes to it"},
+	{"transports", "github.com/sony/gobreaker", "how upstreams are called is theirs"},
 	{"handlers", "github.com/valkey-io", "only streams speaks to Valkey"},
 	{"handlers", "github.com/gobwas/ws", "wire framing is the transports'"},
 	{"handlers", "hubstream/web", "the console is a http.Handler to it"},

@@ -158,10 +158,19 @@ func pending(ctx context.Context, node *streams.Node, hub, id string, limit int)
 	for _, item := range items[:min(limit, len(items))] {
 		answer.Pending = append(answer.Pending, pendingMessage{
 			Position: streams.Receipt{Gen: record.Gen, Position: item.Position}.String(),
-			Message:  bytes.TrimSuffix(item.Body, []byte{hubprotocol.RecordSeparator}),
+			Message:  pendingBody(&item.Entry),
 		})
 	}
 	return answer, nil
+}
+
+// pendingBody is a hub message as it is shown: one that an upstream has written in MessagePack, in base64.
+func pendingBody(e *streams.Entry) json.RawMessage {
+	if e.Flags&streams.FlagHandshake == 0 && hubprotocol.Protocol(e.Protocol) == hubprotocol.MessagePack {
+		text, _ := json.Marshal(e.Body) // cannot fail: bytes
+		return text
+	}
+	return bytes.TrimSuffix(e.Body, []byte{hubprotocol.RecordSeparator})
 }
 
 // writeJSON answers with what is not sent often enough to be written by hand. Nothing of it may be kept by caches: it is

@@ -118,6 +118,7 @@ func lookBackOf(c echo.Context, s *Services) (r streams.LookBack, err error) {
 var kindNames = map[streams.Kind]string{
 	streams.KindMessage: "message", streams.KindControl: "groups", streams.KindClose: "close", streams.KindReply: "reply",
 	streams.KindResult: "result", streams.KindMoved: "moved", streams.KindDone: "done", streams.KindGen: "generation",
+	streams.KindWork: "work",
 }
 
 var verbNames = map[streams.Verb]string{streams.VerbJoin: "join", streams.VerbLeave: "leave", streams.VerbLeaveAll: "leave all", streams.VerbRenew: "renew"}

@@ -66,6 +66,8 @@ type Attachment struct {
 	acks     acks
 	err      error
 	saved    savedPair
+	// paced is when it was last given something whose sender waits for it to keep up.
+	paced time.Time
 }
 
 // savedPair is what the record has.
@@ -223,6 +225,9 @@ func (t *taker) offer(item *Item, v verdict) want {
 		return reject
 	}
 	t.taken = true
+	if item.Flags&FlagPaced != 0 {
+		t.a.paced = time.Now()
+	}
 	t.left -= len(item.Body)
 	t.items = append(t.items, item)
 	if t.a.stateful {
@@ -311,10 +316,12 @@ func (a *Attachment) notify() {
 	}
 }
 
-// Intervals of the leases' renewal: a changed cursor is saved at most every touchChanged.
+// Intervals of the leases' renewal: a changed cursor is saved at most every touchChanged. For so long after something
+// whose sender waits for the client, it is saved at every touch.
 const (
 	touchChanged   = 2 * time.Second
 	touchUnchanged = 10 * time.Second
+	touchPaced     = 15 * time.Second
 )
 
 // touchItem returns the sign of life that is due, if one is.
@@ -323,14 +330,15 @@ func (a *Attachment) touchItem(always bool) (item TouchItem, due bool) {
 	defer a.mu.Unlock()
 	a.advance()
 	cursor, acked := a.acks.pair(a.cursor)
-	changed := a.stateful && acked != a.saved.acked
 	now := time.Now()
 	since := now.Sub(a.saved.at)
-	if !always && !(changed && since >= touchChanged) && since < touchUnchanged {
+	paced := now.Sub(a.paced) < touchPaced && cursor != a.saved.cursor
+	changed := a.stateful && acked != a.saved.acked && since >= touchChanged
+	if !always && !changed && !paced && since < touchUnchanged {
 		return TouchItem{}, false
 	}
 	a.saved = savedPair{cursor, acked, now}
-	return TouchItem{ID: a.id, Owner: a.owner, Lease: a.lease, Save: a.stateful, Cursor: cursor, Acked: acked}, true
+	return TouchItem{ID: a.id, Owner: a.owner, Lease: a.lease, Save: a.stateful || paced, Cursor: cursor, Acked: acked}, true
 }
 
 // touchFailed makes the touch due again.

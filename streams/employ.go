@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -24,9 +25,7 @@ const (
 
 // employed is what a node does for connections' work.
 type employed struct {
-	// work is called, from any goroutine and without blocking, when there may be work of a connection for this node. Static.
-	work  func(hub, id string)
-	token string // of this node's worker; static
+	worker atomic.Pointer[employee] // nil: none
 
 	mu      sync.Mutex
 	buckets map[int]time.Time // in which it works, since when last
@@ -34,34 +33,44 @@ type employed struct {
 	gone    map[string][]chan<- *Entry // by connection
 }
 
+// employee is this node's worker.
+type employee struct {
+	token string
+	work  func(hub, id string)
+}
+
 func (e *employed) tell(hub, id string) {
-	if e.work != nil {
-		e.work(hub, id)
+	if w := e.worker.Load(); w != nil {
+		w.work(hub, id)
 	}
 }
 
 // Employ makes the node execute connections' work: work is called, from any goroutine and without blocking, when there may be
-// some of a connection for NextWork. To be called before Start.
+// some of a connection for NextWork. To be called once.
 func (n *Node) Employ(work func(hub, id string)) {
-	n.employed.work, n.employed.token = work, n.NewOwner()
-	n.employed.buckets = map[int]time.Time{}
+	n.employed.worker.Store(&employee{token: n.NewOwner(), work: work})
 }
 
 // worker is the node's worker, whose lease in the hub's bucket is kept from now on. None, if the node has none.
 func (n *Node) worker(hubName string) Worker {
 	e := &n.employed
-	if e.work == nil {
+	w := e.worker.Load()
+	if w == nil {
 		return Worker{}
 	}
 	e.mu.Lock()
 	e.buckets[Bucket(hubName)] = time.Now()
 	e.mu.Unlock()
-	return Worker{Token: e.token, Lease: workerLease}
+	return Worker{Token: w.token, Lease: workerLease}
 }
 
 // keepWorker renews the leases.
 func (n *Node) keepWorker(ctx context.Context) {
 	e := &n.employed
+	w := e.worker.Load()
+	if w == nil {
+		return
+	}
 	e.mu.Lock()
 	var buckets []int
 	for b, at := range e.buckets {
@@ -73,7 +82,7 @@ func (n *Node) keepWorker(ctx context.Context) {
 	}
 	e.mu.Unlock()
 	for _, b := range buckets {
-		if n.store.KeepWorker(ctx, b, Worker{Token: e.token, Lease: workerLease}) != nil {
+		if n.store.KeepWorker(ctx, b, Worker{Token: w.token, Lease: workerLease}) != nil {
 			return
 		}
 	}
@@ -81,7 +90,7 @@ func (n *Node) keepWorker(ctx context.Context) {
 
 // adoptWork takes the work of workers that are gone.
 func (n *Node) adoptWork(ctx context.Context, hubName string) {
-	if n.employed.work == nil || !n.contact.lasts(min(n.cfg.Contact, adoptContact)) {
+	if n.employed.worker.Load() == nil || !n.contact.lasts(min(n.cfg.Contact, adoptContact)) {
 		return
 	}
 	for cursor := ""; ; {
@@ -103,9 +112,13 @@ func bell(id string) []byte {
 	return AppendEntry(nil, &Entry{Kind: KindWork, Connections: []string{id}})
 }
 
-// Accept adds what a client has sent to its work; see AcceptRequest, of which it fills in Token, Limit, Worker and Bell.
+// Accept adds what a client has sent to its work; see AcceptRequest, of which it fills in Limit, Worker and Bell, and Token if it is
+// empty: who repeats a call whose outcome is not known gives the same.
 func (n *Node) Accept(ctx context.Context, hubName string, r AcceptRequest) error {
-	r.Token, r.Limit, r.Bell, r.Worker = random64(), acceptLimit, bell(r.ID), n.worker(hubName)
+	r.Limit, r.Bell, r.Worker = acceptLimit, bell(r.ID), n.worker(hubName)
+	if r.Token == "" {
+		r.Token = random64()
+	}
 	run, err := n.store.Accept(ctx, hubName, r)
 	if err == nil && run {
 		n.employed.tell(hubName, r.ID)
@@ -168,7 +181,7 @@ func (n *Node) tell(hubName string, e *Entry) {
 	id, employed := e.Connections[0], &n.employed
 	switch e.Kind {
 	case KindWork:
-		if employed.work != nil && e.Flags&FlagFree != 0 {
+		if employed.worker.Load() != nil && e.Flags&FlagFree != 0 {
 			go n.adoptOne(hubName, id)
 			return
 		}

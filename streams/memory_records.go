@@ -15,7 +15,6 @@ type memoryRecord struct {
 	// Answer is known as such after the owner has been given up.
 	answeredBy string
 	finished   Position // of the last Finish's last entry
-	events     bool     // its work begins and ends with events
 }
 
 // memoryGrave is a tombstone.
@@ -115,7 +114,7 @@ func (m *Memory) Handshake(ctx context.Context, hub string, r HandshakeRequest) 
 		h.renew(rec, now, r.Lease)
 		reply.Start = rec.Start
 		if r.Connected && !r.Refused {
-			rec.events = true
+			rec.Works = true
 			h.workOf(r.ID).context = r.Context
 			reply.Run = h.enqueue(r.ID, r.Worker, nil, now, string(WorkConnected)+h.event())
 		}
@@ -284,7 +283,7 @@ func (h *memoryHub) end(rec *memoryRecord, r *EndRequest, now int64) EndReply {
 	h.live.remove(&rec.lease)
 	reply := EndReply{Outcome: EndDone, Position: h.append(string(r.Entry), now), Record: rec.Record}
 	reply.Record.Groups = nil
-	if rec.events {
+	if rec.Works {
 		reply.Run = h.enqueue(rec.ID, r.Worker, r.Bell, now, string(WorkDisconnected)+h.event()+" "+r.Reason)
 	} else {
 		delete(h.work, rec.ID)

@@ -97,7 +97,9 @@ func NewNode(store Store, cfg Config) *Node {
 	cfg = cfg.withDefaults()
 	return &Node{
 		cfg: cfg, store: store, log: cfg.Logger,
-		opens: make(chan struct{}, maxOpens), employed: employed{calls: map[string]chan<- *Entry{}, gone: map[string][]chan<- *Entry{}},
+		opens: make(chan struct{}, maxOpens), employed: employed{
+			buckets: map[int]time.Time{}, calls: map[string]chan<- *Entry{}, gone: map[string][]chan<- *Entry{},
+		},
 		hubs: map[string]*hub{}, tailers: map[int]*tailer{},
 		pageEntries: pageEntries, tailEntries: tailEntries,
 	}

@@ -83,6 +83,8 @@ type Record struct {
 
 	// Since is the time of creation (the store's clock, ms).
 	Since int64
+	// Works: the connection has work, which began with the event "connected"; see Work.
+	Works bool
 	// Membership counts the changes of Groups, UserMembership is the position of the last change of UserGroups.
 	Membership     uint64
 	UserMembership Position

@@ -20,7 +20,7 @@ import (
 //	x, xs, xp   of a tombstone: token of the End, the state before it, the close entry's position
 var recordFields = [...]string{
 	"u", "t", "s", "g", "o", "p", "v", "st", "c", "a", "d", "k", "tk",
-	"sn", "m", "pa", "aa", "n", "w", "f", "si", "ms", "fp", "ab",
+	"sn", "m", "pa", "aa", "n", "w", "f", "si", "ms", "fp", "ab", "ev",
 }
 
 // read sets what a field holds, which is the next thing in the answer.
@@ -72,6 +72,8 @@ func (r *Record) read(field string, a *answer) {
 		r.Silent = a.uint()
 	case "ms":
 		r.Membership = a.uint()
+	case "ev":
+		r.Works = a.text() != ""
 	default:
 		a.next()
 	}

@@ -59,6 +59,7 @@ type node struct {
 	http   *http.Server
 	dial   func() net.Conn
 	client *http.Client
+	crash  func()
 }
 
 // newCluster starts nodes whose clients reach them over pipes.
@@ -99,7 +100,9 @@ func startCluster(t testing.TB, nodes int, network func(testing.TB) (net.Listene
 func (c *cluster) start(name string, cfg transports.Config, listener net.Listener, dial func() net.Conn) {
 	c.Helper()
 	n := &node{Node: streams.NewNode(c.store, streams.Config{Name: name}), dial: dial}
-	if err := n.Start(c.ctx); err != nil {
+	ctx, crash := context.WithCancel(c.ctx)
+	n.crash = crash
+	if err := n.Start(ctx); err != nil {
 		c.Fatal(err)
 	}
 	n.server = transports.NewServer(n.Node, c.keys, cfg)

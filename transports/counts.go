@@ -22,6 +22,8 @@ type Counts struct {
 	Drained map[streams.Transport]int64
 	// Closed counts connections that this node closed, by reason.
 	Closed map[string]int64
+	// StrayItems counts stream items of clients that belonged to no stream under way.
+	StrayItems int64
 	// Limits counts what was refused: for its size a "message" of a client, or a "post"; messages that came too fast ("rate"); and
 	// "connections" that were too many.
 	Limits map[string]int64
@@ -39,6 +41,7 @@ var drainedTransports = [...]streams.Transport{
 type counters struct {
 	polls, takeovers, ghosts atomic.Int64
 	largeMessages            atomic.Int64
+	strayItems               atomic.Int64
 	largePosts               atomic.Int64
 	tooFast, tooMany         atomic.Int64
 	drained                  [len(drainedTransports)]atomic.Int64
@@ -73,7 +76,8 @@ func (c *counters) refused(err error) {
 func (s *Server) Counts() Counts {
 	c := Counts{
 		Polls: s.counters.polls.Load(), Takeovers: s.counters.takeovers.Load(), Ghosts: s.counters.ghosts.Load(),
-		Drained: map[streams.Transport]int64{}, Closed: map[string]int64{},
+		StrayItems: s.counters.strayItems.Load(),
+		Drained:    map[streams.Transport]int64{}, Closed: map[string]int64{},
 		Limits: map[string]int64{"message": s.counters.largeMessages.Load(), "post": s.counters.largePosts.Load(),
 			"rate": s.counters.tooFast.Load(), "connections": s.counters.tooMany.Load()},
 	}

@@ -43,6 +43,9 @@ func message(i *streams.Item, p hubprotocol.Protocol) []byte {
 	if p == hubprotocol.JSON || i.Flags&streams.FlagHandshake != 0 {
 		return i.Body
 	}
+	if i.Kind == streams.KindReply && hubprotocol.Protocol(i.Protocol) == p {
+		return i.Body // to one client, in its own protocol
+	}
 	return i.Encoding(messagePackFormat)
 }
 

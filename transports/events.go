@@ -182,7 +182,7 @@ func (e *eventStream) appendClose(dst []byte, c closing) []byte {
 		return dst
 	}
 	e.closed = true
-	if e.s.end(e.hub, e.id, e.owner) {
+	if e.s.endFor(e.hub, e.id, e.owner, c.text) {
 		return dst
 	}
 	return appendEvent(dst, hubprotocol.AppendClose(nil, hubprotocol.JSON, c.text, c.reconnect))

@@ -115,7 +115,7 @@ func (c *webSocket) close(how closing) {
 		return
 	}
 	c.s.counters.close(how.reason)
-	if c.s.end(c.hub, c.id, c.owner) && c.isStateful() {
+	if c.s.endFor(c.hub, c.id, c.owner, how.text) && c.isStateful() {
 		c.drop() // the client has another socket
 		return
 	}

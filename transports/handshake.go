@@ -38,8 +38,8 @@ func (s *Server) readHandshake(b []byte, binaryAllowed bool) (h handshake, ok bo
 
 // answerHandshake records a handshake that came by POST, and puts its answer into the
 // log: whichever node holds the poll or stream finds it there, before everything else.
-// If it is refused, the connection is over once that was delivered.
-func (s *Server) answerHandshake(ctx context.Context, hub, id string, h handshake) error {
+// If it is refused, the connection is over once that was delivered. who is the client of a connection that has work, else nil.
+func (s *Server) answerHandshake(ctx context.Context, hub, id string, who *client, h handshake) error {
 	e := streams.Entry{
 		Kind: streams.KindReply, Flags: streams.FlagHandshake, Connections: []string{id},
 		Protocol: uint8(h.protocol), Version: uint8(min(h.version, 1)), // version 2 is for WebSockets alone
@@ -48,10 +48,14 @@ func (s *Server) answerHandshake(ctx context.Context, hub, id string, h handshak
 	if h.refusal != "" {
 		e.Flags |= streams.FlagFinal
 	}
-	_, err := s.node.Handshake(ctx, hub, streams.HandshakeRequest{
+	r := streams.HandshakeRequest{
 		ID: id, Protocol: e.Protocol, Version: e.Version, Refused: h.refusal != "",
 		Reply: streams.AppendEntry(nil, &e), Lease: liveLease,
-	})
+	}
+	if who != nil {
+		r.Connected, r.Context = true, who.keep()
+	}
+	_, err := s.node.Handshake(ctx, hub, r)
 	return err
 }
 
@@ -77,6 +81,6 @@ func (s *Server) cancelHandshake(ctx context.Context, hub, id string, since int6
 		return left
 	}
 	// Whoever is second, the handshake or this, is refused.
-	_ = s.answerHandshake(ctx, hub, id, handshake{protocol: hubprotocol.JSON, version: 1, refusal: hubprotocol.HandshakeCanceled})
+	_ = s.answerHandshake(ctx, hub, id, nil, handshake{protocol: hubprotocol.JSON, version: 1, refusal: hubprotocol.HandshakeCanceled})
 	return storeRetry
 }

@@ -6,10 +6,9 @@ import (
 	"hubstream/transports/hubprotocol"
 )
 
-// completion returns the answer to a message of a client that wants one, or nil. Hub
-// methods are the application's, and there is no upstream that they could be sent to:
-// the caller is told so at once and does not hang.
-func (s *Server) completion(m *hubprotocol.Message, p hubprotocol.Protocol) []byte {
+// unanswered returns the answer to a message of a client that wants one, or nil, where there is no upstream that hub
+// methods could be sent to: the caller is told so at once and does not hang.
+func (s *Server) unanswered(m *hubprotocol.Message, p hubprotocol.Protocol) []byte {
 	if m.InvocationID == "" || (m.Type != hubprotocol.Invocation && m.Type != hubprotocol.StreamInvocation) {
 		return nil
 	}

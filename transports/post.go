@@ -66,10 +66,13 @@ type post struct {
 	*request
 	s      *Server
 	opened *streams.OpenReply
+	works  bool     // what it sends is executed
+	items  []string // of that, in order
 }
 
 func (p *post) take(ctx context.Context, body []byte) (status int, err error) {
 	proto := hubprotocol.Protocol(p.opened.Record.Protocol)
+	p.works = p.opened.Record.Works
 	if p.opened.Record.State == streams.StateNew {
 		var done bool
 		proto, body, done, err = p.handshake(ctx, body)
@@ -80,29 +83,56 @@ func (p *post) take(ctx context.Context, body []byte) (status int, err error) {
 			return http.StatusOK, nil
 		}
 	}
+	over, bad, err := p.messages(ctx, proto, body)
+	if err == nil {
+		err = p.accept(ctx)
+	}
+	switch {
+	case err != nil:
+		return statusOf(err), err
+	case errors.Is(bad, errRate):
+		return p.tooFast(ctx)
+	case bad != nil:
+		p.s.counters.refused(bad)
+		return p.malformed(ctx, bad)
+	case over:
+		p.s.end(p.hub, p.token.ConnectionID, "")
+	}
+	return http.StatusOK, nil
+}
+
+// messages takes all messages of a body. over: the client has ended the connection; bad: it has sent what cannot be read. What
+// came before counts.
+func (p *post) messages(ctx context.Context, proto hubprotocol.Protocol, body []byte) (over bool, bad, err error) {
 	parser := hubprotocol.NewParser(proto, p.s.cfg.MaxMessageBytes)
 	parser.Feed(body)
 	for {
-		m, ok, err := parser.Next()
-		if err != nil {
-			p.s.counters.refused(err)
-			return p.malformed(ctx, err)
+		m, ok, bad := parser.Next()
+		if bad == nil && !ok && parser.Buffered() > 0 { // the next POST may go to another node: nothing is carried over
+			bad = errors.New("the body ends inside a message")
 		}
-		if !ok {
-			break
+		if bad != nil || !ok {
+			return false, bad, nil
 		}
-		over, err := p.message(ctx, proto, &m)
+		if m.Type == hubprotocol.Close {
+			return true, nil, nil
+		}
+		err := p.message(ctx, proto, &m)
 		if errors.Is(err, errRate) {
-			return p.tooFast(ctx)
+			return false, err, nil
 		}
-		if err != nil || over {
-			return statusOf(err), err
+		if err != nil {
+			return false, nil, err
 		}
 	}
-	if parser.Buffered() > 0 { // the next POST may go to another node: nothing is carried over
-		return p.malformed(ctx, errors.New("the body ends inside a message"))
+}
+
+// accept adds what is to be executed to the connection's work, and waits while that is full.
+func (p *post) accept(ctx context.Context) error {
+	if len(p.items) == 0 {
+		return nil
 	}
-	return http.StatusOK, nil
+	return p.s.accept(ctx, p.hub, streams.AcceptRequest{ID: p.token.ConnectionID, Items: p.items})
 }
 
 func statusOf(err error) int {
@@ -121,7 +151,11 @@ func (p *post) handshake(ctx context.Context, body []byte) (proto hubprotocol.Pr
 	if !ok { // the next POST may go to another node: nothing is carried over
 		h.refusal = hubprotocol.HandshakeCanceled
 	}
-	err = p.s.answerHandshake(ctx, p.hub, p.token.ConnectionID, h)
+	var who *client
+	if one := p.clientFor(h.protocol); p.s.hasWork(&one) {
+		who, p.works = &one, true
+	}
+	err = p.s.answerHandshake(ctx, p.hub, p.token.ConnectionID, who, h)
 	return h.protocol, h.rest, h.refusal != "", err
 }
 
@@ -157,22 +191,28 @@ func (p *post) malformed(ctx context.Context, cause error) (int, error) {
 	return http.StatusBadRequest, cause
 }
 
-// message takes one hub message. over: the client has ended the connection.
-func (p *post) message(ctx context.Context, proto hubprotocol.Protocol, m *hubprotocol.Message) (over bool, err error) {
+// message takes one hub message.
+func (p *post) message(ctx context.Context, proto hubprotocol.Protocol, m *hubprotocol.Message) error {
 	if isCall(m.Type) && p.s.posted.Take(p.token.ConnectionID) > 0 {
-		return false, errRate
+		return errRate
 	}
-	if m.Type == hubprotocol.Close {
-		p.s.end(p.hub, p.token.ConnectionID, "")
-		return true, nil
+	switch {
+	case ours(m):
+		return p.s.result(ctx, p.hub, p.token.ConnectionID, proto, m)
+	case p.works:
+		if isWork(m) {
+			p.items = append(p.items, workItem(proto, m))
+		}
+		return nil
 	}
-	if reply := p.s.completion(m, hubprotocol.JSON); reply != nil {
-		_, err := p.s.node.Publish(ctx, p.hub, &streams.Entry{
-			Kind: streams.KindReply, Connections: []string{p.token.ConnectionID}, Body: reply,
-		})
-		return false, err
+	reply := p.s.unanswered(m, hubprotocol.JSON)
+	if reply == nil {
+		return nil
 	}
-	return false, nil
+	_, err := p.s.node.Publish(ctx, p.hub, &streams.Entry{
+		Kind: streams.KindReply, Connections: []string{p.token.ConnectionID}, Body: reply,
+	})
+	return err
 }
 
 // serveDelete ends a long polling connection. A poll that waits, on whichever node, is

@@ -51,6 +51,12 @@ type Config struct {
 	// AllowOrigin decides on the Origin of a WebSocket upgrade; nil allows all. Browsers
 	// always send one, and do not apply CORS to upgrades.
 	AllowOrigin func(origin string) bool
+	// Upstream takes events and hub methods; nil: there is none, and only built-in methods can be called.
+	Upstream Upstream
+	// Rights are those that every client has, beside its own; see IsRight.
+	Rights []string
+	// StreamIdle is how long a stream may go on without anything coming. Default 5 minutes.
+	StreamIdle time.Duration
 	// Logger is for operators; nil means none.
 	Logger *slog.Logger
 }
@@ -60,7 +66,7 @@ func (c Config) withDefaults() Config {
 		&c.PollTimeout: 25 * time.Second, &c.PollJitter: 2 * time.Second,
 		&c.HandshakeTimeout: 15 * time.Second, &c.KeepAlive: 15 * time.Second,
 		&c.ClientTimeout: 30 * time.Second, &c.SendTimeout: 30 * time.Second,
-		&c.DetachedTimeout: 60 * time.Second, &c.StoreTimeout: 10 * time.Second,
+		&c.DetachedTimeout: 60 * time.Second, &c.StoreTimeout: 10 * time.Second, &c.StreamIdle: 5 * time.Minute,
 	} {
 		if *field == 0 {
 			*field = value
@@ -106,6 +112,7 @@ type Server struct {
 	stopOnce  sync.Once
 	active    activity // requests and sockets under way
 
+	works     *works
 	wheel     wheel
 	writers   writers
 	batches   sync.Pool // of *batch, for outlets that write by themselves
@@ -118,7 +125,7 @@ type Server struct {
 func NewServer(node *streams.Node, tokens *negotiate.Keyring, cfg Config) *Server {
 	s := &Server{
 		cfg: cfg.withDefaults(), node: node, tokens: tokens,
-		draining: make(chan struct{}),
+		draining: make(chan struct{}), works: newWorks(),
 	}
 	s.log = s.cfg.Logger
 	s.ctx, s.stop = context.WithCancel(context.Background())
@@ -127,6 +134,7 @@ func NewServer(node *streams.Node, tokens *negotiate.Keyring, cfg Config) *Serve
 	s.wheel.start(s.cfg)
 	s.writers.start(node)
 	s.batches.New = func() any { return newBatch(node) }
+	node.Employ(s.work)
 	return s
 }
 
@@ -370,10 +378,13 @@ func sleep(ctx context.Context, d time.Duration) error {
 
 // end ends a connection. It is tried for a while only: the lease does it otherwise.
 // refused: another attach serves the connection, which goes on there.
-func (s *Server) end(hub, id, owner string) (refused bool) {
+func (s *Server) end(hub, id, owner string) (refused bool) { return s.endFor(hub, id, owner, "") }
+
+// endFor is end with a reason, for an upstream.
+func (s *Server) endFor(hub, id, owner, reason string) (refused bool) {
 	ctx, cancel := context.WithTimeout(context.Background(), s.cfg.StoreTimeout)
 	defer cancel()
-	reply, err := s.node.End(ctx, hub, id, owner)
+	reply, err := s.node.EndFor(ctx, hub, id, owner, reason)
 	if err != nil {
 		s.log.Debug("connection not ended", "hub", hub, "connection_id", id, "error", err)
 	}

@@ -23,6 +23,10 @@ type inbound struct {
 	done    uint64 // messages that have had their effect, durably
 	count   uint64 // messages after done, not finished yet
 	replies [][]byte
+
+	// Of any connection: its messages are executed, and these of those that came are not on their way yet.
+	works bool
+	items []string
 }
 
 var errSequence = errors.New("Sequence ID greater than amount of messages we've received.")
@@ -50,7 +54,14 @@ func (c *webSocket) numbered(m *hubprotocol.Message) error {
 		return nil
 	}
 	c.inbound.count++
-	if reply := c.s.completion(m, hubprotocol.JSON); reply != nil {
+	if ours(m) {
+		return c.result(m)
+	}
+	if c.inbound.works {
+		c.inbound.items = append(c.inbound.items, workItem(c.protocol(), m))
+		return nil
+	}
+	if reply := c.s.unanswered(m, hubprotocol.JSON); reply != nil {
 		c.inbound.replies = append(c.inbound.replies, streams.AppendEntry(nil, &streams.Entry{
 			Kind: streams.KindReply, Connections: []string{c.id}, Body: reply,
 		}))
@@ -69,17 +80,34 @@ func (c *webSocket) sequence(n uint64) error {
 // finish makes the effect of the messages taken durable, before any Ack covers them.
 func (c *webSocket) finish() error {
 	in := &c.inbound
-	if in.count == 0 {
+	if in.count == 0 && len(in.items) == 0 {
 		return nil
 	}
-	r := streams.FinishRequest{ID: c.id, Owner: c.owner, Done: in.done, Count: in.count, Entries: in.replies}
-	in.replies = nil
+	replies, items := in.replies, in.items
+	in.replies, in.items = nil, nil
+	token := ""
+	if len(items) > 0 {
+		token = c.s.node.NewOwner()
+	}
 	for {
 		ctx, cancel := context.WithTimeout(c.s.ctx, c.s.cfg.StoreTimeout)
-		_, err := c.s.node.Finish(ctx, c.hub, r)
+		var err error
+		if in.works {
+			err = c.s.node.Accept(ctx, c.hub, streams.AcceptRequest{
+				ID: c.id, Owner: c.owner, Numbered: c.stateful.Load(), Token: token, Done: in.done, Count: in.count, Items: items,
+			})
+		} else {
+			_, err = c.s.node.Finish(ctx, c.hub, streams.FinishRequest{ID: c.id, Owner: c.owner, Done: in.done, Count: in.count, Entries: replies})
+		}
 		cancel()
 		if err == nil {
 			break
+		}
+		if errors.Is(err, streams.ErrBusy) { // nothing more is read from the client meanwhile
+			if sleep(c.s.ctx, busyPause) != nil || c.gone.Load() {
+				return errDropped
+			}
+			continue
 		}
 		if !errors.Is(err, streams.ErrUnavailable) {
 			c.over.Store(true)
@@ -92,7 +120,9 @@ func (c *webSocket) finish() error {
 	}
 	in.done += in.count
 	in.count = 0
-	c.ackDue.Store(in.done)
+	if c.stateful.Load() {
+		c.ackDue.Store(in.done)
+	}
 	return nil
 }
 
@@ -156,7 +186,7 @@ func (c *webSocket) takeOver(sequence uint64) error {
 		c.drop()
 		return errDropped
 	}
-	c.inbound = inbound{expect: opened.Record.Done + 1, done: opened.Record.Done}
+	c.inbound = inbound{expect: opened.Record.Done + 1, done: opened.Record.Done, works: opened.Record.Works}
 	now := c.s.wheel.now()
 	c.acked.Store(now)
 	c.pinged.Store(now)

@@ -33,8 +33,9 @@ type webSocket struct {
 	hub, id string
 	user    string
 	owner   string
-	ticket  uint64 // of a returning stateful connection
-	left    bool   // its client has another connection; see streams.OpenAbandoned
+	who     *client // of a connection that has work, or is to have; nil: none. Its protocol is set by the handshake
+	ticket  uint64  // of a returning stateful connection
+	left    bool    // its client has another connection; see streams.OpenAbandoned
 	counted departure
 
 	// owned by the reading goroutine
@@ -121,6 +122,9 @@ func early(r *bufio.Reader) []byte {
 func (s *Server) newSocket(c *request, conn net.Conn, early []byte, owner string) *webSocket {
 	socket := &webSocket{s: s, hub: strings.Clone(c.hub), id: c.token.ConnectionID, user: c.token.User, owner: owner} // the hub is part of the address
 	socket.init(s, conn, socket)
+	if who := c.clientFor(0); s.hasWork(&who) {
+		socket.who = &who
+	}
 	socket.stateful.Store(s.cfg.StatefulReconnect && c.token.StatefulReconnect)
 	socket.opened.Store(s.wheel.now())
 	socket.rate = ratelimit.Limiter(s.cfg.MessageRate)
@@ -305,12 +309,13 @@ func (c *webSocket) take(b []byte) error {
 		if err == nil && ok {
 			err = c.message(&m)
 		}
-		if err != nil {
-			return err
+		if err == nil && ok {
+			continue
 		}
-		if !ok {
-			return c.finish()
+		if err == nil || errors.Is(err, errClientClosed) || errors.Is(err, errRate) || isProtocolError(err) { // what came before counts
+			err = errors.Join(err, c.finish())
 		}
+		return err
 	}
 }
 
@@ -338,9 +343,15 @@ func (c *webSocket) open(h handshake) error {
 	if !stateful {
 		h.version = min(h.version, 1)
 	}
-	reply, err := c.s.node.Handshake(c.s.ctx, c.hub, streams.HandshakeRequest{
+	r := streams.HandshakeRequest{
 		ID: c.id, Owner: c.owner, Protocol: uint8(h.protocol), Version: uint8(h.version), Lease: liveLease,
-	})
+	}
+	if c.who != nil {
+		c.who.Protocol = h.protocol
+		r.Connected, r.Context = true, c.who.keep()
+		c.inbound.works, c.who = true, nil
+	}
+	reply, err := c.s.node.Handshake(c.s.ctx, c.hub, r)
 	if err != nil {
 		c.drop()
 		return errDropped
@@ -395,10 +406,27 @@ func (c *webSocket) message(m *hubprotocol.Message) error {
 		return errClientClosed
 	case c.stateful.Load():
 		return c.numbered(m)
+	case ours(m):
+		return c.result(m)
+	case c.inbound.works:
+		if isWork(m) {
+			c.inbound.items = append(c.inbound.items, workItem(c.protocol(), m))
+		}
 	default:
-		if reply := c.s.completion(m, c.protocol()); reply != nil {
+		if reply := c.s.unanswered(m, c.protocol()); reply != nil {
 			return c.writeMessage(reply)
 		}
+	}
+	return nil
+}
+
+// result passes the client's answer to a call on, or drops the socket: what it has sent must not be passed over.
+func (c *webSocket) result(m *hubprotocol.Message) error {
+	ctx, cancel := context.WithTimeout(c.s.ctx, c.s.cfg.StoreTimeout)
+	defer cancel()
+	if err := c.s.result(ctx, c.hub, c.id, c.protocol(), m); err != nil {
+		c.drop()
+		return errDropped
 	}
 	return nil
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"hubstream/internal/upstream"
 	"hubstream/streams"
 	"hubstream/transports"
 )
@@ -25,6 +26,8 @@ type Node struct {
 	Name, Version string
 	// Refusals returns how many requests were refused, by code.
 	Refusals func() map[string]int64
+	// Upstream returns what calls upstreams, or nil; nil itself if there never is one.
+	Upstream func() *upstream.Client
 	// State tells whether the node serves, and whether it is draining.
 	State func() (serving, draining bool)
 
@@ -81,11 +84,18 @@ var (
 	drained     = describe("drained_total", "Connections and polls that were sent elsewhere because the node stops.", "transport")
 	closed      = describe("closed_total", "Connections that the node closed, by reason.", "reason")
 	limited     = describe("limited_total", "What clients sent and was refused: for its size, as too fast, or as one connection too many.", "limit")
+	stray       = describe("stray_stream_items_total", "Stream items of clients that belonged to no stream under way.")
+	calls       = describe("upstream_calls_total", "Calls of upstreams, retries not counted, by category and outcome.", "category", "outcome")
+	retries     = describe("upstream_retries_total", "Attempts to call upstreams after the first.")
+	calling     = describe("upstream_calls", "Calls of upstreams and streams that are under way.")
+	waiting     = describe("upstream_waiting", "Calls of upstreams that wait for others to end.")
+	broken      = describe("upstream_broken", "1 while an upstream keeps failing and is left alone.", "upstream")
 )
 
 var all = []*prometheus.Desc{
 	info, serving, draining, connections, attaches, sends, deliveries, delay, lag, hubs, window, trims, gaps, lost,
 	undecodable, storeErrors, errorsSeen, polls, takeovers, ghosts, drained, closed, limited,
+	stray, calls, retries, calling, waiting, broken,
 }
 
 // Describe implements prometheus.Collector.
@@ -103,6 +113,9 @@ func (n *Node) Collect(ch chan<- prometheus.Metric) {
 	c.gauge(serving, truth(isServing))
 	c.gauge(draining, truth(isDraining))
 	each(c.counter, errorsSeen, n.Refusals())
+	if n.Upstream != nil && n.Upstream() != nil {
+		c.upstream(n.Upstream().Counts())
+	}
 	s, t := n.services()
 	if s == nil {
 		return // a counter that is not there yet is no counter that was set back
@@ -176,9 +189,24 @@ func (c collector) transports(t transports.Counts) {
 	c.counter(polls, float64(t.Polls))
 	c.counter(takeovers, float64(t.Takeovers))
 	c.counter(ghosts, float64(t.Ghosts))
+	c.counter(stray, float64(t.StrayItems))
 	each(c.counter, drained, t.Drained)
 	each(c.counter, closed, t.Closed)
 	each(c.counter, limited, t.Limits)
+}
+
+func (c collector) upstream(n upstream.Counts) {
+	for category, outcomes := range n.Calls {
+		for outcome, count := range outcomes {
+			c.counter(calls, float64(count), category, string(outcome))
+		}
+	}
+	c.counter(retries, float64(n.Retries))
+	c.gauge(calling, float64(n.Running))
+	c.gauge(waiting, float64(n.Waiting))
+	for host, is := range n.Broken {
+		c.gauge(broken, float64(is), host)
+	}
 }
 
 var _ prometheus.Collector = (*Node)(nil)

@@ -10,10 +10,20 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 
 	"hubstream/internal/metrics"
+	"hubstream/internal/upstream"
 	"hubstream/negotiate"
 	"hubstream/streams"
 	"hubstream/transports"
 )
+
+// upstreams is what calls an application.
+var upstreams = func() *upstream.Client {
+	template, err := upstream.ParseTemplate("http://a.example/", nil)
+	if err != nil {
+		panic(err)
+	}
+	return upstream.New(upstream.Config{Rules: []upstream.Rule{{Template: template}}})
+}()
 
 func serve(t *testing.T) (*metrics.Node, *streams.Node) {
 	t.Helper()
@@ -30,6 +40,7 @@ func serve(t *testing.T) (*metrics.Node, *streams.Node) {
 	n := &metrics.Node{
 		Name: "n1", Version: "v1",
 		Refusals: func() map[string]int64 { return map[string]int64{"invalid": 3} },
+		Upstream: func() *upstream.Client { return upstreams },
 		State:    func() (bool, bool) { return true, false },
 	}
 	n.Serve(node, server)

@@ -41,6 +41,7 @@ func (h *hub) working(id string) {
 	})
 	h.must("handshake", err)
 	h.check(r.Run, "the work of a new connection is not its worker's")
+	h.check(h.record(id).Works, "its record does not tell that it has work")
 }
 
 func accept(w, token string, items ...string) streams.AcceptRequest {

@@ -97,6 +97,7 @@ func (n *node) newAccess(ctx context.Context) (*access.Verifier, error) {
 	if err != nil {
 		return nil, err
 	}
+	n.accessKeys.Store(&keys)
 	cfg := access.Config{
 		Keys: keys, Endpoints: endpoints, Leeway: n.cfg.TokenLeeway, WholeEndpoint: n.cfg.EndpointTokens, CloseAtExpiry: n.cfg.CloseAtExpiry,
 	}
@@ -134,6 +135,7 @@ func (n *node) watchKeys(ctx context.Context, verifier *access.Verifier) {
 			continue
 		}
 		verifier.Replace(keys, endpoints)
+		n.accessKeys.Store(&keys)
 		seen = now
 		n.log.Info("access keys read again", "keys", len(keys))
 	}

@@ -106,6 +106,24 @@ type Config struct {
 	SendRate int
 	// TrustedProxies are whose X-Forwarded-For is believed. Default none.
 	TrustedProxies []netip.Prefix
+	// Upstream is the URL template of the application's webhook. Default none.
+	Upstream string
+	// UpstreamFile is a file of rules with URL templates, in JSON. Default none.
+	UpstreamFile string
+	// UpstreamKeys sign the requests to upstreams. Default: the access keys.
+	UpstreamKeys []access.Key
+	// UpstreamTimeout is how long a call of a hub method may take. Default 100 s.
+	UpstreamTimeout time.Duration
+	// UpstreamRetries is how often a call that got no answer is repeated. Default 2.
+	UpstreamRetries int
+	// UpstreamEventRetry is for how long attempts to tell of a disconnect are repeated. Default 5 minutes.
+	UpstreamEventRetry time.Duration
+	// UpstreamCalls limits the calls that are under way. Default 512.
+	UpstreamCalls int
+	// StreamIdle is how long a stream may go on without anything coming. Default 5 minutes.
+	StreamIdle time.Duration
+	// Rights to call built-in methods, that every client has in development mode. Default none.
+	Rights []string
 
 	// Retention is how long messages are kept for clients that come back. Default 2 minutes.
 	Retention time.Duration
@@ -139,19 +157,24 @@ func defaults() Config {
 		TokenLeeway:   access.DefaultLeeway,
 		JWKSUserClaim: "sub",
 
-		Transports:        negotiate.DefaultTransports(),
-		StatefulReconnect: true,
-		PollTimeout:       25 * time.Second,
-		KeepAlive:         15 * time.Second,
-		ClientTimeout:     30 * time.Second,
-		HandshakeTimeout:  15 * time.Second,
-		ConnectDeadline:   negotiate.DefaultConnectDeadline,
-		MaxSendBytes:      1 << 20,
-		MaxMessageBytes:   32 << 10,
-		Retention:         2 * time.Minute,
-		RetentionBytes:    256 << 20,
-		WindowBytes:       64 << 20,
-		LogFormat:         "text",
+		Transports:         negotiate.DefaultTransports(),
+		StatefulReconnect:  true,
+		PollTimeout:        25 * time.Second,
+		KeepAlive:          15 * time.Second,
+		ClientTimeout:      30 * time.Second,
+		HandshakeTimeout:   15 * time.Second,
+		ConnectDeadline:    negotiate.DefaultConnectDeadline,
+		MaxSendBytes:       1 << 20,
+		MaxMessageBytes:    32 << 10,
+		UpstreamTimeout:    100 * time.Second,
+		UpstreamRetries:    2,
+		UpstreamEventRetry: 5 * time.Minute,
+		UpstreamCalls:      512,
+		StreamIdle:         5 * time.Minute,
+		Retention:          2 * time.Minute,
+		RetentionBytes:     256 << 20,
+		WindowBytes:        64 << 20,
+		LogFormat:          "text",
 	}
 }
 
@@ -166,6 +189,9 @@ func (c *Config) complete() error {
 	}
 	if c.ValkeyMode == streams.ValkeySentinel && c.ValkeyMaster == "" {
 		return fmt.Errorf("-valkey-mode sentinel needs the primary's name in -valkey-master (%s)", variable("valkey-master"))
+	}
+	if err := c.checkUpstream(); err != nil {
+		return err
 	}
 	return c.checkAccess()
 }

@@ -18,6 +18,7 @@ import (
 	"hubstream/cmd/api/command"
 	"hubstream/handlers"
 	"hubstream/internal/metrics"
+	"hubstream/internal/upstream"
 	"hubstream/negotiate/access"
 	"hubstream/web"
 )
@@ -69,6 +70,13 @@ func Run(ctx context.Context, args []string, env func(string) string, stdout, st
 		listener.Close()
 		return err
 	}
+	if n.upstream, err = n.newUpstream(env); err != nil {
+		listener.Close()
+		return err
+	}
+	if n.upstream != nil {
+		defer n.upstream.Close()
+	}
 	metricsServer, err := startMetrics(cfg.MetricsListen, shown)
 	if err != nil {
 		listener.Close()
@@ -107,6 +115,9 @@ type node struct {
 	draining atomic.Bool
 	metrics  *metrics.Node
 	feed     atomic.Pointer[web.Feed] // nil until the store is reached
+
+	accessKeys atomic.Pointer[[]access.Key] // nil in development mode
+	upstream   *upstream.Client             // nil if there is none
 }
 
 // Limits of HTTP connections. There is none for a whole request or answer: polls and event streams last. What is

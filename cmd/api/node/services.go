@@ -84,12 +84,16 @@ func (n *node) openServices(ctx context.Context) (_ *services, err error) {
 	if err != nil {
 		return nil, err
 	}
-	s.transports = transports.NewServer(s.streams, keyring, transports.Config{
+	cfg := transports.Config{
 		Transports: n.cfg.Transports, StatefulReconnect: n.cfg.StatefulReconnect, PollTimeout: n.cfg.PollTimeout,
 		HandshakeTimeout: n.cfg.HandshakeTimeout, KeepAlive: n.cfg.KeepAlive, ClientTimeout: n.cfg.ClientTimeout,
 		MaxUserConnections: n.cfg.MaxUserConnections, MaxAddressConnections: n.cfg.MaxAddressConnections, MessageRate: n.cfg.MessageRate,
-		MaxMessageBytes: int(n.cfg.MaxMessageBytes), Logger: n.log, // origins are the handlers' to check
-	})
+		MaxMessageBytes: int(n.cfg.MaxMessageBytes), StreamIdle: n.cfg.StreamIdle, Rights: n.cfg.Rights, Logger: n.log, // origins are the handlers' to check
+	}
+	if n.upstream != nil {
+		cfg.Upstream = n.upstream
+	}
+	s.transports = transports.NewServer(s.streams, keyring, cfg)
 	s.feed = n.newFeed(s)
 	s.feeding.Go(func() { s.feed.Run(working) })
 	s.forHandlers = handlers.Services{Streams: s.streams, Hubs: s.transports, Negotiator: negotiator, Keyring: keyring}

@@ -1,0 +1,583 @@
+package transports_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"hubstream/internal/upstream"
+	"hubstream/streams"
+	"hubstream/transports"
+)
+
+// app is an application behind an upstream: it notes what it is told, and answers as the method's name says.
+type app struct {
+	refuses bool // every event is for another
+
+	mu    sync.Mutex
+	told  []string // "<event> <key> <body>"
+	gates map[string]chan struct{}
+	under int // calls under way, of one connection at a time
+	most  int
+	made  atomic.Int64 // items of Fast
+}
+
+// with makes nodes whose clients' calls go to the application.
+func (a *app) with(cfg *transports.Config) { cfg.Upstream = a }
+
+func (a *app) Matches(_, _, event string) bool {
+	return !a.refuses && event != "Unmatched"
+}
+
+func (a *app) note(r *upstream.Request) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	key := r.Key[strings.LastIndexByte(r.Key, ':')+1:]
+	a.told = append(a.told, fmt.Sprint(r.Event, " ", key, " ", string(r.Body)))
+	a.under++
+	a.most = max(a.most, a.under)
+}
+
+// gate makes calls of a method wait until the returned function is called.
+func (a *app) gate(method string) (open func()) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.gates == nil {
+		a.gates = map[string]chan struct{}{}
+	}
+	ch := make(chan struct{})
+	a.gates[method] = ch
+	return func() { close(ch) }
+}
+
+func (a *app) Call(ctx context.Context, r *upstream.Request) (*upstream.Answer, error) {
+	a.note(r)
+	a.mu.Lock()
+	gate := a.gates[r.Event]
+	a.mu.Unlock()
+	if gate != nil {
+		select {
+		case <-gate:
+		case <-ctx.Done():
+		}
+	}
+	a.mu.Lock()
+	a.under--
+	a.mu.Unlock()
+	if ctx.Err() != nil {
+		return nil, &upstream.Error{Outcome: upstream.Cancelled}
+	}
+	id := between(string(r.Body), `"invocationId":"`, `"`)
+	switch r.Event {
+	case "Nothing":
+		return &upstream.Answer{Status: http.StatusNoContent}, nil
+	case "Fails":
+		return &upstream.Answer{Status: http.StatusInternalServerError}, nil
+	case "Garbage":
+		return &upstream.Answer{Status: http.StatusOK, ContentType: "application/json", Body: []byte("<html>")}, nil
+	case "Other":
+		return &upstream.Answer{Status: http.StatusOK, ContentType: "application/json", Body: []byte(`{"type":3,"invocationId":"999","result":1}`)}, nil
+	case "Two":
+		return &upstream.Answer{Status: http.StatusOK, ContentType: "application/json", Body: []byte(result(id, 1) + result(id, 2))}, nil
+	case "Message":
+		return &upstream.Answer{Status: http.StatusOK, ContentType: "application/json", Body: []byte(invocation(1))}, nil
+	case "Picture":
+		return &upstream.Answer{Status: http.StatusOK, ContentType: "image/png", Body: []byte("png")}, nil
+	case "Hub":
+		return &upstream.Answer{Status: http.StatusOK, Body: []byte(`{"type":3,"invocationId":"` + id + `","error":"not today"}`)}, nil
+	}
+	return &upstream.Answer{Status: http.StatusOK, ContentType: "application/json; charset=utf-8", Body: []byte(result(id, 42))}, nil
+}
+
+func between(s, begin, end string) string {
+	_, s, _ = strings.Cut(s, begin)
+	s, _, _ = strings.Cut(s, end)
+	return s
+}
+
+// Stream answers numbers from 1 on, one every second until Counter's argument; Endless does not stop; Sum adds what is uploaded.
+func (a *app) Stream(ctx context.Context, r *upstream.Request) (*upstream.Stream, error) {
+	a.note(r)
+	a.mu.Lock()
+	a.under--
+	a.mu.Unlock()
+	reader, writer := io.Pipe()
+	stop := context.AfterFunc(ctx, func() { writer.CloseWithError(ctx.Err()) })
+	s := upstream.NewStream(http.StatusOK, "application/x-ndjson", reader, func() { stop(); reader.Close() })
+	switch r.Event {
+	case "Sum":
+		s = upstream.NewStream(http.StatusOK, "application/json", reader, func() { stop(); reader.Close() })
+		go func() {
+			text, _ := io.ReadAll(r.Stream)
+			id := between(string(text), `"invocationId":"`, `"`)
+			_, _ = io.WriteString(writer, result(id, strings.Count(string(text), `"item"`)))
+			writer.Close()
+		}()
+	case "Broken":
+		go func() {
+			_, _ = io.WriteString(writer, "1\n")
+			writer.CloseWithError(io.ErrUnexpectedEOF)
+		}()
+	case "Fast":
+		go func() {
+			for {
+				if _, err := fmt.Fprintln(writer, a.made.Add(1)); err != nil {
+					return
+				}
+			}
+		}()
+	default:
+		go func() {
+			for n := 1; r.Event == "Endless" || n <= 3; n++ {
+				if _, err := fmt.Fprintln(writer, n); err != nil {
+					return
+				}
+				time.Sleep(time.Second)
+			}
+			writer.Close()
+		}()
+	}
+	return s, nil
+}
+
+func (a *app) wantTold(t testing.TB, want ...string) {
+	t.Helper()
+	synctest.Wait()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !slices.Equal(a.told, want) {
+		t.Errorf("told:\n%s\nwant:\n%s", strings.Join(a.told, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+func method(name, id string, arguments string) string {
+	return fmt.Sprintf(`{"type":1,"invocationId":"%s","target":"%s","arguments":%s}`+"\x1e", id, name, arguments)
+}
+
+func send(name string) string {
+	return fmt.Sprintf(`{"type":1,"target":"%s","arguments":[]}`+"\x1e", name)
+}
+
+func streamCall(name, id string) string {
+	return fmt.Sprintf(`{"type":4,"invocationId":"%s","target":"%s","arguments":[]}`+"\x1e", id, name)
+}
+
+func result(id string, value any) string {
+	return fmt.Sprintf(`{"type":3,"invocationId":"%s","result":%v}`+"\x1e", id, value)
+}
+
+func void(id string) string { return fmt.Sprintf(`{"type":3,"invocationId":"%s"}`+"\x1e", id) }
+
+func failed(id, text string) string {
+	return fmt.Sprintf(`{"type":3,"invocationId":"%s","error":"%s"}`+"\x1e", id, text)
+}
+
+func item(id string, value any) string {
+	return fmt.Sprintf(`{"type":2,"invocationId":"%s","item":%v}`+"\x1e", id, value)
+}
+
+const connected = `connected connected {"type":10}`
+
+func told(name, number, id, arguments string) string {
+	return name + " " + number + " " + strings.TrimSuffix(method(name, id, arguments), "\x1e")
+}
+
+// The answer of the upstream is the caller's, whatever the transport and whichever nodes its requests reach.
+func TestAnUpstreamAnswersTheCaller(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		a := &app{}
+		c := newCluster(t, 3, a.with)
+		s := c.negotiate().openSocket(0, handshakeJSON)
+		s.sendText(method("Add", "0", "[1,2]"), send("Add"), method("Nothing", "1", "[]"))
+		s.expect(result("0", 42) + void("1"))
+		s.sendText(`{"type":7}` + "\x1e")
+		s.expectClose(1000)
+		a.wantTold(t, connected, told("Add", "2", "0", "[1,2]"), "Add 3 "+strings.TrimSuffix(send("Add"), "\x1e"),
+			told("Nothing", "4", "1", "[]"), `disconnected disconnected {"type":11}`)
+		if a.most != 1 {
+			t.Errorf("%d calls of one connection at once", a.most)
+		}
+	})
+}
+
+func TestAnUpstreamAnswersAPollingCallerOnAnyNode(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		a := &app{}
+		c := newCluster(t, 3, a.with)
+		k := c.openPolling(handshakeJSON)
+		open := a.gate("Slow")
+		k.post(0, method("Slow", "0", "[]"))
+		k.post(1, method("B", "1", "[]")) // waits for its turn, at the node that has the first
+		k.post(2, method("C", "2", "[]"))
+		p := k.pollNext(1)
+		p.expectNothing(time.Second)
+		open()
+		p.expect(200, result("0", 42)+result("1", 42)+result("2", 42))
+		a.wantTold(t, connected, told("Slow", "2", "0", "[]"), told("B", "3", "1", "[]"), told("C", "4", "2", "[]"))
+		if a.most != 1 {
+			t.Errorf("%d calls of one connection at once", a.most)
+		}
+	})
+}
+
+// What an upstream answers and is no Completion of that very invocation is an error of the call, and of nothing else.
+func TestAnUpstreamsRubbishIsAnErrorOfTheCall(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		a := &app{}
+		c := newCluster(t, 1, a.with)
+		s := c.negotiate().openSocket(0, handshakeJSON)
+		for i, call := range []struct{ name, want string }{
+			{"Fails", "Invocation failed, status code 500"},
+			{"Garbage", "Invocation failed: the upstream's answer is not a Completion: "},
+			{"Other", "Invocation failed: the upstream's answer is for another invocation."},
+			{"Two", "Invocation failed: the upstream's answer is not a Completion: "},
+			{"Message", "Invocation failed: the upstream's answer is not a Completion: it is of type 1, not a Completion."},
+			{"Picture", `Invocation failed: the upstream answered with the content type \"image/png\".`},
+			{"Hub", "not today"},
+			{"Unmatched", "Unknown hub method 'Unmatched': no upstream takes it."},
+			{strings.Repeat("x", 300), "The method's name has 300 bytes, the limit is 256."},
+		} {
+			id := fmt.Sprint(i)
+			s.sendText(method(call.name, id, "[]"))
+			f, err := s.next()
+			if err != nil || !strings.HasPrefix(string(f.Payload), `{"type":3,"invocationId":"`+id+`","error":"`+call.want) {
+				t.Fatalf("%s: got %s %v", call.name, f.Payload, err)
+			}
+		}
+		s.sendText(method("Add", "x", "[]"))
+		s.expect(result("x", 42))
+	})
+}
+
+// A node that dies in the middle of a call: another one makes it again, under the same key, and goes on.
+func TestACallOfADeadNodeIsMadeAgain(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		a := &app{}
+		c := newCluster(t, 2, a.with)
+		time.Sleep(time.Minute) // long enough in contact to take over
+		k := c.openPolling(handshakeJSON)
+		a.gate("Slow")
+		k.post(0, method("Slow", "0", "[]"))
+		k.post(1, method("B", "1", "[]"))
+		synctest.Wait()
+		c.kill(0)
+		a.gate("Slow")() // the next one answers at once
+		k.pollNext(1).expect(200, result("0", 42)+result("1", 42))
+		a.wantTold(t, connected, told("Slow", "2", "0", "[]"), told("Slow", "2", "0", "[]"), told("B", "3", "1", "[]"))
+	})
+}
+
+// kill ends a node as its death would, as far as others see: it says nothing more, and its leases run out.
+func (c *cluster) kill(i int) {
+	c.nodes[i].crash()
+	_ = c.nodes[i].http.Close()
+}
+
+var marks atomic.Int64
+
+// pollNext polls as a client does that has had the answer before.
+func (k *connection) pollNext(by int) *pending { return k.poll(by, fmt.Sprint("m", marks.Add(1))) }
+
+// expectAny takes an answer with messages.
+func (p *pending) expectAny() string {
+	p.Helper()
+	select {
+	case a := <-p.answered:
+		if a.err != nil || a.status != 200 {
+			p.Fatalf("poll: got %d %q %v", a.status, a.body, a.err)
+		}
+		return a.body
+	case <-time.After(2 * time.Minute):
+		p.Fatal("the poll was not answered")
+		return ""
+	}
+}
+
+// A connection whose node dies is told of as ended once, by another.
+func TestADeadNodesConnectionIsDisconnectedOnce(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		a := &app{}
+		c := newCluster(t, 2, a.with)
+		time.Sleep(time.Minute)
+		c.negotiate().openSocket(0, handshakeJSON)
+		other := c.negotiate().openSocket(1, handshakeJSON) // the other node uses the hub
+		synctest.Wait()
+		c.kill(0)
+		time.Sleep(2 * time.Minute)
+		other.skipPings()
+		a.wantTold(t, connected, connected, `disconnected disconnected {"type":11,"error":"The client was not heard of in time."}`)
+	})
+}
+
+// A stateful client that comes back to another node in the middle of a call gets its answer there, once.
+func TestAStatefulCallGoesOnAtAnotherNode(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		a := &app{}
+		c := newCluster(t, 2, a.with)
+		s := c.openStateful(0)
+		open := a.gate("Slow")
+		s.sendText(method("Slow", "0", "[]"), method("B", "1", "[]"))
+		synctest.Wait()
+		s.cut()
+		synctest.Wait()
+		back := s.returns(1, 1, method("Slow", "0", "[]"), method("B", "1", "[]"), method("C", "2", "[]"))
+		back.expect(sequence(1))
+		open()
+		back.expect(result("0", 42) + result("1", 42) + result("2", 42))
+		a.wantTold(t, connected, told("Slow", "2", "0", "[]"), told("B", "3", "1", "[]"), told("C", "4", "2", "[]"))
+	})
+}
+
+func TestAStreamOfAnUpstreamComesItemByItem(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		a := &app{}
+		c := newCluster(t, 2, a.with)
+		k := c.openPolling(handshakeJSON)
+		k.post(0, streamCall("Counter", "7"))
+		k.pollNext(1).expect(200, item("7", 1))
+		k.post(1, method("Add", "8", "[]")) // goes on beside it
+		k.pollNext(0).expect(200, result("8", 42))
+		k.pollNext(1).expect(200, item("7", 2))
+		k.pollNext(0).expect(200, item("7", 3))
+		k.pollNext(1).expect(200, void("7"))
+	})
+}
+
+func TestAStreamIsCancelledFromAnyNode(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		a := &app{}
+		c := newCluster(t, 2, a.with)
+		k := c.openPolling(handshakeJSON)
+		k.post(0, streamCall("Endless", "7"))
+		k.pollNext(1).expect(200, item("7", 1))
+		k.post(1, streamCall("Endless", "7"))
+		k.pollNext(1).expect(200, failed("7", "Invocation ID '7' is already in use."))
+		k.post(1, `{"type":5,"invocationId":"7"}`+"\x1e"+`{"type":5,"invocationId":"nothing"}`+"\x1e")
+		k.pollNext(0).expect(200, void("7"))
+		k.pollNext(1).expectNothing(5 * time.Second)
+	})
+}
+
+func TestAStreamThatIsCutOffFails(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		a := &app{}
+		c := newCluster(t, 1, a.with)
+		s := c.negotiate().openSocket(0, handshakeJSON)
+		s.sendText(streamCall("Broken", "7"))
+		s.expect(item("7", 1) + failed("7", "Invocation failed: the upstream cut off its answer."))
+	})
+}
+
+// A stream is not made further ahead than its client is, wherever that is.
+func TestAStreamWaitsForItsClient(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		a := &app{}
+		c := newCluster(t, 1, a.with)
+		k := c.openPolling(handshakeJSON)
+		k.post(0, streamCall("Fast", "7"))
+		k.pollNext(0).expectAny()
+		time.Sleep(20 * time.Second) // within its lease
+		synctest.Wait()
+		if n := a.made.Load(); n > 2000 {
+			t.Errorf("%d items were made for a client that does not come for them", n)
+		}
+		before := a.made.Load()
+		for a.made.Load() == before { // it goes on when the client does
+			k.pollNext(0).expectAny()
+		}
+	})
+}
+
+// What a client uploads reaches the upstream in one request, from whichever nodes it comes.
+func TestAnUploadIsOneRequest(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		a := &app{}
+		c := newCluster(t, 3, a.with)
+		k := c.openPolling(handshakeJSON)
+		k.post(0, item("never", 0)) // belongs to nothing
+		k.post(0, `{"type":1,"invocationId":"1","target":"Sum","arguments":[],"streamIds":["0"]}`+"\x1e")
+		for n := range 5 {
+			k.post(n%3, item("0", n))
+		}
+		k.post(1, void("0"))
+		k.pollNext(2).expect(200, result("1", 5))
+		k.post(1, item("0", 9)) // too late, and nobody minds
+		k.post(2, method("Add", "2", "[]"))
+		k.pollNext(0).expect(200, result("2", 42))
+	})
+}
+
+// A stream of a node that has died ends with an error; the rest of the connection's work goes on.
+func TestAStreamOfADeadNodeFails(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		a := &app{}
+		c := newCluster(t, 2, a.with)
+		time.Sleep(time.Minute)
+		k := c.openPolling(handshakeJSON)
+		k.post(0, streamCall("Endless", "7"))
+		k.pollNext(1).expect(200, item("7", 1))
+		c.kill(0)
+		time.Sleep(20 * time.Second) // what it says from now on does not count
+		k.post(1, method("Add", "8", "[]"))
+		var all string
+		for !strings.Contains(all, `"8"`) {
+			p := k.pollNext(1)
+			all += p.expectAny()
+		}
+		if want := failed("7", "The node that ran the stream has stopped.") + result("8", 42); !strings.HasSuffix(all, want) {
+			t.Errorf("got %q, want %q at its end", all, want)
+		}
+	})
+}
+
+// A node that stops in order hands its connections' work on.
+func TestADrainedNodeHandsItsWorkOn(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		a := &app{}
+		c := newCluster(t, 2, a.with)
+		k := c.openPolling(handshakeJSON)
+		a.gate("Slow")
+		k.post(0, method("Slow", "0", "[]"))
+		synctest.Wait()
+		<-c.drain(0)
+		a.gate("Slow")()
+		got := ""
+		for got == "" {
+			got = k.pollNext(1).expectAny()
+		}
+		if got != result("0", 42) {
+			t.Errorf("got %q", got)
+		}
+		a.wantTold(t, connected, told("Slow", "2", "0", "[]"), told("Slow", "2", "0", "[]"))
+	})
+}
+
+func TestBuiltInMethodsNeedARight(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 2, func(cfg *transports.Config) {
+			cfg.Rights = []string{"JoinGroup", "SendToGroup:room*", "LeaveGroup:rooms"}
+		})
+		s := c.negotiate().openSocket(0, handshakeJSON)
+		k := c.openPolling(handshakeJSON)
+		k.post(1, method("JoinGroup", "1", `["rooms"]`))
+		k.pollNext(0).expect(200, void("1"))
+		s.sendText(method("SendToGroup", "1", `["rooms","say",1,{"a":2}]`))
+		k.pollNext(1).expect(200, `{"type":1,"target":"say","arguments":[1,{"a":2}]}`+"\x1e")
+		s.expect(void("1"))
+		for i, refused := range []struct{ method, arguments, want string }{
+			{"SendToGroup", `["other","say"]`, "Failed to invoke 'SendToGroup' because user is unauthorized"},
+			{"SendToAll", `["say"]`, "Failed to invoke 'SendToAll' because user is unauthorized"},
+			{"LeaveGroup", `["room"]`, "Failed to invoke 'LeaveGroup' because user is unauthorized"},
+			{"JoinGroup", `[]`, "Failed to invoke 'JoinGroup': the group must be a string of 1 to 256 bytes."},
+			{"JoinGroup", `["a","b"]`, "Failed to invoke 'JoinGroup': it has one argument, the group."},
+			{"SendToGroup", `["rooms",1]`, "Failed to invoke 'SendToGroup': the target must be a string of 1 to 256 bytes."},
+			{"Chat", `[]`, "Unknown hub method 'Chat': no upstream takes it."},
+		} {
+			s.sendText(method(refused.method, fmt.Sprint("r", i), refused.arguments))
+			s.expect(failed(fmt.Sprint("r", i), refused.want))
+		}
+		k.post(0, method("LeaveGroup", "2", `["rooms"]`))
+		k.pollNext(1).expect(200, void("2"))
+		if r, _ := k.record(); len(r.OpenGroups()) != 0 {
+			t.Errorf("groups: %v", r.OpenGroups())
+		}
+	})
+}
+
+// Nobody has a right that was not given.
+func TestBuiltInMethodsAreOffUnlessGranted(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		a := &app{}
+		c := newCluster(t, 1, a.with)
+		s := c.negotiate().openSocket(0, handshakeJSON)
+		s.sendText(method("SendToAll", "1", `["say"]`)) // a method like any other
+		s.expect(result("1", 42))
+		a = &app{refuses: true}
+		s = newCluster(t, 1, a.with).negotiate().openSocket(0, handshakeJSON)
+		s.sendText(method("SendToAll", "2", `["say"]`))
+		s.expect(failed("2", "Failed to invoke 'SendToAll' because user is unauthorized"))
+	})
+}
+
+// A client's answer reaches the node that has asked, from whichever node it comes to, once.
+func TestAClientIsAsked(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 3)
+		k := c.openPolling(handshakeJSON)
+		answers := make(chan string, 1)
+		ask := func(ctx context.Context, id string) {
+			e, err := c.nodes[0].Call(ctx, hubName, id, func(callID string) (*streams.Entry, error) {
+				return messageTo(id, `{"type":1,"invocationId":"`+callID+`","target":"ask","arguments":[]}`+"\x1e"), nil
+			})
+			if err != nil {
+				answers <- err.Error()
+				return
+			}
+			answers <- string(e.Body)
+		}
+		go ask(c.ctx, k.id)
+		call := k.pollNext(1).expectAny()
+		id := between(call, `"invocationId":"`, `"`)
+		k.post(2, result("s-forged", 1))
+		k.post(2, result(id, 7)+result(id, 8))
+		if got := <-answers; got != result(id, 7) {
+			t.Errorf("got %q", got)
+		}
+		k.post(1, result(id, 9)) // nobody waits any more
+
+		limited, cancel := context.WithTimeout(c.ctx, time.Second)
+		defer cancel()
+		go ask(limited, k.id)
+		if got := <-answers; got != context.DeadlineExceeded.Error() {
+			t.Errorf("got %q of a client that does not answer", got)
+		}
+		go ask(c.ctx, k.id)
+		synctest.Wait()
+		k.want("DELETE", k.do(2, http.MethodDelete, "", ""), 202, "")
+		if got := <-answers; got != streams.ErrGone.Error() {
+			t.Errorf("got %q of a client that has gone", got)
+		}
+		go ask(c.ctx, "nobody")
+		if got := <-answers; got != streams.ErrGone.Error() {
+			t.Errorf("got %q of nobody", got)
+		}
+	})
+}
+
+// What a client floods waits, and nothing else does.
+func TestAFloodWaits(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		a := &app{}
+		c := newCluster(t, 1, a.with)
+		flood, calm := c.negotiate().openSocket(0, handshakeJSON), c.negotiate().openSocket(0, handshakeJSON)
+		open := a.gate("Slow")
+		flood.sendText(send("Slow"))
+		sent := make(chan struct{})
+		go func() {
+			for range 1000 {
+				flood.sendText(send("Add"))
+			}
+			flood.sendText(method("Add", "last", "[]"))
+			close(sent)
+		}()
+		time.Sleep(5 * time.Second)
+		select {
+		case <-sent:
+			t.Error("nothing held the flood back")
+		default:
+		}
+		calm.sendText(method("Add", "1", "[]"))
+		calm.expect(result("1", 42))
+		open()
+		<-sent
+		flood.expect(result("last", 42))
+	})
+}
