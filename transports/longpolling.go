@@ -406,8 +406,12 @@ func (p *poll) write(status int, body []byte) bool {
 	return p.rc.Flush() == nil && !gone
 }
 
-// wrote tells the next poll, wherever it goes, whether this answer went out.
+// wrote tells the next poll, wherever it goes, whether this answer went out. That it did is asked only by a poll with
+// the same mark: without one there is nothing to tell.
 func (p *poll) wrote(n uint64, ok bool) {
+	if ok && p.mark == "" {
+		return
+	}
 	s, hub, id := p.s, p.hub, p.token.ConnectionID
 	if !s.active.begin() {
 		return

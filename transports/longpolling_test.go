@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -717,5 +718,33 @@ func TestClientsCloseMessageEndsThePoll(t *testing.T) {
 		k.post(1, clientClose)
 		waiting.expect(204, "")
 		k.wantRecord(false)
+	})
+}
+
+// A poll costs the store two steps. That its answer went out is told besides only where the next poll may ask: where
+// it has a mark. That it did not is always told.
+func TestPollWithoutAMarkCostsTwoSteps(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 1)
+		for mark, want := range map[string]string{"": "open answer ", "3": "open answer wrote "} {
+			k := c.openPolling(handshakeJSON)
+			synctest.Wait()
+			c.publish(0, 1)
+			var mu sync.Mutex
+			steps := ""
+			c.store.onBefore(func(step string) error {
+				mu.Lock()
+				defer mu.Unlock()
+				steps += step + " "
+				return nil
+			})
+			k.poll(0, mark).expect(200, invocation(1))
+			synctest.Wait()
+			mu.Lock()
+			if steps != want {
+				t.Errorf("a poll with mark %q: the store did %q, want %q", mark, steps, want)
+			}
+			mu.Unlock()
+		}
 	})
 }
