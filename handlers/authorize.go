@@ -8,6 +8,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"hubstream/negotiate"
 	"hubstream/negotiate/access"
 )
 
@@ -74,7 +75,7 @@ func (h *Handler) authorize(c echo.Context) error {
 	case needFollower:
 		return h.authorizeFollower(c)
 	case needBackend:
-		return h.authorizeBackend(r, Bearer(r.Header))
+		return h.authorizeBackend(c, Bearer(r.Header))
 	default:
 		if h.admins.Has(Bearer(r.Header)) {
 			return nil
@@ -106,14 +107,15 @@ func (h *Handler) authorizeFollower(c echo.Context) error {
 		token = queryToken(c.Request())
 	}
 	asClient := h.authorizeClient(c, token)
-	if asClient == nil || h.authorizeBackend(c.Request(), token) == nil {
+	if asClient == nil || h.authorizeBackend(c, token) == nil {
 		return nil
 	}
 	return asClient
 }
 
-func (h *Handler) authorizeBackend(r *http.Request, token string) error {
-	who, err := h.access.Backend(token, r.URL.Path, r.Host)
+func (h *Handler) authorizeBackend(c echo.Context, token string) error {
+	r := c.Request()
+	who, err := h.access.Backend(token, access.Request{Host: r.Host, Path: r.URL.Path, Hub: hubOfBackend(c)})
 	if err != nil {
 		if !h.admins.Has(token) {
 			return err
@@ -121,6 +123,24 @@ func (h *Handler) authorizeBackend(r *http.Request, token string) error {
 		who.Key = "admin"
 	}
 	return h.limits.maySend(r, who.Key)
+}
+
+// hubOfBackend is the hub that a backend's request is about, empty if there is none. In an address without a slash before its verb
+// the parameter has both.
+func hubOfBackend(c echo.Context) string {
+	part, err := pathPart(c, "hub")
+	if err != nil {
+		return ""
+	}
+	name, _, _ := strings.Cut(part, ":")
+	if name, err = withApplication(c, name); err != nil {
+		return ""
+	}
+	hub, err := negotiate.HubName(name)
+	if err != nil {
+		return ""
+	}
+	return hub
 }
 
 // identityOf is who a client is: what its token says, or in development mode whoever it says itself.

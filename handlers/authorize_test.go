@@ -207,7 +207,7 @@ func TestEveryRouteTakesGoodTokens(t *testing.T) {
 			}
 		case strings.HasPrefix(route.Path, "/api/"):
 			tokens["the path"] = claims(t, keyOne, map[string]any{"aud": "http://hub.example" + strings.TrimSuffix(address, "/") + "?api-version=1"})
-			if strings.HasPrefix(route.Path, "/api/hubs/") {
+			if strings.Contains(route.Path, ":hub") {
 				tokens["the hub"] = claims(t, keyTwo, map[string]any{"aud": "http://hub.example/api/hubs/chat"})
 			}
 		}
@@ -216,6 +216,30 @@ func TestEveryRouteTakesGoodTokens(t *testing.T) {
 			if w.Code == http.StatusUnauthorized || w.Code == http.StatusForbidden {
 				t.Errorf("%s %s, %s: got %d %s", route.Method, route.Path, name, w.Code, w.Body)
 			}
+		}
+	}
+}
+
+// A backend's token for a hub is for that hub alone, however the address names it.
+func TestATokenForAHubIsForNoOther(t *testing.T) {
+	t.Parallel()
+	f := newGuarded(t, access.Config{})
+	token := claims(t, keyOne, map[string]any{"aud": "http://hub.example/api/hubs/app_chat"})
+	for path, want := range map[string]int{
+		"/api/hubs/app_chat/send":                 http.StatusAccepted,
+		"/api/hubs/chat/send?application=app":     http.StatusAccepted,
+		"/api/hubs/chat:send?application=app":     http.StatusAccepted,
+		"/api/hubs/app_chat:send":                 http.StatusAccepted,
+		"/api/v1/hubs/APP_CHAT":                   http.StatusAccepted,
+		"/api/v1/hubs/app_chat/groups/g":          http.StatusAccepted,
+		"/api/hubs/chat/send":                     http.StatusUnauthorized,
+		"/api/hubs/app_chat/send?application=app": http.StatusUnauthorized,
+		"/api/hubs/chat/send?application=other":   http.StatusUnauthorized,
+		"/api/hubs/chat/send?application=%2F":     http.StatusUnauthorized,
+		"/api/hubs/chat:send":                     http.StatusUnauthorized,
+	} {
+		if w := f.do("POST", path, `{"target":"m"}`, "Authorization", "Bearer "+token); w.Code != want {
+			t.Errorf("%s: got %d %s, want %d", path, w.Code, w.Body, want)
 		}
 	}
 }

@@ -48,25 +48,17 @@ func (a *audience) forHub(hub string) bool {
 	return ok && strings.EqualFold(name, hub)
 }
 
-// forRequest tells whether the token is a backend's for a request with this path: for the path, for all of its hub,
+// forRequest tells whether the token is a backend's for a request: for its path, for all of its hub,
 // or, if whole addresses are allowed, for everything.
-func (a *audience) forRequest(path string, whole bool) bool {
+func (a *audience) forRequest(r *Request, whole bool) bool {
 	switch {
 	case a.path == "":
 		return whole
-	case a.path == strings.TrimSuffix(path, "/"):
+	case a.path == strings.TrimSuffix(r.Path, "/"):
 		return true
 	}
 	hub, ok := strings.CutPrefix(a.path, apiPath)
-	if !ok || hub == "" || strings.Contains(hub, "/") {
-		return false
-	}
-	rest, ok := strings.CutPrefix(path, apiPath)
-	if !ok {
-		return false
-	}
-	name, _, _ := strings.Cut(rest, "/")
-	return strings.EqualFold(name, hub)
+	return ok && r.Hub != "" && strings.EqualFold(hub, r.Hub)
 }
 
 // hostOf is the host of a Host header, without its port.

@@ -10,7 +10,7 @@
 // and now, its times and its audience, is asked for every request.
 //
 //	client   {scheme}://{host}/client/?hub={hub}, or {scheme}://{host}/hubs/{hub}
-//	backend  {scheme}://{host}{path of the request}, or {scheme}://{host}/api/hubs/{hub} for all of one hub
+//	backend  {scheme}://{host}{path of the request}, or {scheme}://{host}/api/hubs/{hub} for all requests about one hub
 //
 // A client's token is handed to browsers: that it is no backend's is the most important rule here.
 //

@@ -183,10 +183,10 @@ func TestTokensOfAnIdentityProvider(t *testing.T) {
 	if err != nil || id.User != "ann@example.com" || id.Groups != nil {
 		t.Errorf("got %q with groups %q, %v", id.User, id.Groups, err)
 	}
-	if _, err := v.Backend(p.sign("r", jwt.MapClaims{"aud": "hub-backends"}), "/api/hubs/chat/send", "h"); err != nil {
+	if _, err := v.Backend(p.sign("r", jwt.MapClaims{"aud": "hub-backends"}), access.Request{Path: "/api/hubs/chat/send", Hub: "chat", Host: "h"}); err != nil {
 		t.Errorf("a backend's token: %v", err)
 	}
-	if _, err := v.Backend(p.sign("r", ann), "/api/hubs/chat/send", "h"); !errors.Is(err, access.ErrAudience) {
+	if _, err := v.Backend(p.sign("r", ann), access.Request{Path: "/api/hubs/chat/send", Hub: "chat", Host: "h"}); !errors.Is(err, access.ErrAudience) {
 		t.Errorf("a client's token is a backend's: %v", err)
 	}
 }

@@ -116,9 +116,15 @@ func (v *Verifier) Client(token, hub, host string) (Identity, error) {
 	return t.identity, nil
 }
 
-// Backend checks the token of a backend's request: its path, decoded, and the host that it names. The error is one of this
-// package's, wrapped.
-func (v *Verifier) Backend(token, path, host string) (Identity, error) {
+// Request is what a backend asks for.
+type Request struct {
+	Host string // as the request names it
+	Path string // decoded
+	Hub  string // the hub that it is about, whatever the path says; empty: none
+}
+
+// Backend checks the token of a backend's request. The error is one of this package's, wrapped.
+func (v *Verifier) Backend(token string, r Request) (Identity, error) {
 	keys := v.keys.Load()
 	t, err := v.open(keys, token)
 	if err != nil {
@@ -130,7 +136,7 @@ func (v *Verifier) Backend(token, path, host string) (Identity, error) {
 		}
 		return t.identity, nil
 	}
-	if !keys.audience(t, host, func(a *audience) bool { return a.forRequest(path, v.cfg.WholeEndpoint) }) {
+	if !keys.audience(t, r.Host, func(a *audience) bool { return a.forRequest(&r, v.cfg.WholeEndpoint) }) {
 		return Identity{}, ErrAudience
 	}
 	return t.identity, nil

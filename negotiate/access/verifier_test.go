@@ -131,6 +131,7 @@ func TestBackendTokens(t *testing.T) {
 		path string
 		want error
 	}{
+		{"http://localhost/api/hubs/app_chat", "/api/hubs/chat/send", access.ErrAudience},
 		{"http://localhost/api/hubs/chat/send", "/api/hubs/chat/send", nil},
 		{"http://localhost:8888/api/hubs/chat/send?api-version=1&application=a", "/api/hubs/chat/send", nil},
 		{"https://localhost/api/hubs/chat/send/", "/api/hubs/chat/send", nil},
@@ -141,7 +142,8 @@ func TestBackendTokens(t *testing.T) {
 		{"http://localhost/api/hubs/CHAT", "/api/hubs/chat/groups/g/connections/c", nil},
 		{"http://localhost/api/hubs/chat", "/api/hubs/chatter/send", access.ErrAudience},
 		{"http://localhost/api/hubs/chat", "/api/hubs/other/send", access.ErrAudience},
-		{"http://localhost/api/hubs/chat", "/api/v1/hubs/chat", access.ErrAudience},
+		{"http://localhost/api/hubs/chat", "/api/v1/hubs/chat/groups/g", nil},
+		{"http://localhost/api/hubs/other", "/api/v1/hubs/chat/groups/g", access.ErrAudience},
 		{"http://localhost/api/v1/hubs/chat", "/api/v1/hubs/chat", nil},
 		{"http://localhost/api/v1/hubs/chat", "/api/v1/hubs/chat/groups/g", access.ErrAudience},
 		{"http://localhost/api/hubs", "/api/hubs/chat/send", access.ErrAudience},
@@ -155,8 +157,27 @@ func TestBackendTokens(t *testing.T) {
 		{nil, "/api/hubs/chat/send", access.ErrAudience},
 	} {
 		token := sign(t, jwt.SigningMethodHS256, []byte(key2), map[string]any{"aud": c.aud})
-		if _, err := newVerifier(access.Config{}).Backend(token, c.path, "localhost:80"); !errors.Is(err, c.want) {
+		if _, err := newVerifier(access.Config{}).Backend(token, access.Request{Path: c.path, Hub: hubIn(c.path), Host: "localhost:80"}); !errors.Is(err, c.want) {
 			t.Errorf("%v for %s: got %v, want %v", c.aud, c.path, err, c.want)
+		}
+	}
+}
+
+// hubIn is the hub of a path, as the routes would have it.
+func hubIn(path string) string {
+	_, rest, _ := strings.Cut(path, "/hubs/")
+	hub, _, _ := strings.Cut(rest, "/")
+	return hub
+}
+
+// What a request is about is its hub, not how its path writes it: another application's hub is another hub.
+func TestATokenForAHubIsForNoOtherApplications(t *testing.T) {
+	t.Parallel()
+	token := sign(t, jwt.SigningMethodHS256, []byte(key1), map[string]any{"aud": "http://localhost/api/hubs/chat"})
+	for hub, want := range map[string]error{"chat": nil, "app_chat": access.ErrAudience, "": access.ErrAudience} {
+		r := access.Request{Host: "localhost", Path: "/api/hubs/chat/send", Hub: hub}
+		if _, err := newVerifier(access.Config{}).Backend(token, r); !errors.Is(err, want) {
+			t.Errorf("hub %q: got %v, want %v", hub, err, want)
 		}
 	}
 }
@@ -165,7 +186,7 @@ func TestAWholeEndpointIsAnAudienceOnlyIfAllowed(t *testing.T) {
 	t.Parallel()
 	token := sign(t, jwt.SigningMethodHS256, []byte(key1), map[string]any{"aud": "http://localhost/"})
 	for _, allowed := range []bool{false, true} {
-		_, err := newVerifier(access.Config{WholeEndpoint: allowed}).Backend(token, "/api/hubs/chat/send", "localhost")
+		_, err := newVerifier(access.Config{WholeEndpoint: allowed}).Backend(token, access.Request{Path: "/api/hubs/chat/send", Hub: "chat", Host: "localhost"})
 		if (err == nil) != allowed {
 			t.Errorf("allowed %t: got %v", allowed, err)
 		}
@@ -281,10 +302,10 @@ func TestATokenThatIsMadeIsAccepted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := v.Backend(backend, "/api/hubs/chat/send", "localhost"); err != nil {
+	if _, err := v.Backend(backend, access.Request{Path: "/api/hubs/chat/send", Hub: "chat", Host: "localhost"}); err != nil {
 		t.Error(err)
 	}
-	if _, err := v.Backend(client, "/api/hubs/chat/send", "localhost"); !errors.Is(err, access.ErrAudience) {
+	if _, err := v.Backend(client, access.Request{Path: "/api/hubs/chat/send", Hub: "chat", Host: "localhost"}); !errors.Is(err, access.ErrAudience) {
 		t.Errorf("a client's token is a backend's: %v", err)
 	}
 }
@@ -326,7 +347,7 @@ func BenchmarkKnownToken(b *testing.B) {
 	token := sign(b, jwt.SigningMethodHS256, []byte(key2), map[string]any{"aud": "http://localhost/api/hubs/chat"})
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := v.Backend(token, "/api/hubs/chat/send", "localhost:80"); err != nil {
+		if _, err := v.Backend(token, access.Request{Path: "/api/hubs/chat/send", Hub: "chat", Host: "localhost:80"}); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -218,7 +218,7 @@ func TestBadCalls(t *testing.T) {
 		"-hub is missing":         {"send", "hello"},
 		"the target is missing":   {"send", "-hub", "chat"},
 		"flag provided but not":   {"send", "-hub", "chat", "-nothing", "x"},
-		"400 invalid":             {"send", "-hub", "not a hub", "hello"},
+		"400 invalid":             {"send", "-hub", "chat", ""},
 		"-groups and -from":       {"tail", "-hub", "chat", "-connect", "-groups", "red"},
 		"connection string":       {"connections", "-hub", "chat", "-connection", "Endpoint=x;AccessKey=hunter2"},
 		"-node":                   {"connections", "-hub", "chat", "-node", "nowhere"},

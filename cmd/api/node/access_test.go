@@ -1,13 +1,21 @@
 package node_test
 
 import (
+	"crypto/rand"
+	"crypto/rsa"
+	"encoding/base64"
+	"encoding/json"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
+
+	"github.com/golang-jwt/jwt/v5"
 
 	"hubstream/cmd/api/node"
 	"hubstream/negotiate/access"
@@ -180,4 +188,56 @@ func TestMetricsHaveAnAddressOfTheirOwn(t *testing.T) {
 			t.Errorf("%s: got %d, want %d", path, answer.StatusCode, want)
 		}
 	}
+}
+
+// Tokens of an identity provider, whose keys change while the node runs.
+func TestIdentityProvidersTokensAreTaken(t *testing.T) {
+	t.Parallel()
+	var keys sync.Map // name -> *rsa.PrivateKey
+	provider := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		list := []map[string]string{}
+		keys.Range(func(name, key any) bool {
+			n := base64.RawURLEncoding.EncodeToString(key.(*rsa.PrivateKey).N.Bytes())
+			list = append(list, map[string]string{"kty": "RSA", "kid": name.(string), "n": n, "e": "AQAB"})
+			return true
+		})
+		_ = json.NewEncoder(w).Encode(map[string]any{"keys": list})
+	}))
+	t.Cleanup(provider.Close)
+	sign := func(name, audience string) string {
+		key, ok := keys.Load(name)
+		if !ok {
+			made, err := rsa.GenerateKey(rand.Reader, 2048)
+			if err != nil {
+				t.Fatal(err)
+			}
+			keys.Store(name, made)
+			key = made
+		}
+		token := jwt.NewWithClaims(jwt.SigningMethodRS256, jwt.MapClaims{
+			"iss": "https://idp.example", "aud": audience, "email": "ann@example.com", "exp": time.Now().Add(time.Hour).Unix(),
+		})
+		token.Header["kid"] = name
+		signed, err := token.SignedString(key.(*rsa.PrivateKey))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return signed
+	}
+	first := sign("first", "clients")
+	n := start(t, "-jwks-url", provider.URL, "-jwks-issuer", "https://idp.example", "-jwks-audience", "clients", "-jwks-backend-audience", "backends", "-jwks-user-claim", "email")
+	eventually(t, "the keys are there", func() bool {
+		status, _ := n.with(first, "POST", "/hubs/chat/negotiate?negotiateVersion=1", "")
+		return status == 200
+	})
+	status, _ := n.with(sign("second", "clients"), "POST", "/hubs/other/negotiate?negotiateVersion=1", "") // a key that the node has not seen
+	n.want("with a new key", status, 200)
+	status, _ = n.with(sign("second", "backends"), "POST", "/api/hubs/chat/send", `{"target":"m"}`)
+	n.want("a backend's send", status, 202)
+	status, _ = n.with(first, "POST", "/api/hubs/chat/send", `{"target":"m"}`)
+	n.want("a client's send", status, 401)
+	status, _ = n.with(sign("second", "others"), "POST", "/hubs/chat/negotiate", "")
+	n.want("for somebody else", status, 401)
+	status, _ = n.with(n.token(keyOne, access.ClientAudience), "POST", "/hubs/chat/negotiate", "")
+	n.want("with an access key, where there is none", status, 401)
 }
