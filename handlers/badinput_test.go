@@ -232,7 +232,7 @@ func TestWhatIsUnknownIsAnsweredAlikeEverywhere(t *testing.T) {
 	for path, item := range d.Paths {
 		for method, op := range item {
 			r := &request{method: strings.ToUpper(method), path: path, body: `{"target":"m"}`, parts: map[string]string{
-				"hub": "nowhere", "group": "g", "user": "u", "connection": "c", "groups": "g", "users": "u",
+				"hub": "nowhere-" + method + op.OperationID, "group": "g", "user": "u", "connection": "c", "groups": "g", "users": "u",
 			}}
 			if !strings.Contains(path, "{hub}") || strings.HasSuffix(path, "/events") {
 				continue
