@@ -111,7 +111,7 @@ func TestTheLogTellsWhatWasAcknowledged(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := f.node.Answer(t.Context(), "chat", streams.AnswerRequest{ID: "c", Owner: owner, Sent: reply.Last, Mark: "1", PollAt: f.node.Now(), Lease: 1e10}); err != nil {
+	if _, err := f.node.Answer(t.Context(), "chat", streams.AnswerRequest{ID: "c", Owner: owner, Sent: reply.Last, Mark: "1", Lease: 1e10}); err != nil {
 		t.Fatal(err)
 	}
 	open("2")

@@ -23,6 +23,7 @@ type hub struct {
 	mu      sync.RWMutex
 	win     window
 	gen     string
+	run     string // of the store's process, when the log was verified last
 	tailing bool
 	// resets counts how often the window began anew, passing over entries.
 	resets uint64
@@ -61,13 +62,22 @@ type hub struct {
 // recent is what the node knows of a connection that it served lately.
 type recent struct {
 	at time.Time
+	// gen is the log's generation when it was opened here. A slow node may not have noticed yet that it is a new one.
+	gen string
+	// owner is the token of the newest attach here, also of one that is not in live service yet or any more; empty
+	// when it was given up with an answer.
+	owner string
 	// answers is the number of the last answer to a poll that was committed here.
 	answers uint64
 }
 
-// serve notes that a connection is served here; answers may be 0: nothing new. h.mu is held.
-func (h *hub) serve(id string, answers uint64) {
-	h.recent[id] = recent{time.Now(), max(answers, h.recent[id].answers)}
+// serve notes that a connection is served here, by owner; answers may be 0: nothing new. h.mu is held.
+func (h *hub) serve(id, owner string, answers uint64) {
+	known := h.recent[id]
+	if known.gen == "" {
+		known.gen = h.gen
+	}
+	h.recent[id] = recent{time.Now(), known.gen, owner, max(answers, known.answers)}
 }
 
 type attachments map[*Attachment]struct{}
@@ -95,8 +105,15 @@ func newHub(n *Node, name string) *hub {
 		memberships: map[string]membership{}, recent: map[string]recent{},
 		idle: time.Now(),
 	}
-	h.pages = pages{log: n.store, name: name, size: n.pageEntries, byFrom: map[Position]*list.Element{}}
+	h.pages = pages{log: n.store, name: name, size: n.pageEntries, byFrom: map[Position]*list.Element{}, tip: h.tip}
 	return h
+}
+
+// tip is up to where the tail has read the log, and its generation.
+func (h *hub) tip() (Position, string) {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	return h.win.end, h.gen
 }
 
 // append takes what the tail has read. It returns false, and takes nothing, if an entry is missing there that the store
@@ -140,8 +157,8 @@ func (h *hub) append(entries []RawEntry) bool {
 		wake = wakeList(h.all, wake)
 	}
 	h.evict(before)
-	if last := h.win.last(); last != nil && last.Position.After(h.proof.Position) {
-		h.proof = RawEntry{last.Position, last.raw}
+	if last := len(entries) - 1; last >= 0 && entries[last].Position.After(h.proof.Position) {
+		h.proof = entries[last]
 	}
 	if h.advanced != nil {
 		close(h.advanced)
@@ -389,7 +406,11 @@ func (h *hub) leave(a *Attachment) {
 	a.place = 0
 	h.node.meter.attachedTo(a.transport, -1)
 	if a.id != "" {
-		h.serve(a.id, 0)
+		known, again := h.recent[a.id]
+		if !again {
+			known.owner = a.owner
+		}
+		h.serve(a.id, known.owner, 0)
 	}
 	removeFew(h.conns, a.id, a)
 	removeFew(h.users, a.user, a)

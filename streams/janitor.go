@@ -23,6 +23,8 @@ const (
 	// maxClockStep is how far the store's clock and this node's may drift apart between two
 	// beats before leases are not trusted.
 	maxClockStep = 2 * time.Second
+	// clockKept is how long a process of the store is remembered that does not answer any more.
+	clockKept = 10 * time.Minute
 )
 
 // stats counts what operators must see.
@@ -53,27 +55,35 @@ func (c *storeClock) now() int64 {
 	return r.then + time.Since(r.at).Milliseconds()
 }
 
-func (c *storeClock) set(now int64) (step time.Duration) {
-	if c.reading.Load() != nil {
-		step = time.Duration(now-c.now()) * time.Millisecond
-	}
-	c.reading.Store(&clockReading{time.Now(), now})
-	return step
-}
+func (c *storeClock) set(now int64) { c.reading.Store(&clockReading{time.Now(), now}) }
 
 // contact knows since when the store has been in reach without a break: leases that
 // passed while nobody could renew them mean nothing.
 type contact struct {
 	mu    sync.Mutex
-	run   string
 	since time.Time
+	// clocks are those of the store's processes, by their runs: a cluster has several.
+	clocks map[string]clockReading
 }
 
-func (c *contact) made(run string, step time.Duration) {
+// made notes an answer of one of the store's processes. One that is new, or whose clock has stepped, breaks the contact.
+func (c *contact) made(run string, clock int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.since.IsZero() || run != c.run || step.Abs() > maxClockStep {
-		c.run, c.since = run, time.Now()
+	now := time.Now()
+	last, known := c.clocks[run]
+	step := time.Duration(clock-last.then)*time.Millisecond - now.Sub(last.at)
+	if c.since.IsZero() || !known || step.Abs() > maxClockStep {
+		c.since = now
+	}
+	if c.clocks == nil {
+		c.clocks = map[string]clockReading{}
+	}
+	c.clocks[run] = clockReading{now, clock}
+	for other, reading := range c.clocks {
+		if now.Sub(reading.at) > clockKept {
+			delete(c.clocks, other)
+		}
 	}
 }
 
@@ -89,18 +99,21 @@ func (c *contact) lasts(d time.Duration) bool {
 	return !c.since.IsZero() && time.Since(c.since) >= d
 }
 
-// beats renews the node's leases in the buckets that it tails.
+// beats renews the node's leases in the buckets that it uses.
 func (n *Node) beats(ctx context.Context) {
 	n.mu.Lock()
-	buckets := make([]int, 0, len(n.tailers)+1)
+	buckets := map[int]bool{}
 	for b := range n.tailers {
-		buckets = append(buckets, b)
+		buckets[b] = true
+	}
+	for name := range n.hubs {
+		buckets[Bucket(name)] = true
 	}
 	n.mu.Unlock()
 	if len(buckets) == 0 {
-		buckets = append(buckets, 0) // the clock and the contact
+		buckets[0] = true // the clock and the contact
 	}
-	for _, b := range buckets {
+	for b := range buckets {
 		if err := n.beat(ctx, b); err != nil {
 			n.contact.broken()
 			return
@@ -113,12 +126,30 @@ func (n *Node) beat(ctx context.Context, bucket int) error {
 	if err != nil {
 		return err
 	}
-	n.contact.made(reply.Run, n.clock.set(reply.Now))
+	n.contact.made(reply.Run, reply.Now)
+	n.clock.set(reply.Now)
 	n.mu.Lock()
 	if t := n.tailers[bucket]; t != nil {
 		t.nodes = max(1, reply.Nodes)
 	}
 	n.mu.Unlock()
+	return n.verifyUntailed(ctx, bucket, reply.Run)
+}
+
+// verifyUntailed verifies the hubs that are not tailed here, when the store's process has changed: what was sent from
+// here, or the records of the connections that were served here, may be known to nobody else.
+func (n *Node) verifyUntailed(ctx context.Context, bucket int, run string) error {
+	for _, h := range n.allHubs() {
+		h.mu.RLock()
+		due := Bucket(h.name) == bucket && !h.tailing && h.gen != "" && h.run != run
+		h.mu.RUnlock()
+		if !due {
+			continue
+		}
+		if err := h.verify(ctx); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -280,7 +311,11 @@ const sweepBuckets = 4
 
 func (n *Node) sweepHub(ctx context.Context, name string) {
 	ids, err := n.store.Expired(ctx, name, sweepBatch)
-	if err != nil {
+	if err != nil || len(ids) == 0 {
+		return
+	}
+	// By a clock that has stepped since the last beat all of them may seem to have passed.
+	if err := n.beat(ctx, Bucket(name)); err != nil || !n.contact.lasts(n.cfg.Contact) {
 		return
 	}
 	for _, id := range ids {
@@ -310,7 +345,9 @@ func (n *Node) retire(ctx context.Context) {
 		}
 		if h.uses == 0 && now.Sub(h.idle) > n.cfg.Linger && h.tailing {
 			h.tailing = false
+			proof := h.proof // what is known of the log stays known
 			h.restart(Position{})
+			h.proof = proof
 			if t := n.tailers[Bucket(name)]; t != nil {
 				delete(t.hubs, name)
 				t.tail.Wake()

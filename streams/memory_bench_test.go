@@ -94,7 +94,7 @@ func BenchmarkMemoryPoll(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		_, err = m.Answer(b.Context(), "chat", streams.AnswerRequest{ID: "c", Owner: "n1", Sent: r.Last, PollAt: r.Now, Lease: time.Minute})
+		_, err = m.Answer(b.Context(), "chat", streams.AnswerRequest{ID: "c", Owner: "n1", Sent: r.Last, Lease: time.Minute})
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -3,6 +3,7 @@ package streams
 import (
 	"context"
 	"maps"
+	"slices"
 	"sync/atomic"
 	"time"
 )
@@ -34,15 +35,29 @@ func (f *FaultyMemory) ChangeRun() {
 	f.run.Store(&run)
 }
 
+// Disconnect breaks the tails' connections, as the end of the store's process does.
+func (f *FaultyMemory) Disconnect() {
+	for i := range f.buckets {
+		f.buckets[i].lose()
+	}
+}
+
+// Empty loses all that the store has of a hub, as a restart without data does.
+func (f *FaultyMemory) Empty(hub string) {
+	h := f.hub(hub)
+	defer h.step()()
+	fresh := newMemoryHub(h.bucket)
+	h.gen, h.run, h.before, h.floor, h.last, h.entries = "", "", nil, Position{}, Position{}, memoryEntries{}
+	h.records, h.live, h.graves, h.buried, h.once, h.keys = fresh.records, nil, fresh.graves, nil, fresh.once, nil
+	h.work, h.users = fresh.work, fresh.users
+}
+
 // SetAvailable lets every call return ErrUnavailable from now on, and blocked reads
 // at once, or lets them work again.
 func (f *FaultyMemory) SetAvailable(yes bool) {
 	f.down.Store(!yes)
-	if yes {
-		return
-	}
-	for i := range f.buckets {
-		f.buckets[i].lose()
+	if !yes {
+		f.Disconnect()
 	}
 }
 
@@ -70,12 +85,13 @@ func (f *FaultyMemory) RollBack(hub string, to Position) {
 func (f *FaultyMemory) Checkpoint(hub string) (restore func()) {
 	h := f.hub(hub)
 	defer h.step()()
-	last := h.last
+	last, gen, run, before := h.last, h.gen, h.run, slices.Clone(h.before)
 	records := cloneRecords(h.records)
 	graves, once, users := maps.Clone(h.graves), maps.Clone(h.once), cloneUsers(h.users)
 	return func() {
 		defer h.step()()
 		h.rollBack(last)
+		h.gen, h.run, h.before = gen, run, slices.Clone(before)
 		h.records, h.live = cloneRecords(records), nil
 		for _, rec := range h.records {
 			h.live.set(&rec.lease)

@@ -1,6 +1,9 @@
 package streams
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
 // Times of the rules about polls, ms.
 const (
@@ -16,8 +19,9 @@ const (
 type memoryOpen struct {
 	*memoryHub
 	OpenRequest
-	now int64
-	run string
+	now  int64
+	came int64 // when the request did
+	run  string
 }
 
 // Open implements Records.
@@ -27,12 +31,21 @@ func (m *Memory) Open(ctx context.Context, hub string, r OpenRequest) (OpenReply
 	}
 	h := m.hub(hub)
 	defer h.step()()
-	o := &memoryOpen{memoryHub: h, OpenRequest: r, now: m.now(), run: *m.run.Load()}
+	now := m.now()
+	o := &memoryOpen{memoryHub: h, OpenRequest: r, now: now, came: now - since(r.Arrived), run: *m.run.Load()}
 	outcome, rec, err := o.open()
 	if err != nil {
 		return OpenReply{}, err
 	}
 	return h.reply(outcome, rec, &r, o.now), nil
+}
+
+// since is how long ago something was by the clock of this process, ms; 0 for the zero time.
+func since(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return time.Since(t).Milliseconds()
 }
 
 func (o *memoryOpen) open() (OpenOutcome, *memoryRecord, error) {

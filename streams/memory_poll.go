@@ -49,7 +49,7 @@ func (o *memoryOpen) poll(rec *memoryRecord) (OpenOutcome, error) {
 // given again, it is this poll's: what was known of the other's arrival says nothing.
 func (o *memoryOpen) answerFirst(rec *memoryRecord) {
 	rec.Answers, rec.Wrote, rec.Failed = 1, 0, 0
-	rec.Mark, rec.PollAt, rec.AnsweredAt = o.Mark, o.now, o.now
+	rec.Mark, rec.PollAt, rec.AnsweredAt = o.Mark, o.came, o.now
 	rec.Sent = rec.Cursor
 }
 
@@ -63,7 +63,7 @@ func (o *memoryOpen) arrival(rec *memoryRecord) arrival {
 		return answerLost
 	case o.Mark != "" && o.Mark == rec.Mark:
 		return o.arrivalOfEqual(rec)
-	case o.now-rec.PollAt >= abandonedPoll:
+	case o.came-rec.PollAt >= abandonedPoll:
 		return answerLost
 	default:
 		return answerArrived
@@ -72,7 +72,7 @@ func (o *memoryOpen) arrival(rec *memoryRecord) arrival {
 
 func (o *memoryOpen) arrivalOfEqual(rec *memoryRecord) arrival {
 	switch {
-	case o.now-rec.AnsweredAt >= repeatedPoll:
+	case o.came-rec.AnsweredAt >= repeatedPoll:
 		return answerLost
 	case rec.Wrote == rec.Answers:
 		return answerArrived

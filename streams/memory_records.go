@@ -136,7 +136,7 @@ func (m *Memory) Answer(ctx context.Context, hub string, r AnswerRequest) (n uin
 		if r.Sent.After(h.last) {
 			return ErrBeyond
 		}
-		rec.Sent, rec.Mark, rec.PollAt = r.Sent, r.Mark, r.PollAt
+		rec.Sent, rec.Mark, rec.PollAt = r.Sent, r.Mark, now-since(r.Arrived)
 		rec.AnsweredAt = now
 		rec.Answers++
 		rec.Owner, rec.answeredBy = "", r.Owner

@@ -44,6 +44,7 @@ type client struct {
 	ending bool // the run ends it, or lets it end
 	// closing: it was closed, alone; its record must say so.
 	closing bool
+	faults
 
 	// sockets are the servers' ends that are not over; socket is the client's, if any.
 	sockets []*socket
@@ -64,8 +65,9 @@ func (w *world) arrive() {
 	if w.chance(600) {
 		c.user = w.user()
 	}
-	c.truth = &truthConn{id: c.id, user: c.user, hub: c.hub, groups: map[string]bool{}}
-	c.next, c.until = 1, time.Now().Add(time.Minute).UnixMilli()
+	c.truth = &truthConn{id: c.id, user: c.user, hub: c.hub, groups: map[string]bool{}, ever: map[string]bool{}}
+	c.received = map[string]bool{}
+	c.next, c.until = 1, w.mem.now()+time.Minute.Milliseconds()
 	w.pull()
 	w.clients = append(w.clients, c)
 	w.byID[c.id] = c
@@ -115,6 +117,10 @@ func (c *client) record() *memoryRecord {
 // receive takes a message.
 func (c *client) receive(body string) {
 	c.w.pull()
+	if c.loose() {
+		c.receiveLoosely(body)
+		return
+	}
 	if c.got >= len(c.truth.want) {
 		c.w.fail("%s got %q, but has all its %d matches (closed at %v)", c, body, c.got, c.truth.closed)
 	}
@@ -122,16 +128,17 @@ func (c *client) receive(body string) {
 		c.w.fail("%s got %q, want %q at %v (number %d of %d)", c, body, want.body, want.position, c.got+1, len(c.truth.want))
 	}
 	c.got++
+	c.received[body] = true
 	c.w.count["received"]++
 }
 
 // closed takes the end of the connection, which comes after everything before it.
 func (c *client) closed() {
 	c.w.pull()
-	if c.truth.closed.IsZero() {
+	if c.truth.closed.IsZero() && !c.mayEnd {
 		c.w.fail("%s is told that it is closed, and is not", c)
 	}
-	if c.got != len(c.truth.want) {
+	if c.got != len(c.truth.want) && !c.loose() {
 		c.w.fail("%s closed with %d of %d matches", c, c.got, len(c.truth.want))
 	}
 	c.w.count["closed"]++
@@ -156,8 +163,8 @@ func (c *client) leave() {
 // gone is for an answer that there is no such connection (any more).
 func (c *client) gone() {
 	c.w.pull()
-	if r := c.record(); r != nil && r.State != StateClosing {
-		c.w.fail("%s is refused, but is %s", c, r.State)
+	if r := c.record(); r != nil && r.State != StateClosing && !c.mayEnd && !c.orphaned(r) {
+		c.w.fail("%s is refused, but is %s, of %s owned by %q", c, r.State, r.Gen, r.Owner)
 	}
 	c.w.count["gone"]++
 	c.leave()
@@ -169,14 +176,15 @@ func (c *client) opened(owner string, before *memoryRecord, reply *OpenReply) {
 	if reply.Record.Cursor.Before(reply.Floor) {
 		c.w.fail("%s is opened at %v, but the floor is %v", c, reply.Record.Cursor, reply.Floor)
 	}
-	if before != nil && before.Owner != "" && before.Owner != owner && c.truth.owner != owner {
+	c.w.served(c.hub.hub, c.id, owner)
+	if before != nil && before.Owner != "" && before.Owner != owner && c.truth.owner != owner && !c.mayEnd {
 		c.w.fail("%s: nobody tells %s that it is displaced", c, before.Owner)
 	}
 }
 
 // attached holds a socket's attach against the model; a poll's owner gives the connection up with its answer.
 func (c *client) attached(a *Attachment) {
-	if c.truth.owner != "" && c.truth.owner != a.owner && !c.truth.moved.After(a.filter.known) {
+	if c.truth.owner != "" && c.truth.owner != a.owner && !c.truth.moved.After(a.filter.known) && !c.mayEnd {
 		c.w.fail("%s is attached for %s, but %s took it over before", c, a.owner, c.truth.owner)
 	}
 }
@@ -184,7 +192,7 @@ func (c *client) attached(a *Attachment) {
 // attachRefused is for an attach that came too late.
 func (c *client) attachRefused(owner string, err error) {
 	r := c.record()
-	if r != nil && r.Owner == owner {
+	if r != nil && r.Owner == owner && !c.mayEnd {
 		c.w.fail("%s: attach refused: %v", c, err)
 	}
 }
@@ -193,7 +201,7 @@ func (c *client) attachRefused(owner string, err error) {
 // the node was itself behind the log's floor.
 func (c *client) gap(cursor Position, passed bool) {
 	c.w.count["gap"]++
-	if passed {
+	if passed || c.mayEnd {
 		return
 	}
 	reply, _ := c.w.mem.Range(context.Background(), c.hub.hub, Position{}, 1)
@@ -208,6 +216,9 @@ func (c *client) wasEnded() {
 		return
 	}
 	c.ending = true
+	if c.mayEnd {
+		return
+	}
 	for _, s := range c.sockets {
 		if s.att != nil && !s.isCut {
 			c.w.fail("%s expired although %s serves it", c, s.node.name)
@@ -257,6 +268,7 @@ func (c *client) connect() {
 	if err != nil || reply.Outcome != OpenCreated {
 		c.w.fail("%s connects: %v %v", c, reply.Outcome, err)
 	}
+	c.w.served(c.hub.hub, c.id, s.owner)
 	s.opened, s.openedAt = reply, time.Now()
 }
 
@@ -286,6 +298,11 @@ func (c *client) reconnect() {
 	case errors.Is(err, ErrGap):
 		s.end()
 		c.gap(c.record().Cursor, false)
+		c.leave()
+	case err == nil && reply.Outcome != OpenTicket && (c.mayEnd || c.w.count["clock"] > 0):
+		c.mayEnd = true   // with the clock set back and forth a tombstone does not stand as long as its token
+		s.endConnection() // its handshake is lost, and its first frame is none
+		s.end()
 		c.leave()
 	case err != nil || reply.Outcome != OpenTicket:
 		c.w.fail("%s reconnects: %v %v", c, reply.Outcome, err)
@@ -342,7 +359,7 @@ func (c *client) behave() {
 // audit holds the record against the model.
 func (c *client) audit() {
 	r := c.record()
-	if r == nil || c.over || !c.shaken {
+	if r == nil || c.over || !c.shaken || c.mayEnd {
 		return
 	}
 	if c.closing && r.State != StateClosing {

@@ -143,7 +143,11 @@ func (c *client) shake() {
 		ID: c.id, Protocol: 1, Version: 1, Reply: handshakeReply(c.id), Lease: simPollLease,
 	})
 	c.w.note("handshake %s: %v", c, err)
-	if r := c.record(); err != nil && r != nil && r.State == StateNew {
+	if err != nil && c.mayEnd {
+		c.leave()
+		return
+	}
+	if r := c.record(); err != nil && r != nil && r.State == StateNew && !c.mayEnd {
 		c.w.fail("handshake of %s: %v", c, err)
 	}
 	c.shaken = true
@@ -175,7 +179,7 @@ func (r *request) act() {
 func (r *request) open() {
 	c := r.c
 	q := c.openRequest(OpenPoll, r.owner)
-	q.Mark, q.Lease, q.Force = r.mark, simPollLease, r.tries > 1
+	q.Mark, q.Lease, q.Force, q.Arrived = r.mark, simPollLease, r.tries > 1, r.began
 	if q.Force && c.untold != nil {
 		c.tell() // it has arrived by now
 	}
@@ -196,12 +200,16 @@ func (r *request) open() {
 	case reply.Outcome == OpenUndecided:
 		c.w.count["undecided"]++
 	case reply.Outcome == OpenFirstPoll:
+		if before == nil && c.mayEnd { // its record was lost, and it begins anew
+			c.w.pull()
+			*c.truth = truthConn{id: c.id, user: c.user, hub: c.hub, groups: map[string]bool{}, ever: c.truth.ever}
+		}
 		r.number, r.stage = reply.Record.Answers, answered
 	case reply.Outcome == OpenAttached:
 		c.opened(r.owner, before, &reply)
 		r.opened, r.stage = reply, opened
 		c.active = time.Now()
-		if n := c.truth.upTo(reply.Record.Cursor); c.shaken && n != c.got {
+		if n := c.truth.upTo(reply.Record.Cursor); c.shaken && n != c.got && !c.loose() {
 			c.w.fail("%s has %d, but its poll begins after %d", c, c.got, n)
 		}
 	default:
@@ -216,11 +224,27 @@ func (r *request) reopen() {
 	switch {
 	case err == nil:
 		r.opened.Record, r.opened.Gen, r.opened.Last, r.stage = reply.Record, reply.Gen, reply.Last, opened
+	case errors.Is(err, ErrUnavailable):
+		if time.Since(r.began) > r.patience() { // nobody carries it over: answered with nothing
+			r.end()
+		}
+	case errors.Is(err, ErrGap):
+		r.refuseGap()
 	case errors.Is(err, ErrOwner), errors.Is(err, ErrGone):
 		c.attachRefused(r.owner, err)
 		r.end()
 	default:
 		c.w.fail("reopen of %s: %v", c, err)
+	}
+}
+
+// refuseGap is for an attach that took so long that the log does not reach back to the cursor any more.
+func (r *request) refuseGap() {
+	r.c.gap(r.opened.Record.Cursor, false)
+	mine := !r.isGhost
+	r.end()
+	if mine {
+		r.c.leave()
 	}
 }
 
@@ -245,6 +269,9 @@ func (r *request) collect() {
 		case errors.Is(a.err, ErrUnavailable):
 			r.c.w.count["attach failed"]++
 			r.stage = failed
+		case errors.Is(a.err, ErrGap):
+			r.stage = failed
+			r.refuseGap()
 		case errors.Is(a.err, ErrOwner), errors.Is(a.err, ErrGone):
 			r.stage = failed
 			r.c.attachRefused(r.owner, a.err)
@@ -295,10 +322,18 @@ func (r *request) finish(err error) {
 			c.closed()
 		}
 	case errors.Is(err, ErrOwner):
-		if rec := c.record(); rec != nil && rec.Owner == r.owner {
+		if rec := c.record(); rec != nil && rec.Owner == r.owner && !c.mayEnd {
 			c.w.fail("%s at %s is told that it lost ownership, and has not", c, r.node.name)
 		}
 		r.end()
+	case errors.Is(err, ErrLost), errors.Is(err, ErrBeyond):
+		c.w.lostConnection(c, err)
+		_, _ = r.node.End(context.Background(), c.hub.hub, c.id, "")
+		mine := !r.isGhost
+		r.end()
+		if mine {
+			c.leave()
+		}
 	case errors.Is(err, ErrGap):
 		c.gap(r.att.Cursor(), r.node.stats.Gaps.Load() > 0)
 		c.ending = true
@@ -314,18 +349,21 @@ func (r *request) finish(err error) {
 func (r *request) commit() {
 	c := r.c
 	n, err := r.node.Answer(context.Background(), c.hub.hub, AnswerRequest{
-		ID: c.id, Owner: r.owner, Sent: r.att.Cursor(), Mark: r.mark, PollAt: r.opened.Now, Lease: simPollLease,
+		ID: c.id, Owner: r.owner, Sent: r.att.Cursor(), Mark: r.mark, Arrived: r.began, Lease: simPollLease,
 	})
 	c.w.note("answer %s at %s: %d bodies to %v, number %d %v", c, r.node.name, len(r.answer), r.att.Cursor(), n, err)
 	switch {
 	case err == nil:
 		r.number, r.stage = n, answered
+		c.w.served(c.hub.hub, c.id, r.owner)
 		_ = r.att.Detach(context.Background(), 0)
 	case errors.Is(err, ErrOwner), errors.Is(err, ErrGone):
-		if rec := c.record(); rec != nil && rec.Owner == r.owner {
+		if rec := c.record(); rec != nil && rec.Owner == r.owner && !c.mayEnd {
 			c.w.fail("answer of %s: %v", c, err)
 		}
 		r.end()
+	case errors.Is(err, ErrBeyond) && c.mayEnd:
+		r.finish(err)
 	default:
 		c.w.fail("answer of %s: %v", c, err)
 	}
@@ -455,19 +493,31 @@ func (c *client) hurryPoll() {
 		case r.stage == answered:
 			r.arrive()
 			r.wrote(true)
-		case r.stage == held && time.Since(r.began) > 10*time.Second:
+		case r.stage == held && time.Since(r.began) > r.patience():
 			if r.woken.Load() {
 				r.take()
 			} else {
 				r.commit()
 			}
 		case r.stage == held:
+			if c.shaken && r.opened.Record.State == StateNew && time.Since(r.began) > simNewLease {
+				r.cancelHandshake()
+			}
 			return
 		default:
 			r.act()
 		}
 		c.w.wait()
 	}
+}
+
+// cancelHandshake ends a connection whose handshake was lost: the server waits for it in vain.
+func (r *request) cancelHandshake() {
+	c := r.c
+	c.w.note("cancel %s", c)
+	_, _ = r.node.End(context.Background(), c.hub.hub, c.id, "")
+	r.end()
+	c.leave()
 }
 
 // behavePoll does everything that the client and its servers would do at once.
@@ -496,4 +546,12 @@ func (c *client) behavePoll() {
 		}
 		c.w.wait()
 	}
+}
+
+// patience is how long a server holds the poll. If the handshake was lost, nothing comes, and the connection expires.
+func (r *request) patience() time.Duration {
+	if r.c.shaken && r.opened.Record.State == StateNew {
+		return 2 * simNewLease
+	}
+	return 10 * time.Second
 }

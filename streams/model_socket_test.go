@@ -122,7 +122,7 @@ func (s *socket) takeOver() {
 			c.gone()
 		}
 	case errors.Is(err, ErrOwner):
-		if before == nil || before.Ticket < s.ticket {
+		if (before == nil || before.Ticket < s.ticket) && !c.mayEnd {
 			c.w.fail("%s: ticket %d refused", c, s.ticket)
 		}
 		s.drop()
@@ -193,6 +193,12 @@ func (s *socket) collect() {
 		s.c.attachRefused(s.owner, r.err)
 		s.drop()
 		return
+	case errors.Is(r.err, ErrGap):
+		s.c.gap(s.opened.Record.Cursor, false)
+		s.endConnection()
+		s.drop()
+		s.c.leave()
+		return
 	default:
 		s.c.w.fail("attach of %s: %v", s.c, r.err)
 	}
@@ -235,7 +241,7 @@ func (s *socket) handshake() {
 	reply, err := node.Handshake(context.Background(), c.hub.hub, r)
 	c.w.note("handshake %s: %v %v", c, reply.Start, err)
 	if err != nil {
-		if r := c.record(); r != nil && r.State == StateNew {
+		if r := c.record(); r != nil && r.State == StateNew && !c.mayEnd {
 			c.w.fail("handshake of %s: %v", c, err)
 		}
 		if c.kind == eventsClient {
@@ -359,9 +365,13 @@ func (s *socket) finish(err error) {
 			s.down = append(s.down, frame{close: true})
 		}
 	case errors.Is(err, ErrOwner):
-		if r := c.record(); r != nil && r.Owner == s.owner {
+		if r := c.record(); r != nil && r.Owner == s.owner && !c.mayEnd {
 			c.w.fail("%s at %s is told that it lost ownership, and has not", c, s.node.name)
 		}
+	case errors.Is(err, ErrLost), errors.Is(err, ErrBeyond):
+		c.w.lostConnection(c, err)
+		s.endConnection()
+		s.down = append(s.down, frame{close: true, lost: true})
 	case errors.Is(err, ErrGap):
 		c.gap(s.att.Cursor(), s.node.stats.Gaps.Load() > 0)
 		c.ending = true
@@ -470,6 +480,9 @@ func (s *socket) reply() {
 	owns := record.Owner == s.owner
 	_, err := s.node.Finish(context.Background(), c.hub.hub, r)
 	c.w.note("reply %s at %s: %v", c, s.node.name, err)
+	if c.mayEnd {
+		return
+	}
 	if owns != (err == nil) {
 		c.w.fail("reply of %s: %v", c, err)
 	}

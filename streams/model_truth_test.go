@@ -2,6 +2,7 @@ package streams
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 )
 
@@ -16,6 +17,10 @@ type truth struct {
 	users map[string]map[string]bool
 	// times says when an entry was in the log at the latest, for trims.
 	times []truthTime
+	// losses counts the entries by which a node told that a part of the log was lost.
+	losses int
+	// rolledBack: a part of the log was lost once.
+	rolledBack bool
 }
 
 type truthTime struct {
@@ -33,6 +38,8 @@ type truthConn struct {
 	// closed: its own close or end was at this position; nothing after it matches.
 	closed Position
 	ended  int // how often the log says that it ended
+	// ever has every match that there was, also what was lost since.
+	ever map[string]bool
 	// moved is where owner took it over.
 	moved Position
 	owner string
@@ -55,6 +62,9 @@ func (t *truth) take(raw RawEntry, now int64) {
 	}
 	t.after = raw.Position
 	t.times = append(t.times, truthTime{raw.Position, now})
+	if e.Kind == KindGen && e.Flags&FlagLost != 0 {
+		t.losses++
+	}
 	for _, c := range t.conns {
 		c.take(raw.Position, &e)
 	}
@@ -105,6 +115,7 @@ func (c *truthConn) take(p Position, e *Entry) {
 func (c *truthConn) match(p Position, e *Entry) {
 	if c.closed.IsZero() {
 		c.want = append(c.want, truthMatch{p, string(e.Body)})
+		c.ever[string(e.Body)] = true
 	}
 }
 
@@ -145,4 +156,30 @@ func (c *truthConn) upTo(p Position) int {
 		n++
 	}
 	return n
+}
+
+// clone is the model as it is now.
+func (t *truth) clone() *truth {
+	c := &truth{hub: t.hub, after: t.after, conns: map[string]*truthConn{}, users: map[string]map[string]bool{}, times: slices.Clone(t.times)}
+	for user, groups := range t.users {
+		c.users[user] = maps.Clone(groups)
+	}
+	for id, conn := range t.conns {
+		old := *conn
+		old.groups, old.want = maps.Clone(conn.groups), slices.Clone(conn.want)
+		c.conns[id] = &old
+	}
+	return c
+}
+
+// restore takes the model back to what it was. Connections that were not there yet have never been.
+func (t *truth) restore(old *truth) {
+	t.after, t.times, t.users = old.after, old.times, old.users
+	for id, conn := range t.conns {
+		if was := old.conns[id]; was != nil {
+			*conn = *was
+		} else {
+			*conn = truthConn{id: id, user: conn.user, hub: t, groups: map[string]bool{}, ever: conn.ever}
+		}
+	}
 }

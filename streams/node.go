@@ -231,7 +231,7 @@ func (n *Node) Open(ctx context.Context, hubName string, r OpenRequest) (OpenRep
 			if r.knows(&reply.Record) {
 				reply.Record.Groups, reply.Record.UserGroups = known.groups, known.userGroups
 			}
-			h.remember(&reply.Record)
+			h.remember(&reply, r.Owner)
 			n.leaveDue(ctx, hubName, reply.Record.User, reply.Due)
 			return reply, nil
 		case errors.Is(err, ErrUnverified):
@@ -270,11 +270,21 @@ func (h *hub) membership(id string) membership {
 
 // remember notes that a connection is served here, and keeps a poller's groups, so that
 // its next poll need not read them.
-func (h *hub) remember(r *Record) {
+func (h *hub) remember(reply *OpenReply, owner string) {
+	r := &reply.Record
 	now := time.Now()
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.serve(r.ID, r.Answers)
+	if r.Owner != owner {
+		owner = h.recent[r.ID].owner
+	}
+	if h.gen == "" {
+		h.gen = reply.Gen
+	}
+	h.serve(r.ID, owner, r.Answers)
+	known := h.recent[r.ID]
+	known.gen = reply.Gen
+	h.recent[r.ID] = known
 	if r.Transport == TransportLongPolling && (r.Membership > 0 || !r.UserMembership.IsZero()) {
 		h.memberships[r.ID] = membership{r.Membership, r.UserMembership, r.Groups, r.UserGroups, now}
 	}
@@ -288,7 +298,7 @@ var errWindowMoved = fmt.Errorf("%w: the window moved on", ErrUnavailable)
 // goroutine and without blocking, when Next may have more; Next must be called once at first.
 // The lease is what the node renews for the connection until Detach; zero renews none (long polling).
 //
-// Errors: ErrUnavailable, and ErrOwner if another attach owns the connection by now.
+// Errors: ErrUnavailable, and those of Reopen.
 func (n *Node) Attach(ctx context.Context, hubName string, reply OpenReply, owner string, lease time.Duration, wake func()) (*Attachment, error) {
 	h := n.acquire(hubName)
 	for tries := 0; ; tries++ {
@@ -333,7 +343,7 @@ func newAttachment(h *hub, reply *OpenReply, owner string, lease time.Duration, 
 
 // Reopen reads the record of a connection that owner opened before, for another
 // Attach. An Open in its place could displace a newer owner. ErrOwner if there is one,
-// ErrGone if the connection has ended.
+// ErrGone if the connection has ended, ErrGap if the log no longer reaches back to its cursor.
 func (n *Node) Reopen(ctx context.Context, hubName, id, owner string) (OpenReply, error) {
 	reply, err := n.store.Lookup(ctx, hubName, id)
 	switch {
@@ -343,6 +353,8 @@ func (n *Node) Reopen(ctx context.Context, hubName, id, owner string) (OpenReply
 		return OpenReply{}, ErrOwner
 	case reply.Record.Gen != reply.Gen:
 		return OpenReply{}, fmt.Errorf("%w: %w", ErrUnavailable, ErrGeneration)
+	case reply.Record.Cursor.Before(reply.Floor):
+		return OpenReply{}, ErrGap // memberships that ended before the floor are forgotten
 	}
 	return reply, nil
 }
@@ -525,7 +537,7 @@ func (n *Node) Answer(ctx context.Context, hubName string, r AnswerRequest) (uin
 	if err == nil {
 		h := n.acquire(hubName)
 		h.mu.Lock()
-		h.serve(r.ID, number)
+		h.serve(r.ID, "", number)
 		h.unuse()
 		h.mu.Unlock()
 	}

@@ -20,6 +20,9 @@ type pages struct {
 	log  Log
 	name string
 	size int // entries of a page
+	// tip is up to where the node's tail has read the log, and its generation: nothing after it is in a page. What the
+	// tail has not read proves nothing, and if it is lost nobody must have been sent it.
+	tip func() (Position, string)
 
 	mu     sync.Mutex
 	byFrom map[Position]*list.Element // of *page
@@ -40,6 +43,9 @@ type page struct {
 // errShortLog says that nothing follows a position in the store although something
 // does in the window: a tail was lost, and the next Verify finds it out.
 var errShortLog = fmt.Errorf("%w: the log is shorter than it was", ErrUnavailable)
+
+// errOtherLog says that the log is of another generation than this node has verified: it is about to.
+var errOtherLog = fmt.Errorf("%w: the log is not verified", ErrUnavailable)
 
 // after returns a page that reaches beyond p. It returns ErrGap if the log no longer
 // reaches back to p.
@@ -92,22 +98,29 @@ func (c *pages) find(p Position) (pg *page, mine bool) {
 
 func (c *pages) load(ctx context.Context, pg *page) {
 	defer close(pg.ready)
+	tip, gen := c.tip()
 	reply, err := c.log.Range(ctx, c.name, pg.from, c.size)
+	read := reply.Entries
+	for len(read) > 0 && read[len(read)-1].Position.After(tip) {
+		read = read[:len(read)-1]
+	}
 	switch {
 	case err != nil:
 		pg.err = err
+	case reply.Gen != gen:
+		pg.err = errOtherLog
 	case pg.from.Before(reply.Floor):
 		pg.err = ErrGap
 	case len(reply.Entries) == 0 && !reply.Last.After(pg.from):
 		pg.err = errShortLog
-	case len(reply.Entries) == 0:
-		pg.end = reply.Last
+	case len(read) == 0:
+		pg.end = tip
 	default:
-		pg.items = make([]*Item, len(reply.Entries))
-		for i, e := range reply.Entries {
+		pg.items = make([]*Item, len(read))
+		for i, e := range read {
 			pg.items[i], _ = newItem(e) // the tail has counted and logged what it could not decode
 		}
-		pg.end = reply.Entries[len(reply.Entries)-1].Position
+		pg.end = read[len(read)-1].Position
 	}
 	if pg.err != nil || len(pg.items) == 0 {
 		c.forget(pg) // errors pass

@@ -248,9 +248,9 @@ const (
 	// Mark, PollAt, AnsweredAt, Sent = Cursor) and there is no owner. Otherwise it decides whether the answer before
 	// has arrived:
 	//   - Failed = Answers: no;
-	//   - equal non-empty Mark: if the answer is 1 s old or older, no; else if Wrote = Answers, yes; else
+	//   - equal non-empty Mark: if the answer was 1 s old or older when this poll came, no; else if Wrote = Answers, yes; else
 	//     OpenUndecided, with nothing changed, unless Force: then no;
-	//   - the poll before (PollAt) came 95 s ago or more: no;
+	//   - the poll before (PollAt) had come 95 s before this one or earlier: no;
 	//   - else yes.
 	// Yes: Cursor = Sent. No: Sent = Cursor, and if the answer in question was the first poll's
 	// (Answers = 1) this is OpenFirstPoll again: Mark, PollAt and AnsweredAt become this poll's, Wrote and Failed 0,
@@ -286,6 +286,9 @@ type OpenRequest struct {
 	Mark   string
 	Force  bool
 	Ticket uint64
+	// Arrived is when a poll came, by the clock of this process; zero means now. The store may have been away since, and
+	// what the rules compare is when the client sent it.
+	Arrived time.Time
 	// Membership and UserMembership are the versions of Groups and UserGroups that the caller has; if both are still
 	// the record's (and one is not zero), the reply's Groups and UserGroups are nil.
 	Membership     uint64
@@ -364,8 +367,9 @@ type AnswerRequest struct {
 	ID, Owner string
 	Sent      Position // where the answer ends
 	Mark      string   // the poll's "_"
-	PollAt    int64    // when the poll came, as Open said
-	Lease     time.Duration
+	// Arrived is as in OpenRequest.
+	Arrived time.Time
+	Lease   time.Duration
 }
 
 // TouchItem is one connection's sign of life.

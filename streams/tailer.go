@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 )
@@ -32,10 +33,16 @@ type tailer struct {
 // tail makes sure that the hub is tailed, from position last on at the latest.
 func (h *hub) tail(ctx context.Context, gen string, last Position) error {
 	h.mu.RLock()
-	tailing := h.tailing
+	tailing, known := h.tailing, h.gen
 	h.mu.RUnlock()
 	if tailing {
 		return nil
+	}
+	if known != "" && known != gen {
+		// What was served here in an earlier generation is carried over, or what was sent from here is missed.
+		if err := h.verify(ctx); err != nil {
+			return err
+		}
 	}
 	// The entry at last is the proof that the log is still the same after a fault.
 	reply, err := h.node.store.Range(ctx, h.name, last.previous(), 1)
@@ -43,6 +50,9 @@ func (h *hub) tail(ctx context.Context, gen string, last Position) error {
 		return err
 	}
 	if reply.Gen != gen {
+		if err := h.verify(ctx); err != nil {
+			return err
+		}
 		return errWindowMoved // and that entry would prove nothing
 	}
 	h.node.mu.Lock()
@@ -242,7 +252,7 @@ func (h *hub) verify(ctx context.Context) error {
 		}
 	}
 	h.mu.Lock()
-	h.gen, h.doubt = reply.Gen, false
+	h.gen, h.run, h.doubt = reply.Gen, reply.Run, false
 	gap := h.tailing && h.win.end.Before(reply.Floor)
 	var behind []*Attachment
 	if gap {
@@ -264,25 +274,34 @@ func (h *hub) verify(ctx context.Context) error {
 // to a new generation. What another node has served since is that node's to prove.
 func (h *hub) carryOver(ctx context.Context, from, to string) error {
 	h.mu.RLock()
-	items := make([]RestampItem, 0, len(h.all)+len(h.recent))
-	for _, a := range h.all {
-		if a.id != "" {
-			items = append(items, RestampItem{ID: a.id, Owner: a.owner, Answers: h.recent[a.id].answers})
+	all := map[string][]RestampItem{}
+	for id, attached := range h.conns {
+		if _, again := h.recent[id]; !again {
+			all[from] = append(all[from], RestampItem{ID: id, Owner: attached[len(attached)-1].owner})
 		}
 	}
 	for id, known := range h.recent {
-		if len(h.conns[id]) == 0 {
-			items = append(items, RestampItem{ID: id, Answers: known.answers})
-		}
+		// What was opened here may be of a later generation than this node had noticed.
+		all[known.gen] = append(all[known.gen], RestampItem{ID: id, Owner: known.owner, Answers: known.answers})
 	}
 	h.mu.RUnlock()
-	for len(items) > 0 {
-		n := min(len(items), touchBatch)
-		if err := h.node.store.Restamp(ctx, h.name, h.node.cfg.Name, items[:n], from, to); err != nil {
-			return err
+	for from, items := range all {
+		for len(items) > 0 {
+			n := min(len(items), touchBatch)
+			if err := h.node.store.Restamp(ctx, h.name, h.node.cfg.Name, items[:n], from, to); err != nil {
+				return err
+			}
+			items = items[n:]
 		}
-		items = items[n:]
 	}
+	h.mu.Lock()
+	for id, known := range h.recent {
+		if _, carried := all[known.gen]; carried {
+			known.gen = to
+			h.recent[id] = known
+		}
+	}
+	h.mu.Unlock()
 	h.node.log.Info("generation carried over", "hub", h.name, "generation", to)
 	return nil
 }
@@ -296,6 +315,7 @@ func (h *hub) lose(reply VerifyReply) {
 		return
 	}
 	lost := h.disown(reply.Gen)
+	h.run = reply.Run
 	h.restart(reply.Last)
 	h.mu.Unlock()
 	h.tellLost(lost)
@@ -305,8 +325,9 @@ func (h *hub) lose(reply VerifyReply) {
 // h.mu is held.
 func (h *hub) disown(gen string) []*Attachment {
 	h.gen, h.own, h.doubt = gen, nil, false // what is missing of them is part of what was lost
+	h.trims.samples = nil                   // they may be positions of what is lost
 	clear(h.memberships)
-	clear(h.recent)
+	maps.DeleteFunc(h.recent, func(_ string, known recent) bool { return known.gen != gen })
 	return h.attached()
 }
 

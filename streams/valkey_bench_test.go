@@ -129,7 +129,7 @@ func BenchmarkValkeyPollAndAnswer(b *testing.B) {
 					owner := fmt.Sprint("n", n.Add(1))
 					reply := open(caller, owner)
 					_, err := v.Answer(b.Context(), hub, streams.AnswerRequest{
-						ID: fmt.Sprint("c", caller), Owner: owner, Sent: reply.Last, PollAt: reply.Now, Lease: time.Minute,
+						ID: fmt.Sprint("c", caller), Owner: owner, Sent: reply.Last, Lease: time.Minute,
 					})
 					must(b, "answer", err)
 				})

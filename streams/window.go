@@ -178,11 +178,3 @@ func (w *window) before(number uint64) Position {
 	}
 	return w.item(number - 1).Position
 }
-
-// last is the newest entry, or nil.
-func (w *window) last() *Item {
-	if w.len() == 0 {
-		return nil
-	}
-	return w.items[len(w.items)-1]
-}

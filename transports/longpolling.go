@@ -37,7 +37,6 @@ type poll struct {
 	owner    string
 	mark     string // the "_" of JavaScript and Java clients
 	arrived  time.Time
-	at       int64 // when it arrived, by the store's clock
 	deadline time.Time
 	late     bool // the node was stopping already when it came
 	opened   streams.OpenReply
@@ -96,7 +95,7 @@ func (s *Server) servePoll(c *request) {
 func (p *poll) open(ctx context.Context) error {
 	r := p.s.openRequest(p.request, streams.OpenPoll, p.owner)
 	r.Lease = time.Until(p.deadline) + pollLease
-	r.Mark = p.mark
+	r.Mark, r.Arrived = p.mark, p.arrived
 	for {
 		reply, err := p.s.node.Open(ctx, p.hub, r)
 		switch {
@@ -107,7 +106,6 @@ func (p *poll) open(ctx context.Context) error {
 			fallthrough
 		case err == nil:
 			p.opened = reply
-			p.at = reply.Now - time.Since(p.arrived).Milliseconds()
 			return nil
 		case !isAway(err):
 			return err
@@ -332,7 +330,7 @@ func (p *poll) body(items []*streams.Item) (body []byte, final bool) {
 func (p *poll) commit(ctx context.Context) (uint64, error) {
 	r := streams.AnswerRequest{
 		ID: p.token.ConnectionID, Owner: p.owner, Sent: p.att.Cursor(),
-		Mark: p.mark, PollAt: p.at, Lease: pollLease,
+		Mark: p.mark, Arrived: p.arrived, Lease: pollLease,
 	}
 	for {
 		// The answer must be tried even when the poll's time is up.

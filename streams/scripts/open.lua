@@ -4,7 +4,7 @@
 -- KEYS meta, log, live, record, the user's memberships (if there is a user)
 -- ARGV mode, id, user, owner, create until, lease, lease while new, mark, force,
 --      ticket, membership, moved entry, token of the call, 1 if a connection may be created, the user's membership, prefix of the
---      hub's keys
+--      hub's keys, how long ago the request came (ms)
 -- returns outcome, now, generation, floor, last position, record as it was, groups, the user's, their version,
 --         fields of the record that were set, each followed by its value
 
@@ -20,6 +20,7 @@ if gen and run ~= process() then
   return {'unverified'}
 end
 local time = now()
+local came = time - ARGV[17]
 local r, values = load(key)
 
 local changes = {}
@@ -48,7 +49,7 @@ local function first_poll()
   set('w', '0')
   set('f', '0')
   set('m', ARGV[8])
-  set('pa', time)
+  set('pa', came)
   set('aa', time)
   set('sn', r.c)
   set('o', '')
@@ -117,7 +118,7 @@ local function arrived()
     return false
   end
   if r.m ~= '' and r.m == ARGV[8] then
-    if time - r.aa >= REPEATED_POLL then
+    if came - r.aa >= REPEATED_POLL then
       return false
     end
     if r.w == r.n then
@@ -128,7 +129,7 @@ local function arrived()
     end
     return nil
   end
-  return time - r.pa < ABANDONED_POLL
+  return came - r.pa < ABANDONED_POLL
 end
 
 local function poll()

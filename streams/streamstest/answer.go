@@ -19,13 +19,13 @@ var answerTests = []func(*hub){
 
 func (h *hub) answer(id, owner, mark string, sent streams.Position) uint64 {
 	h.Helper()
-	return h.answerAt(id, owner, mark, sent, h.lookup(id).Now)
+	return h.answerHeld(id, owner, mark, sent, 0)
 }
 
-func (h *hub) answerAt(id, owner, mark string, sent streams.Position, pollAt int64) uint64 {
+func (h *hub) answerHeld(id, owner, mark string, sent streams.Position, held time.Duration) uint64 {
 	h.Helper()
 	n, err := h.store.Answer(h.ctx, h.name, streams.AnswerRequest{
-		ID: id, Owner: owner, Sent: sent, Mark: mark, PollAt: pollAt, Lease: long,
+		ID: id, Owner: owner, Sent: sent, Mark: mark, Arrived: time.Now().Add(-held), Lease: long,
 	})
 	h.must("answer", err)
 	return n
@@ -36,12 +36,12 @@ func anAnswerIsCommitted(h *hub) {
 	time.Sleep(3 * time.Millisecond) // after the first poll's answer
 	before := h.opens(poll("c", "n1", "m"), streams.OpenAttached)
 	p := h.send("1")
-	equal(h, "number of the answer", h.answerAt("c", "n1", "m", p, before.Now-5), 2)
+	equal(h, "number of the answer", h.answerHeld("c", "n1", "m", p, time.Hour), 2)
 	rec := h.record("c")
 	equal(h, "answers", rec.Answers, 2)
 	equal(h, "sent", rec.Sent, p)
 	equal(h, "mark", rec.Mark, "m")
-	equal(h, "time of the poll", rec.PollAt, before.Now-5)
+	equal(h, "time of the poll", rec.PollAt, rec.AnsweredAt-time.Hour.Milliseconds())
 	h.check(rec.AnsweredAt >= before.Now, "the answer's time %d is before its poll's %d", rec.AnsweredAt, before.Now)
 	equal(h, "owner", rec.Owner, "")
 	equal(h, "cursor: nothing is known to have arrived", rec.Cursor, before.Record.Cursor)

@@ -145,7 +145,7 @@ func (c *chaos) serve(id, owner string) {
 		return
 	}
 	n, err := c.store.Answer(c.ctx, c.name, streams.AnswerRequest{
-		ID: id, Owner: owner, Sent: r.Last, Mark: owner, PollAt: r.Now, Lease: long,
+		ID: id, Owner: owner, Sent: r.Last, Mark: owner, Lease: long,
 	})
 	if err == nil {
 		err = c.store.Wrote(c.ctx, c.name, id, n, true)

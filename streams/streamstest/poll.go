@@ -14,6 +14,7 @@ var pollTests = []func(*hub){
 	anEqualMarkOfAnOldAnswerIsARepeat,
 	anEqualMarkIsNotAboutTheAgeOfThePoll,
 	anAbandonedPollIsRepeated,
+	aPollIsJudgedByWhenItCame,
 	theFirstPollIsRepeated,
 	theFirstPollThatFailedIsRepeatedOnce,
 	aPollFollowsAPostedHandshake,
@@ -27,16 +28,13 @@ var pollTests = []func(*hub){
 
 // answered is a long polling connection whose last answer went up to the second of
 // three messages, with the mark "m"; its cursor is before the first.
-func (h *hub) answered(id string, pollAt int64) (cursor, sent streams.Position) {
+func (h *hub) answered(id string, held time.Duration) (cursor, sent streams.Position) {
 	h.Helper()
 	h.polling(id)
 	cursor = h.record(id).Cursor
-	r := h.opens(poll(id, "n1", "m"), streams.OpenAttached)
-	if pollAt == 0 {
-		pollAt = r.Now
-	}
+	h.opens(poll(id, "n1", "m"), streams.OpenAttached)
 	p := h.sendApart("1", "2", "3")
-	h.answerAt(id, "n1", "m", p[1], pollAt)
+	h.answerHeld(id, "n1", "m", p[1], held)
 	return cursor, p[1]
 }
 
@@ -103,25 +101,34 @@ func anEqualMarkOfAnOldAnswerIsARepeat(h *hub) {
 }
 
 func anEqualMarkIsNotAboutTheAgeOfThePoll(h *hub) {
-	_, sent := h.answered("c", time.Now().Add(-time.Hour).UnixMilli())
+	_, sent := h.answered("c", time.Hour)
 	h.wrote("c", h.record("c").Answers, true)
 	h.begins(poll("c", "n2", "m"), sent)
 }
 
 func anAbandonedPollIsRepeated(h *hub) {
-	now := h.pollNow()
-	cursor, _ := h.answered("abandoned", now-95_000)
+	cursor, _ := h.answered("abandoned", 95*time.Second)
 	h.wrote("abandoned", h.record("abandoned").Answers, true)
 	h.begins(poll("abandoned", "n2", "other"), cursor)
 
-	_, sent := h.answered("waiting", now-85_000)
+	_, sent := h.answered("waiting", 85*time.Second)
 	h.begins(poll("waiting", "n2", "other"), sent)
 }
 
-// pollNow is the store's clock.
-func (h *hub) pollNow() int64 {
-	h.Helper()
-	return h.open(request(streams.OpenPost, "clock", "")).Now
+// A poll may wait long for a store that is away: what tells is when its client sent it.
+func aPollIsJudgedByWhenItCame(h *hub) {
+	_, sent := h.answered("equal", 0)
+	h.wrote("equal", h.record("equal").Answers, true)
+	time.Sleep(1010 * time.Millisecond)
+	late := poll("equal", "n2", "m")
+	late.Arrived = time.Now().Add(-time.Second)
+	h.begins(late, sent)
+
+	_, sent = h.answered("other", 85*time.Second)
+	h.wrote("other", h.record("other").Answers, true)
+	late = poll("other", "n2", "other")
+	late.Arrived = time.Now().Add(-20 * time.Second)
+	h.begins(late, sent)
 }
 
 func theFirstPollIsRepeated(h *hub) {
