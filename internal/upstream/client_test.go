@@ -136,7 +136,11 @@ func TestAnUpstreamThatMisbehaves(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			c := server(t, test.handler, func(c *upstream.Config) { c.Timeout = 200 * time.Millisecond })
+			c := server(t, test.handler, func(c *upstream.Config) {
+				if test.outcome == upstream.TimedOut {
+					c.Timeout = 200 * time.Millisecond
+				}
+			})
 			_, err := c.Call(t.Context(), request())
 			wantError(t, err, test.outcome, test.text)
 			if n := c.Counts(); n.Calls["messages"][test.outcome] != 1 || n.Running != 0 {
