@@ -57,7 +57,7 @@ const (
 func (t *stream) open(c *request, first []byte) error {
 	conn, _, err := c.rc.Hijack() // what a client sends behind its request is not read: the answer never ends
 	if err != nil {
-		c.refuse(http.StatusHTTPVersionNotSupported, "event streams need HTTP/1.1")
+		c.refuse(http.StatusNotFound, "event streams need HTTP/1.1") // never 5xx: Node's EventSource would ask again for ever
 		return err
 	}
 	t.init(t.s, conn, t)

@@ -87,8 +87,8 @@ func TestEventStreamNeedsTheConnection(t *testing.T) {
 			r := httptest.NewRequest(http.MethodGet, "/"+hubName+query, nil)
 			r.Header.Set("Accept", "text/event-stream")
 			c.nodes[0].http.Handler.ServeHTTP(w, r)
-			if w.Code != http.StatusHTTPVersionNotSupported {
-				t.Errorf("%s: got %d, want 505", query, w.Code)
+			if w.Code != http.StatusNotFound {
+				t.Errorf("%s: got %d, want 404", query, w.Code)
 			}
 		}
 		k.wantRecord(false)
