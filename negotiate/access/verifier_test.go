@@ -352,3 +352,15 @@ func BenchmarkKnownToken(b *testing.B) {
 		}
 	}
 }
+
+func BenchmarkUnknownToken(b *testing.B) {
+	v := newVerifier(access.Config{})
+	token := sign(b, jwt.SigningMethodHS256, []byte(key2), map[string]any{"aud": "http://localhost/api/hubs/chat"})
+	b.ReportAllocs()
+	for b.Loop() {
+		v.Replace([]access.Key{key1, key2}, nil) // which forgets it
+		if _, err := v.Backend(token, access.Request{Path: "/api/hubs/chat/send", Hub: "chat", Host: "localhost:80"}); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
