@@ -36,13 +36,18 @@ func (m *Memory) AppendOnce(ctx context.Context, hub string, r OnceRequest) (p P
 	defer h.step()()
 	now := m.now()
 	h.sweep(now)
+	h.makeLog(*m.run.Load(), now) // where a key is known there is one
+	return h.appendOnce(&r, now)
+}
+
+// appendOnce appends unless the key is known. There is a log if it is not.
+func (h *memoryHub) appendOnce(r *OnceRequest, now int64) (p Position, replayed bool, err error) {
 	if k := h.once[r.Key]; k != nil {
 		if !k.lease.passed(now) {
 			return k.replay(r.Sum)
 		}
 		h.keys.remove(&k.lease)
 	}
-	h.makeLog(*m.run.Load(), now)
 	p = h.append(string(r.Entry), now)
 	k := &memoryOnce{sum: r.Sum, position: p}
 	k.lease = lease{name: r.Key, until: now + r.Keep.Milliseconds()}
@@ -56,6 +61,29 @@ func (k *memoryOnce) replay(sum string) (Position, bool, error) {
 		return Position{}, false, ErrKeyReused
 	}
 	return k.position, true, nil
+}
+
+// AppendAll implements Log.
+func (m *Memory) AppendAll(ctx context.Context, hub string, items []OnceRequest) ([]AppendResult, error) {
+	if err := m.enter(ctx); err != nil {
+		return nil, err
+	}
+	h := m.hub(hub)
+	defer h.step()()
+	now := m.now()
+	h.sweep(now)
+	h.makeLog(*m.run.Load(), now)
+	results := make([]AppendResult, len(items))
+	for i := range items {
+		item := &items[i]
+		if item.Key == "" {
+			results[i].Position = h.append(string(item.Entry), now)
+			continue
+		}
+		p, replayed, err := h.appendOnce(item, now)
+		results[i] = AppendResult{p, replayed, err != nil}
+	}
+	return results, nil
 }
 
 // Range implements Log.

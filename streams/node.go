@@ -436,6 +436,87 @@ func (n *Node) PublishOnce(ctx context.Context, hubName, key, sum string, keep t
 	return Receipt{gen, p}, replayed, err
 }
 
+// Outgoing is one entry of a PublishAll. Key and Sum are as in PublishOnce; without a Key it is as in Publish.
+type Outgoing struct {
+	Entry    *Entry
+	Key, Sum string
+	Keep     time.Duration
+}
+
+// Published is what became of one entry of a PublishAll.
+type Published struct {
+	Receipt  Receipt
+	Replayed bool
+	Err      error // as Publish and PublishOnce return it
+}
+
+// Limits of one step of a PublishAll: it holds up everybody else's.
+const (
+	publishedAtOnce = 128
+	publishedBytes  = 1 << 20 // 1 MiB, and more for one entry
+)
+
+// PublishAll appends entries in their order, many in one step. An entry whose Err is set was not appended, or with ErrOutcomeUnknown maybe;
+// the others were all the same.
+func (n *Node) PublishAll(ctx context.Context, hubName string, entries []Outgoing) []Published {
+	results := make([]Published, len(entries))
+	h := n.acquire(hubName)
+	defer h.release()
+	var items []OnceRequest
+	var places []int
+	size := 0
+	flush := func() {
+		n.appendAll(ctx, h, items, places, results)
+		items, places, size = items[:0], places[:0], 0
+	}
+	for i := range entries {
+		e := &entries[i]
+		data := AppendEntry(nil, e.Entry)
+		if len(data) > MaxEntryBytes {
+			results[i].Err = ErrTooLarge
+			continue
+		}
+		if len(items) == publishedAtOnce || size > 0 && size+len(data) > publishedBytes {
+			flush()
+		}
+		items, places = append(items, OnceRequest{Key: e.Key, Sum: e.Sum, Entry: data, Keep: e.Keep}), append(places, i)
+		size += len(data)
+	}
+	flush()
+	return results
+}
+
+func (n *Node) appendAll(ctx context.Context, h *hub, items []OnceRequest, places []int, results []Published) {
+	if len(items) == 0 {
+		return
+	}
+	var done []AppendResult
+	err := error(nil)
+	if h.isFull() {
+		err = fmt.Errorf("%w: the hub's log is at its limit", ErrFull)
+	} else {
+		done, err = n.store.AppendAll(ctx, h.name, items)
+	}
+	for i, place := range places {
+		result := &results[place]
+		switch {
+		case err != nil:
+			result.Err = err
+		case done[i].KeyReused:
+			result.Err = ErrKeyReused
+		default:
+			data := items[i].Entry
+			if result.Replayed = done[i].Replayed; result.Replayed {
+				data = nil // not necessarily the entry that is there
+			} else {
+				n.meter.sends.Add(1)
+			}
+			gen, _ := h.appended(ctx, done[i].Position, data)
+			result.Receipt = Receipt{gen, done[i].Position}
+		}
+	}
+}
+
 // ParseReceipt reads what Receipt.String wrote. It returns ErrPosition for anything else.
 func ParseReceipt(s string) (Receipt, error) {
 	gen, position, ok := strings.Cut(s, ".")

@@ -11,7 +11,7 @@ var (
 	// ErrUnavailable says that the store could not be asked; nothing was changed.
 	ErrUnavailable = errors.New("the store is not reachable")
 	// ErrOutcomeUnknown says that a change was sent and its answer lost: it may have
-	// been made. Only Append returns it; every other change is safe to repeat.
+	// been made. Only Append and AppendAll return it; every other change is safe to repeat.
 	ErrOutcomeUnknown = errors.New("the outcome is unknown")
 	// ErrFull says that the store has no room (memory limit reached); nothing was changed.
 	ErrFull = errors.New("the store is full")
@@ -69,6 +69,9 @@ type Log interface {
 	// AppendOnce appends once per key for as long as keep (at least): the same key with the same sum
 	// again returns the first position and replayed = true; with another sum ErrKeyReused.
 	AppendOnce(ctx context.Context, hub string, r OnceRequest) (p Position, replayed bool, err error)
+	// AppendAll appends entries in their order, with nothing between them: those with a key as AppendOnce does, each with its
+	// own result. Never repeated on its own: ErrOutcomeUnknown when its answer was lost.
+	AppendAll(ctx context.Context, hub string, items []OnceRequest) ([]AppendResult, error)
 	// Range returns at most limit entries after a position, in order.
 	// The reply's Floor tells whether something is missing: it is a gap if, and only if, after < Floor.
 	Range(ctx context.Context, hub string, after Position, limit int) (RangeReply, error)
@@ -83,10 +86,18 @@ type Log interface {
 
 // OnceRequest is a keyed append.
 type OnceRequest struct {
-	Key   string
+	Key   string // in AppendAll none if empty: it is appended in any case
 	Sum   string // of what the producer sent
 	Entry []byte
 	Keep  time.Duration // how long the key is remembered
+}
+
+// AppendResult is what became of one entry of an AppendAll.
+type AppendResult struct {
+	Position Position
+	Replayed bool
+	// KeyReused: its key came with another sum before, and it was not appended.
+	KeyReused bool
 }
 
 // RawEntry is an entry as it is in the log.

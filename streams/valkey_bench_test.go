@@ -225,3 +225,22 @@ func BenchmarkValkeyAppendToTail(b *testing.B) {
 		}
 	})
 }
+
+// A batch of sends is one round trip and one script. One operation is one entry.
+func BenchmarkValkeyAppendAll(b *testing.B) {
+	for _, callers := range []int{1, 8} {
+		b.Run(fmt.Sprintf("callers=%d", callers), func(b *testing.B) {
+			v, server := benchValkey(b)
+			items := make([]streams.OnceRequest, 100)
+			for i := range items {
+				items[i].Entry = message(body)
+			}
+			measure(b, server, func() {
+				share(callers, (b.N+len(items)-1)/len(items), func(int) {
+					_, err := v.AppendAll(b.Context(), hub, items)
+					must(b, "append all", err)
+				})
+			})
+		})
+	}
+}

@@ -28,6 +28,8 @@ var (
 var (
 	//go:embed scripts/verify.lua
 	verifyLua string
+	//go:embed scripts/batch.lua
+	batchLua string
 	//go:embed scripts/once.lua
 	onceLua string
 	//go:embed scripts/trim.lua
@@ -122,6 +124,7 @@ var (
 )
 
 var (
+	batchScript      = newScript(growing, libLua, batchLua)
 	userJoinScript   = newScript(growing, libLua, usersLua, userJoinLua)
 	userLeaveScript  = newScript(anyway, libLua, usersLua, userLeaveLua)
 	userSettleScript = newScript(anyway, libLua, usersLua, userSettleLua)

@@ -18,6 +18,10 @@ func (h *hub) calls(ctx context.Context) map[string]func() error {
 	bucket := streams.Bucket(h.name)
 	return map[string]func() error{
 		"Append": func() error { _, err := s.Append(ctx, h.name, message("x")); return err },
+		"AppendAll": func() error {
+			_, err := s.AppendAll(ctx, h.name, []streams.OnceRequest{{Entry: message("x")}})
+			return err
+		},
 		"AppendOnce": func() error {
 			_, _, err := s.AppendOnce(ctx, h.name, once("k", "s", "x"))
 			return err

@@ -27,6 +27,7 @@ type Opener = func(t *testing.T) streams.Store
 func Run(t *testing.T, open Opener) {
 	t.Run("Append", func(t *testing.T) { run(t, open, appendTests) })
 	t.Run("AppendOnce", func(t *testing.T) { run(t, open, onceTests) })
+	t.Run("AppendAll", func(t *testing.T) { run(t, open, batchTests) })
 	t.Run("Range", func(t *testing.T) { run(t, open, rangeTests) })
 	t.Run("Trim", func(t *testing.T) { run(t, open, trimTests) })
 	t.Run("Verify", func(t *testing.T) { run(t, open, verifyTests) })
