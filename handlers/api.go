@@ -95,6 +95,11 @@ func (h *Handler) sendOperations() []operation {
 		methods: []string{http.MethodPost}, paths: []string{hubPath + "/send"},
 		body: "send", status: http.StatusAccepted, answer: "receipt", codes: codes, serve: h.send,
 	}}
+	ops = append(ops, operation{
+		id: "batch", summary: "Makes many operations, each after those before it: as a JSON array, or line by line as they come",
+		methods: []string{http.MethodPost}, paths: []string{hubPath + "/batch"}, body: "batch", status: http.StatusOK, answer: "results",
+		codes: []code{codeTooLarge, codeMediaType, codeTimeout}, serve: h.batch,
+	})
 	for _, to := range []struct {
 		target
 		id, summary, at string

@@ -61,6 +61,10 @@ var (
 var apiBodies = map[string]object{
 	"send":    {"required": true, "content": jsonBody(reference("schemas", "send"))},
 	"message": {"required": true, "content": jsonBody(reference("schemas", "message"))},
+	"batch": {"required": true, "content": object{
+		"application/json":     object{"schema": object{"type": "array", "maxItems": maxBatched, "items": reference("schemas", "operation")}},
+		"application/x-ndjson": object{"schema": reference("schemas", "operation")},
+	}},
 }
 
 // apiAnswer is the body of a success.
@@ -77,6 +81,7 @@ func pageOf(list string, items object) apiAnswer {
 
 var apiAnswers = map[string]apiAnswer{
 	"receipt":     jsonAnswer(reference("schemas", "receipt")),
+	"results":     jsonAnswer(required(object{"results": listOf(reference("schemas", "result"))}, "results")),
 	"membership":  jsonAnswer(reference("schemas", "membership")),
 	"count":       jsonAnswer(required(object{"connections": anyNumber}, "connections")),
 	"connection":  jsonAnswer(reference("schemas", "connection")),
@@ -102,6 +107,16 @@ var apiSchemas = object{
 	"send": required(object{
 		"target": nameSchema, "arguments": argumentsSchema, "groups": namesSchema, "users": namesSchema, "connections": namesSchema, "excluded": namesSchema, "id": nameSchema,
 	}, "target"),
+	"operation": object{"type": "object", "properties": object{
+		"op":     object{"type": "string", "enum": []string{opSend, opJoin, opLeave, opLeaveAll, opClose, opCloseAll}, "default": opSend},
+		"target": nameSchema, "arguments": argumentsSchema, "groups": namesSchema, "users": namesSchema, "connections": namesSchema,
+		"excluded": namesSchema, "id": nameSchema, "connection": nameSchema, "user": nameSchema, "group": nameSchema,
+		"ttl": numberSchema(0, 1<<31-1), "reason": object{"type": "string", "maxLength": maxReasonBytes}, "allowReconnect": yesNo,
+	}},
+	"result": required(object{
+		"status": anyNumber, "position": anyText, "replayed": yesNo, "changed": yesNo,
+		"error": object{"type": "object", "description": "as that of an operation that is refused on its own"},
+	}, "status"),
 	"message": required(object{"target": nameSchema, "arguments": argumentsSchema}, "target"),
 	"receipt": required(object{"position": anyText, "replayed": yesNo}, "position"),
 	"membership": required(object{

@@ -21,13 +21,14 @@ const (
 	fieldExcluded
 	fieldTarget
 	fieldID
+	fieldOp // in batches only
 	fieldArguments
 	fieldUnknown
 
 	lists = int(fieldTarget)
 )
 
-var sendFieldNames = [...]string{"groups", "users", "connections", "excluded", "target", "id", "arguments"}
+var sendFieldNames = [...]string{"groups", "users", "connections", "excluded", "target", "id", "op", "arguments"}
 
 func (f sendField) String() string { return sendFieldNames[f] }
 
@@ -43,6 +44,9 @@ type sendBody struct {
 	arguments []byte
 	lists     [lists][]string
 	given     uint8 // a bit for each field
+
+	// batched: it is an operation of a batch, and may say so.
+	batched bool
 
 	src []byte
 	pos int
@@ -122,6 +126,7 @@ func (b *sendBody) makeStrings() {
 			b.target = name
 		case fieldID:
 			b.id = name
+		case fieldOp: // it is known
 		default:
 			b.lists[n.field] = append(b.lists[n.field], name)
 		}
@@ -168,7 +173,7 @@ func (b *sendBody) member() error {
 	b.pos++
 	b.space()
 	switch f {
-	case fieldTarget, fieldID:
+	case fieldTarget, fieldID, fieldOp:
 		return b.name(f, -1)
 	case fieldArguments:
 		return b.skipArguments()
@@ -186,7 +191,7 @@ func (b *sendBody) field() (sendField, error) {
 	name := b.names[start:]
 	b.names = b.names[:start]
 	f := sendFieldOf(name)
-	if f == fieldUnknown {
+	if f == fieldUnknown || f == fieldOp && !b.batched {
 		text := clip(name)
 		return f, &refusal{status: http.StatusBadRequest, Code: codeInvalid, Field: text, Message: fmt.Sprintf("unknown field %q", text)}
 	}
@@ -211,6 +216,8 @@ func sendFieldOf(name []byte) sendField {
 		return fieldTarget
 	case "id":
 		return fieldID
+	case "op":
+		return fieldOp
 	case "arguments":
 		return fieldArguments
 	default:
