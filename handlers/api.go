@@ -243,6 +243,10 @@ func userOperations() []operation {
 
 func (h *Handler) nodeOperations() []operation {
 	return []operation{{
+		id: "generateToken", summary: "Makes an access token for a client", methods: []string{http.MethodPost},
+		paths: []string{hubPath + "/:generateToken", hubPath + ":generateToken"}, query: []string{"userId", "minutesToExpire"},
+		status: http.StatusOK, answer: "token", codes: []code{codeNoKeys}, serve: h.generateToken,
+	}, {
 		id: "health", summary: "Says that the node lives", methods: readMethods, paths: []string{"/api/health", "/api/v1/health"},
 		status: http.StatusOK, answer: "health", bare: healthz,
 	}, {

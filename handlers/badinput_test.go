@@ -100,6 +100,8 @@ func badQueries() (all []bad) {
 	add("continuationToken", "continuationToken", azure, "*")
 	add("ttl", "ttl", nil, "-1", "x", "2147483648", "1.5")
 	add("reason", "reason", nil, strings.Repeat("r", 1025), "\xff")
+	add("userId", "userId", nil, strings.Repeat("u", 257), "\xff")
+	add("minutesToExpire", "minutesToExpire", nil, "0", "x", "1.5", "99999999")
 	add("allowReconnect", "allowReconnect", nil, "maybe")
 	add("application", "application", nil, "a b", strings.Repeat("a", 129))
 	add("excluded", "excluded[0]", nil, "", "\xff", strings.Repeat("x", 5000))
@@ -227,7 +229,7 @@ func TestWhatIsUnknownIsAnsweredAlikeEverywhere(t *testing.T) {
 	d := f.document()
 	unknown := map[string]int{
 		"showConnection": 404, "closeConnection": 404, "showPending": 404, "joinGroup": 404, "leaveGroup": 404,
-		"showGroup": 404, "showUser": 404, "showUserInGroup": 404,
+		"generateToken": 501, "showGroup": 404, "showUser": 404, "showUserInGroup": 404,
 	}
 	n := 0 // each has a hub of its own
 	for path, item := range d.Paths {

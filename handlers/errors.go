@@ -38,6 +38,7 @@ const (
 	codeKeyReused          code = "key_reused"
 	codeUnavailable        code = "unavailable"
 	codeFull               code = "full"
+	codeNoKeys             code = "no_access_keys"
 	codeInternal           code = "internal"
 )
 

@@ -34,7 +34,7 @@ var codeStatuses = map[code]int{
 	codeRateLimited: http.StatusTooManyRequests, codeTooManyConnections: http.StatusTooManyRequests,
 	codeGap: http.StatusGone, codeTooLarge: http.StatusRequestEntityTooLarge, codeMediaType: http.StatusUnsupportedMediaType,
 	codeKeyReused: http.StatusUnprocessableEntity, codeInternal: http.StatusInternalServerError, codeFull: http.StatusServiceUnavailable,
-	codeUnavailable: http.StatusServiceUnavailable,
+	codeUnavailable: http.StatusServiceUnavailable, codeNoKeys: http.StatusNotImplemented,
 }
 
 // commonCodes are those that every operation may be refused with.

@@ -193,6 +193,14 @@ func TestAzuresDocumentedOperations(t *testing.T) {
 	a.do("POST", "H/batch", batch, http.StatusOK)
 	nobody.Expect("message", n)
 
+	t.Log("a token that the service makes")
+	var made struct{ Token string }
+	if err := json.Unmarshal([]byte(a.do("POST", "H/:generateToken?api-version=2022-11-01&userId=dan&minutesToExpire=5", "", http.StatusOK).Body), &made); err != nil {
+		t.Fatal(err)
+	}
+	dan := sharedJS(t).Open(t, jsclient.Options{URL: a.proxy + "/client/?hub=" + a.hub, Transport: jsclient.LongPolling, AccessToken: made.Token})
+	sends("H/users/dan/:send"+v22, dan)
+
 	t.Log("closes, with a reason")
 	a.do("HEAD", "H/connections/"+last.ConnectionID+v22, "", http.StatusOK)
 	a.do("DELETE", "H/connections/"+last.ConnectionID+v22+"&reason=one", "", http.StatusOK)

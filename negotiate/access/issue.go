@@ -1,6 +1,7 @@
 package access
 
 import (
+	"errors"
 	"maps"
 	"net/url"
 	"time"
@@ -51,4 +52,21 @@ func Sign(key Key, t Token, now time.Time) (string, error) {
 		claims[claimGroups] = t.Groups
 	}
 	return jwt.NewWithClaims(jwt.SigningMethodHS256, claims).SignedString([]byte(key))
+}
+
+// ErrNoKeys says that there is no key to sign with.
+var ErrNoKeys = errors.New("there are no access keys")
+
+// IssueClient signs a token for a client of a hub with the first key. The host is the one that the request names; if the nodes have public
+// addresses the token is for the first of them.
+func (v *Verifier) IssueClient(hub, host string, t Token) (string, error) {
+	keys := v.keys.Load()
+	if len(keys.keys) == 0 {
+		return "", ErrNoKeys
+	}
+	if len(keys.hosts) > 0 {
+		host = keys.hosts[0]
+	}
+	t.Audience = ClientAudience("http://"+host, hub) // the scheme means nothing
+	return Sign(Key(keys.keys[0].bytes), t, v.cfg.Now())
 }
