@@ -75,7 +75,8 @@ func (h *Handler) sendTo(to target) func(echo.Context, *Services) error {
 		if err != nil {
 			return err
 		}
-		if err := checkContentType(c.Request().Header); err != nil {
+		binary, err := isBinary(c.Request().Header)
+		if err != nil {
 			return err
 		}
 		w := sendWorks.Get().(*sendWork)
@@ -88,7 +89,12 @@ func (h *Handler) sendTo(to target) func(echo.Context, *Services) error {
 			return err
 		}
 		w.body.reset(nil)
-		if err := w.readMessage(); err != nil {
+		if binary {
+			err = w.readBinary()
+		} else {
+			err = w.readMessage()
+		}
+		if err != nil {
 			return err
 		}
 		return w.publish(c, s, hub, true)

@@ -61,8 +61,12 @@ var (
 
 // apiBodies are the bodies of requests.
 var apiBodies = map[string]object{
-	"send":    {"required": true, "content": jsonBody(reference("schemas", "send"))},
-	"message": {"required": true, "content": jsonBody(reference("schemas", "message"))},
+	"send": {"required": true, "content": jsonBody(reference("schemas", "send"))},
+	"message": {"required": true, "content": object{
+		"application/json": object{"schema": reference("schemas", "message")},
+		mediaMsgpack:       object{"schema": object{"description": "a map with target and arguments, or from names of protocols to whole hub messages"}},
+		mediaOctets:        object{"schema": object{"description": "a map of MessagePack from names of protocols to whole hub messages"}},
+	}},
 	"batch": {"required": true, "content": object{
 		"application/json":     object{"schema": object{"type": "array", "maxItems": maxBatched, "items": reference("schemas", "operation")}},
 		"application/x-ndjson": object{"schema": reference("schemas", "operation")},
