@@ -176,6 +176,12 @@ func (h *Handler) connectionOperations() []operation {
 		paths: []string{hubPath + "/connections/{connection}/pending"}, query: []string{"limit"}, status: http.StatusOK, answer: "pending",
 		codes: []code{codeNotFound, codeGap}, serve: showPending,
 	}, {
+		id: "invoke", summary: "Calls a method of a connection's client, and waits for its answer", methods: []string{http.MethodPost},
+		paths: []string{hubPath + "/connections/{connection}/:invoke"}, query: []string{"timeout"},
+		body: "message", status: http.StatusOK, answer: "result",
+		codes: []code{codeNotFound, codeTooLarge, codeMediaType, codeFull, codeTimeout, codeClientError, codeClientTimeout},
+		serve: withErrorCode(warnConnection, h.invoke),
+	}, {
 		id: "leaveAllGroups", summary: "Takes a connection out of all groups that it has joined", methods: []string{http.MethodDelete},
 		paths: under("/connections/{connection}/groups"), status: http.StatusOK, answer: "membership", serve: leaveAll,
 	}, {

@@ -92,7 +92,7 @@ func (h *Handler) sendTo(to target) func(echo.Context, *Services) error {
 		if binary {
 			err = w.readBinary()
 		} else {
-			err = w.readMessage()
+			err = w.readMessage("")
 		}
 		if err != nil {
 			return err
@@ -101,9 +101,9 @@ func (h *Handler) sendTo(to target) func(echo.Context, *Services) error {
 	}
 }
 
-// readMessage takes the body of a send whose audience is in the address. Azure's API has names of fields in any case, and
+// readMessage takes the body of a send whose audience is in the address, or of a call with an ID that a client is to answer. Azure's API has names of fields in any case, and
 // ignores unknown ones; the arguments are passed through as written.
-func (w *sendWork) readMessage() error {
+func (w *sendWork) readMessage(callID string) error {
 	if !utf8.Valid(w.raw) {
 		return malformed("the body is not valid UTF-8")
 	}
@@ -131,7 +131,7 @@ func (w *sendWork) readMessage() error {
 		arguments = noArguments
 	}
 	var err error
-	if w.message, err = hubprotocol.AppendInvocation(w.message[:0], *message.Target, arguments); err != nil {
+	if w.message, err = hubprotocol.AppendInvocationWithID(w.message[:0], callID, *message.Target, arguments); err != nil {
 		return refuseMessage(err)
 	}
 	w.entry.Body = w.message

@@ -229,7 +229,7 @@ func TestWhatIsUnknownIsAnsweredAlikeEverywhere(t *testing.T) {
 	d := f.document()
 	unknown := map[string]int{
 		"showConnection": 404, "closeConnection": 404, "showPending": 404, "joinGroup": 404, "leaveGroup": 404,
-		"generateToken": 501, "showGroup": 404, "showUser": 404, "showUserInGroup": 404,
+		"generateToken": 501, "showGroup": 404, "showUser": 404, "showUserInGroup": 404, "invoke": 404,
 	}
 	n := 0 // each has a hub of its own
 	for path, item := range d.Paths {

@@ -40,6 +40,8 @@ const (
 	codeFull               code = "full"
 	codeNoKeys             code = "no_access_keys"
 	codeInternal           code = "internal"
+	codeClientError        code = "client_error"
+	codeClientTimeout      code = "client_timeout"
 )
 
 // refusal is an answer that says no, in the API's form:

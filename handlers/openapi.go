@@ -35,6 +35,7 @@ var codeStatuses = map[code]int{
 	codeGap: http.StatusGone, codeTooLarge: http.StatusRequestEntityTooLarge, codeMediaType: http.StatusUnsupportedMediaType,
 	codeKeyReused: http.StatusUnprocessableEntity, codeInternal: http.StatusInternalServerError, codeFull: http.StatusServiceUnavailable,
 	codeUnavailable: http.StatusServiceUnavailable, codeNoKeys: http.StatusNotImplemented,
+	codeClientError: http.StatusBadRequest, codeClientTimeout: http.StatusGatewayTimeout,
 }
 
 // commonCodes are those that every operation may be refused with.

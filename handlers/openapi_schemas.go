@@ -39,6 +39,7 @@ var apiParameters = object{
 	"access_token":      parameter("access_token", "query", "The token, for those who cannot set a header", object{"type": "string"}),
 	"application":       parameter("application", "query", "Azure's prefix of the hub's name: <application>_<hub>", textSchema(128)),
 	"api-version":       parameter("api-version", "query", "Makes the answers those of Azure SignalR Service; any value", object{"type": "string"}),
+	"timeout":           parameter("timeout", "query", "How long to wait for the client, such as 5s; up to 1m, which is the default", object{"type": "string"}),
 	keyHeader:           parameter(keyHeader, "header", "Makes the request safe to repeat for 10 minutes", nameSchema),
 }
 
@@ -86,6 +87,7 @@ func pageOf(list string, items object) apiAnswer {
 }
 
 var apiAnswers = map[string]apiAnswer{
+	"result":      jsonAnswer(object{"type": "object", "properties": object{"result": object{"description": "The client's; left out if it has none"}}}),
 	"receipt":     jsonAnswer(reference("schemas", "receipt")),
 	"results":     jsonAnswer(required(object{"results": listOf(reference("schemas", "result"))}, "results")),
 	"membership":  jsonAnswer(reference("schemas", "membership")),

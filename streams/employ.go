@@ -241,8 +241,8 @@ func (n *Node) Call(ctx context.Context, hubName, id string, message func(callID
 	switch {
 	case err != nil:
 		return nil, err
-	case reply.Record.State == StateClosing:
-		return nil, fmt.Errorf("%w: it is closing", ErrGone)
+	case reply.Record.State != StateOpen:
+		return nil, fmt.Errorf("%w: it is %s", ErrGone, reply.Record.State)
 	}
 	if _, err := n.Publish(ctx, hubName, e); err != nil {
 		return nil, err

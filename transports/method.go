@@ -34,13 +34,11 @@ func (w *session) execute(next streams.NextReply) (done streams.NextRequest, sta
 // event tells of the connection's begin or end. It is given up, and counted, when its upstream does not take it for long.
 func (w *session) event(name, sequence, reason string) bool {
 	up := w.s.cfg.Upstream
-	if up == nil || !up.Matches(w.hub, upstream.CategoryConnections, name) {
+	if up == nil || name == upstream.EventConnected && w.who.Told || !up.Matches(w.hub, upstream.CategoryConnections, name) {
 		return true
 	}
 	r := w.request(upstream.CategoryConnections, name)
-	r.Key = w.id + ":" + name
 	r.Sequence, _ = strconv.ParseUint(sequence, 10, 64)
-	r.ContentType = contentJSON
 	r.Body = []byte(`{"type":10}`)
 	if name == upstream.EventDisconnected {
 		r.Body = hubprotocol.AppendDisconnected(nil, reason)
@@ -55,10 +53,7 @@ func wasCancelled(err error) bool {
 }
 
 func (w *session) request(category, event string) *upstream.Request {
-	return &upstream.Request{
-		Hub: w.hub, Category: category, Event: event, ConnectionID: w.id,
-		User: w.who.User, Claims: w.who.Claims, Query: w.who.Query,
-	}
+	return w.who.request(w.hub, w.id, category, event)
 }
 
 const (

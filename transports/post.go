@@ -152,10 +152,19 @@ func (p *post) handshake(ctx context.Context, body []byte) (proto hubprotocol.Pr
 		h.refusal = hubprotocol.HandshakeCanceled
 	}
 	var who *client
-	if one := p.clientFor(h.protocol); p.s.hasWork(&one) {
-		who, p.works = &one, true
+	if h.refusal == "" {
+		who = p.s.workingClient(p.request)
+	}
+	if who != nil {
+		who.Protocol, p.works = h.protocol, true
+		if h.refusal = p.s.authorize(ctx, p.hub, p.token.ConnectionID, who); h.refusal != "" {
+			who = nil
+		}
 	}
 	err = p.s.answerHandshake(ctx, p.hub, p.token.ConnectionID, who, h)
+	if err != nil {
+		p.s.unconnected(p.hub, p.token.ConnectionID, who)
+	}
 	return h.protocol, h.rest, h.refusal != "", err
 }
 

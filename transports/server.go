@@ -53,6 +53,8 @@ type Config struct {
 	AllowOrigin func(origin string) bool
 	// Upstream takes events and hub methods; nil: there is none, and only built-in methods can be called.
 	Upstream Upstream
+	// Authorize asks Upstream by the event "connected" whether a client may connect.
+	Authorize bool
 	// Rights are those that every client has, beside its own; see IsRight.
 	Rights []string
 	// StreamIdle is how long a stream may go on without anything coming. Default 5 minutes.

@@ -28,6 +28,8 @@ type client struct {
 	User   string           `json:"u,omitempty"`
 	Query  string           `json:"q,omitempty"`
 	Claims []upstream.Claim `json:"c,omitempty"`
+	// Told: the upstream knows of the connection already, as it was asked for it.
+	Told bool `json:"t,omitempty"`
 	// Protocol is the client's hub protocol.
 	Protocol hubprotocol.Protocol `json:"p"`
 }
@@ -41,6 +43,26 @@ func (c *request) clientFor(p hubprotocol.Protocol) client {
 	return who
 }
 
+// workingClient is the client of a request whose connection has work, else nil.
+func (s *Server) workingClient(c *request) *client {
+	if s.cfg.Upstream == nil && len(s.cfg.Rights) == 0 && len(c.who.Claims) == 0 {
+		return nil // the query need not be looked at
+	}
+	who := c.clientFor(0)
+	if s.cfg.Upstream == nil && len(who.rights(s)) == 0 {
+		return nil
+	}
+	return &who
+}
+
+// request is one about a connection of the client, in JSON.
+func (who *client) request(hub, id, category, event string) *upstream.Request {
+	return &upstream.Request{
+		Hub: hub, Category: category, Event: event, ConnectionID: id, Key: id + ":" + event,
+		User: who.User, Claims: who.Claims, Query: who.Query, ContentType: contentJSON,
+	}
+}
+
 // ownParameters are those of the client's query that are SignalR's, and no business of an application; the tokens are secret.
 var ownParameters = []string{"id", "access_token", "_", "negotiateVersion", "useStatefulReconnect"}
 
@@ -50,9 +72,6 @@ func clientQuery(query url.Values) string {
 	}
 	return query.Encode()
 }
-
-// hasWork tells whether what a client sends is executed, and the events of its life told.
-func (s *Server) hasWork(who *client) bool { return s.cfg.Upstream != nil || len(who.rights(s)) > 0 }
 
 // keep is the client as it is kept with its connection's work.
 func (who *client) keep() string {

@@ -75,6 +75,9 @@ func (a *app) Call(ctx context.Context, r *upstream.Request) (*upstream.Answer, 
 	if ctx.Err() != nil {
 		return nil, &upstream.Error{Outcome: upstream.Cancelled}
 	}
+	if r.Event == "connected" {
+		return a.connect(r)
+	}
 	id := between(string(r.Body), `"invocationId":"`, `"`)
 	switch r.Event {
 	case "Nothing":
@@ -95,6 +98,22 @@ func (a *app) Call(ctx context.Context, r *upstream.Request) (*upstream.Answer, 
 		return &upstream.Answer{Status: http.StatusOK, Body: []byte(`{"type":3,"invocationId":"` + id + `","error":"not today"}`)}, nil
 	}
 	return &upstream.Answer{Status: http.StatusOK, ContentType: "application/json; charset=utf-8", Body: []byte(result(id, 42))}, nil
+}
+
+// connect answers who may connect by the client's query.
+func (a *app) connect(r *upstream.Request) (*upstream.Answer, error) {
+	switch r.Query {
+	case "as=eve":
+		return &upstream.Answer{Status: http.StatusForbidden}, nil
+	case "as=crash":
+		return &upstream.Answer{Status: http.StatusInternalServerError}, nil
+	case "as=rubbish":
+		return &upstream.Answer{Status: http.StatusOK, Body: []byte("<html>")}, nil
+	case "as=ann":
+		body := `{"claims":[{"type":"hubstream.rights","value":"SendToGroup:team"}],"groups":["team"]}`
+		return &upstream.Answer{Status: http.StatusOK, ContentType: "application/json", Body: []byte(body)}, nil
+	}
+	return &upstream.Answer{Status: http.StatusOK}, nil
 }
 
 func between(s, begin, end string) string {
@@ -549,6 +568,55 @@ func TestAClientIsAsked(t *testing.T) {
 		if got := <-answers; got != streams.ErrGone.Error() {
 			t.Errorf("got %q of nobody", got)
 		}
+	})
+}
+
+// The upstream decides who may connect, and may say what groups and claims a client has.
+func TestAnUpstreamDecidesWhoConnects(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		a := &app{}
+		c := newCluster(t, 2, a.with, func(cfg *transports.Config) { cfg.Authorize = true })
+		for query, want := range map[string]string{
+			"&as=eve": "The application refused the connection.", "&as=crash": "The application could not be asked whether the connection may begin.",
+			"&as=rubbish": "The application could not be asked whether the connection may begin.",
+		} {
+			k := c.negotiate()
+			first := c.do(k.ctx, 0, http.MethodGet, "id="+k.token+query+"&_=1", "")
+			k.want("first poll", first, 200, "")
+			k.want("handshake", k.do(1, http.MethodPost, query, handshakeJSON), 200, "")
+			got := c.do(k.ctx, 0, http.MethodGet, "id="+k.token+query+"&_=2", "")
+			k.want("its answer", got, 200, `{"error":"`+want+`"}`+"\x1e")
+			k.wantRecord(false)
+		}
+		a.mu.Lock()
+		a.told = nil
+		a.mu.Unlock()
+		k := c.negotiate()
+		k.want("first poll", c.do(k.ctx, 0, http.MethodGet, "id="+k.token+"&as=ann&_=1", ""), 200, "")
+		k.want("handshake", k.do(1, http.MethodPost, "&as=ann", handshakeJSON), 200, "")
+		if got := c.do(k.ctx, 0, http.MethodGet, "id="+k.token+"&_=2", ""); !strings.HasPrefix(got.body, accepted) {
+			t.Fatalf("handshake: %+v", got)
+		}
+		k.post(0, method("SendToGroup", "1", `["team","say"]`))
+		k.pollNext(1).expect(200, `{"type":1,"target":"say","arguments":[]}`+"\x1e"+void("1"))
+		a.wantTold(t, connected) // once
+	})
+}
+
+func TestAnUpstreamDecidesWhichSocketsOpen(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		a := &app{}
+		c := newCluster(t, 1, a.with, func(cfg *transports.Config) { cfg.Authorize = true })
+		open := a.gate("connected")
+		k := c.negotiate()
+		s := k.dialSocket(0)
+		s.sendText(handshakeJSON)
+		s.expectNothing(5 * time.Second) // it waits for the answer
+		open()
+		s.expect(accepted)
+		s.sendText(method("Add", "1", "[]"))
+		s.expect(result("1", 42))
+		a.wantTold(t, connected, told("Add", "2", "1", "[]"))
 	})
 }
 

@@ -122,9 +122,7 @@ func early(r *bufio.Reader) []byte {
 func (s *Server) newSocket(c *request, conn net.Conn, early []byte, owner string) *webSocket {
 	socket := &webSocket{s: s, hub: strings.Clone(c.hub), id: c.token.ConnectionID, user: c.token.User, owner: owner} // the hub is part of the address
 	socket.init(s, conn, socket)
-	if who := c.clientFor(0); s.hasWork(&who) {
-		socket.who = &who
-	}
+	socket.who = s.workingClient(c)
 	socket.stateful.Store(s.cfg.StatefulReconnect && c.token.StatefulReconnect)
 	socket.opened.Store(s.wheel.now())
 	socket.rate = ratelimit.Limiter(s.cfg.MessageRate)
@@ -346,13 +344,19 @@ func (c *webSocket) open(h handshake) error {
 	r := streams.HandshakeRequest{
 		ID: c.id, Owner: c.owner, Protocol: uint8(h.protocol), Version: uint8(h.version), Lease: liveLease,
 	}
-	if c.who != nil {
-		c.who.Protocol = h.protocol
-		r.Connected, r.Context = true, c.who.keep()
+	who := c.who
+	if who != nil {
+		if refusal := c.s.authorize(c.s.ctx, c.hub, c.id, who); refusal != "" {
+			c.refuseHandshake(refusal)
+			return nil
+		}
+		who.Protocol = h.protocol
+		r.Connected, r.Context = true, who.keep()
 		c.inbound.works, c.who = true, nil
 	}
 	reply, err := c.s.node.Handshake(c.s.ctx, c.hub, r)
 	if err != nil {
+		c.s.unconnected(c.hub, c.id, who)
 		c.drop()
 		return errDropped
 	}

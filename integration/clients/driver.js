@@ -132,6 +132,18 @@ function stream(hub, o) {
   });
 }
 
+// upload invokes a method with one stream, of the items, and waits for its result.
+async function upload(hub, o) {
+  const subject = new (require("@microsoft/signalr").Subject)();
+  const result = hub.invoke(o.target, subject);
+  for (const item of o.args) {
+    subject.next(item);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+  subject.complete();
+  return result;
+}
+
 // drop cuts the WebSocket's TCP connection under the client's feet: no close frame, no FIN handshake of the protocol.
 function drop(hub) {
   const transport = hub.connection.transport;
@@ -144,6 +156,7 @@ const commands = {
   invoke: (o, c) => c.hub.invoke(o.target, ...(o.args || [])),
   send: (o, c) => c.hub.send(o.target, ...(o.args || [])),
   stream: (o, c) => stream(c.hub, o),
+  upload: (o, c) => upload(c.hub, o),
   stop: (o, c) => c.hub.stop(),
   start: (o, c) => c.hub.start().then(() => describe(c)),
   describe: (o, c) => describe(c),

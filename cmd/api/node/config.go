@@ -112,6 +112,8 @@ type Config struct {
 	UpstreamFile string
 	// UpstreamKeys sign the requests to upstreams. Default: the access keys.
 	UpstreamKeys []access.Key
+	// UpstreamAuthorize asks upstreams whether clients may connect. Default false.
+	UpstreamAuthorize bool
 	// UpstreamTimeout is how long a call of a hub method may take. Default 100 s.
 	UpstreamTimeout time.Duration
 	// UpstreamRetries is how often a call that got no answer is repeated. Default 2.

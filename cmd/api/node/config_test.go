@@ -102,6 +102,7 @@ var each = []struct {
 	{"upstream-file", "/rules.json", func(c node.Config) any { return c.UpstreamFile }, "/rules.json", nil},
 	{"upstream-keys", strings.Repeat("k", 16), func(c node.Config) any { return c.UpstreamKeys }, []access.Key{access.Key(strings.Repeat("k", 16))},
 		map[string]string{"hunter2": "at least 16 are needed", "Endpoint=https://a.example;AccessKey=" + strings.Repeat("j", 16): "is a connection string"}},
+	{"upstream-authorize", "", nil, nil, map[string]string{"some": "true nor false", "true": "without -upstream"}},
 	{"upstream-timeout", "5s", func(c node.Config) any { return c.UpstreamTimeout }, 5 * time.Second, map[string]string{"0": "between"}},
 	{"upstream-retries", "0", func(c node.Config) any { return c.UpstreamRetries }, 0, map[string]string{"11": "not between 0 and 10"}},
 	{"upstream-event-retry", "1m", func(c node.Config) any { return c.UpstreamEventRetry }, time.Minute, map[string]string{"0": "between"}},

@@ -91,7 +91,7 @@ func (n *node) openServices(ctx context.Context) (_ *services, err error) {
 		MaxMessageBytes: int(n.cfg.MaxMessageBytes), StreamIdle: n.cfg.StreamIdle, Rights: n.cfg.Rights, Logger: n.log, // origins are the handlers' to check
 	}
 	if n.upstream != nil {
-		cfg.Upstream = n.upstream
+		cfg.Upstream, cfg.Authorize = n.upstream, n.cfg.UpstreamAuthorize
 	}
 	s.transports = transports.NewServer(s.streams, keyring, cfg)
 	s.feed = n.newFeed(s)

@@ -143,6 +143,8 @@ var settings = []setting{
 		func(c *Config) *string { return &c.UpstreamFile }, text(anything)),
 	define("upstream-keys", "Keys that requests to upstreams are signed with, separated by commas. Default: the access keys.",
 		func(c *Config) *[]access.Key { return &c.UpstreamKeys }, bareKeys),
+	define("upstream-authorize", "Ask the upstream, by the event connected, whether a client may connect: 401 or 403 refuses.",
+		func(c *Config) *bool { return &c.UpstreamAuthorize }, boolean),
 	define("upstream-timeout", "How long a call of a hub method may take.",
 		func(c *Config) *time.Duration { return &c.UpstreamTimeout }, duration(100*time.Millisecond, time.Hour)),
 	define("upstream-retries", "How often a call of a hub method is repeated that got no answer, or 429, 502, 503 or 504; it has the same Idempotency-Key each time.",

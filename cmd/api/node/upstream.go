@@ -16,6 +16,9 @@ func (c *Config) checkUpstream() error {
 	if c.Upstream != "" && c.UpstreamFile != "" {
 		return fmt.Errorf("-upstream (%s) and -upstream-file (%s) exclude each other", variable("upstream"), variable("upstream-file"))
 	}
+	if c.UpstreamAuthorize && c.Upstream == "" && c.UpstreamFile == "" {
+		return fmt.Errorf("-upstream-authorize (%s) without -upstream (%s) or -upstream-file: nobody could be asked", variable("upstream-authorize"), variable("upstream"))
+	}
 	if len(c.Rights) > 0 && c.Authenticated() {
 		return fmt.Errorf("-rights (%s) is for development mode; with access keys, rights are in the tokens (%s)", variable("rights"), transports.RightsClaim)
 	}

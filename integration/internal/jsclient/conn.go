@@ -240,6 +240,21 @@ func (c *Conn) Stream(target string, args ...any) (string, error) {
 	return string(value), err
 }
 
+// StreamSome calls a streaming hub method, takes n items and cancels.
+func (c *Conn) StreamSome(n int, target string, args ...any) (string, error) {
+	if args == nil {
+		args = []any{}
+	}
+	value, err := c.client.do(map[string]any{"cmd": "stream", "id": c.id, "target": target, "args": args, "take": n})
+	return string(value), err
+}
+
+// Upload calls a hub method with one stream, of the items, and waits for its result, as JSON. Only for the newest client.
+func (c *Conn) Upload(target string, items ...any) (string, error) {
+	value, err := c.do("upload", target, items)
+	return string(value), err
+}
+
 // Stop stops the connection as an application does.
 func (c *Conn) Stop() error {
 	_, err := c.do("stop", "", nil)

@@ -1,0 +1,94 @@
+package transports
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+
+	"hubstream/internal/upstream"
+	"hubstream/streams"
+)
+
+// What clients are told when their connection may not begin.
+const (
+	refusedByUpstream = "The application refused the connection."
+	upstreamUnasked   = "The application could not be asked whether the connection may begin."
+)
+
+// permission is what an upstream may answer when it is asked whether a connection may begin.
+type permission struct {
+	Claims []upstream.Claim
+	Groups []string
+}
+
+// authorize asks the upstream whether a client may connect, by the event "connected", before the handshake is answered. What it
+// says of the client is noted; the connection joins the groups that it names. The refusal is the handshake's error, empty if the
+// client may. Who cannot be asked about may not.
+func (s *Server) authorize(ctx context.Context, hub, id string, who *client) (refusal string) {
+	up := s.cfg.Upstream
+	if who == nil || !s.cfg.Authorize || up == nil || !up.Matches(hub, upstream.CategoryConnections, upstream.EventConnected) {
+		return ""
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.HandshakeTimeout)
+	defer cancel()
+	r := who.request(hub, id, upstream.CategoryConnections, upstream.EventConnected)
+	r.Body = []byte(`{"type":10}`)
+	answer, err := up.Call(ctx, r)
+	switch {
+	case err != nil:
+		return upstreamUnasked
+	case answer.Status == http.StatusUnauthorized, answer.Status == http.StatusForbidden:
+		return refusedByUpstream
+	case answer.Status < 200 || answer.Status > 299:
+		return upstreamUnasked
+	}
+	var p permission
+	if len(answer.Body) > 0 && json.Unmarshal(answer.Body, &p) != nil || badGroups(p.Groups) {
+		s.log.Warn("an upstream's answer to a connection cannot be read; the connection is refused", "hub", hub, "connection_id", id)
+		return upstreamUnasked
+	}
+	who.Claims, who.Told = append(who.Claims, p.Claims...), true
+	if len(p.Groups) > 0 {
+		if _, err := s.node.Join(ctx, hub, id, streams.VerbJoin, p.Groups...); err != nil {
+			s.unconnected(hub, id, who)
+			return upstreamUnasked
+		}
+	}
+	return ""
+}
+
+func badGroups(groups []string) bool {
+	for _, group := range groups {
+		if group == "" || len(group) > streams.MaxNameBytes {
+			return true
+		}
+	}
+	return len(groups) > streams.MaxGroups
+}
+
+// unconnected tells the upstream that a connection did not begin after all. Of one that has begun, by a handshake that was
+// faster, nothing is told.
+func (s *Server) unconnected(hub, id string, who *client) {
+	if who == nil || !who.Told {
+		return
+	}
+	s.works.begin(func(ctx context.Context) {
+		reply, err := s.node.Lookup(ctx, hub, id)
+		if err == nil && reply.Record.Works || err != nil && !errors.Is(err, streams.ErrGone) {
+			return
+		}
+		r := who.request(hub, id, upstream.CategoryConnections, upstream.EventDisconnected)
+		r.Body = []byte(`{"type":11,"error":"The connection did not begin."}`)
+		_, _ = s.cfg.Upstream.Call(ctx, r)
+	})
+}
+
+// begin does something that ends with the work of this node.
+func (w *works) begin(f func(context.Context)) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.stopped {
+		w.running.Go(func() { f(w.ctx) })
+	}
+}
