@@ -63,6 +63,7 @@ type Attachment struct {
 	// waiting: nothing is considered before Start.
 	waiting  bool
 	stateful bool
+	heard    bool // something came from a stateful client since its handshake was answered
 	acks     acks
 	err      error
 	saved    savedPair
@@ -253,6 +254,7 @@ func terminal(item *Item, v verdict) error {
 
 // Ack takes a stateful client's Ack: every match up to number n has arrived.
 func (a *Attachment) Ack(n uint64) {
+	a.Heard()
 	a.mu.Lock()
 	a.acks.ack(n)
 	a.mu.Unlock()
@@ -263,6 +265,13 @@ func (a *Attachment) Ack(n uint64) {
 // it, be it a ping. An Ack that came right after a re-attach takes effect only then.
 func (a *Attachment) Heard() {
 	a.mu.Lock()
+	if !a.heard {
+		a.heard, a.saved.at = true, time.Time{}
+		select {
+		case a.hub.node.heard <- struct{}{}:
+		default: // it is under way
+		}
+	}
 	full := a.acks.full()
 	a.acks.settle()
 	freed := full && !a.acks.full()
@@ -288,7 +297,7 @@ func (a *Attachment) Detach(ctx context.Context, lease time.Duration) error {
 		return nil
 	}
 	item, _ := a.touchItem(true)
-	item.Lease = lease
+	item.Lease, item.Detached = lease, true
 	_, err := a.hub.node.store.Touch(ctx, a.hub.name, []TouchItem{item})
 	return err
 }
@@ -338,7 +347,10 @@ func (a *Attachment) touchItem(always bool) (item TouchItem, due bool) {
 		return TouchItem{}, false
 	}
 	a.saved = savedPair{cursor, acked, now}
-	return TouchItem{ID: a.id, Owner: a.owner, Lease: a.lease, Save: a.stateful || paced, Cursor: cursor, Acked: acked}, true
+	heard := a.stateful && a.heard
+	return TouchItem{
+		ID: a.id, Owner: a.owner, Lease: a.lease, Save: heard || paced && !a.stateful, Heard: heard, Cursor: cursor, Acked: acked,
+	}, true
 }
 
 // touchFailed makes the touch due again.

@@ -12,6 +12,7 @@ const (
 	beatInterval  = 3 * time.Second
 	beatLease     = 10 * time.Second
 	touchInterval = time.Second
+	heardDelay    = 20 * time.Millisecond
 	touchBatch    = 100 // connections that one touch renews
 	trimInterval  = time.Second
 	sweepInterval = 5 * time.Second
@@ -151,6 +152,25 @@ func (n *Node) verifyUntailed(ctx context.Context, bucket int, run string) error
 		}
 	}
 	return nil
+}
+
+// touches renews leases now and then, and soon after a client was heard for the first time: until that is noted it can
+// return at no other node.
+func (n *Node) touches(ctx context.Context) {
+	ticker := time.NewTicker(touchInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+		case <-n.heard:
+			if sleep(ctx, heardDelay) != nil { // for others that come with it
+				return
+			}
+		case <-ctx.Done():
+			return
+		}
+		n.touch(ctx)
+	}
 }
 
 // touch renews the leases, and saves the cursors, that are due.

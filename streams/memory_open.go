@@ -22,6 +22,8 @@ type memoryOpen struct {
 	now  int64
 	came int64 // when the request did
 	run  string
+
+	displaced bool
 }
 
 // Open implements Records.
@@ -37,7 +39,9 @@ func (m *Memory) Open(ctx context.Context, hub string, r OpenRequest) (OpenReply
 	if err != nil {
 		return OpenReply{}, err
 	}
-	return h.reply(outcome, rec, &r, o.now), nil
+	reply := h.reply(outcome, rec, &r, o.now)
+	reply.Displaced = o.displaced
+	return reply, nil
 }
 
 // since is how long ago something was by the clock of this process, ms; 0 for the zero time.
@@ -151,6 +155,8 @@ func (o *memoryOpen) webSocket(rec *memoryRecord) (OpenOutcome, error) {
 		return OpenAttached, nil
 	case !rec.Stateful():
 		return 0, ErrConflict
+	case !rec.Heard:
+		return 0, ErrUnheard
 	case rec.Cursor.Before(o.floor):
 		return 0, ErrGap
 	}
@@ -212,6 +218,7 @@ func otherTransport(rec *memoryRecord, t Transport) bool {
 func (o *memoryOpen) own(rec *memoryRecord) {
 	if rec.Owner != "" && rec.Owner != o.Owner && o.Moved != nil {
 		o.append(string(o.Moved), o.now)
+		o.displaced = rec.Owner != rec.Detached
 	}
 	rec.Owner = o.Owner
 	o.extend(rec)

@@ -211,6 +211,10 @@ func (h *memoryHub) touch(item *TouchItem, now int64) bool {
 	if item.Save {
 		rec.Cursor, rec.Acked = item.Cursor, item.Acked
 	}
+	rec.Heard = rec.Heard || item.Heard || item.Save
+	if item.Detached {
+		rec.Detached = item.Owner
+	}
 	h.renew(rec, now, item.Lease)
 	return true
 }

@@ -114,6 +114,16 @@ func (c *client) record() *memoryRecord {
 	return &memoryRecord{Record: clone}
 }
 
+// noteHeard does at once what the node does soon: until then a client is not let in again, and waits.
+func (c *client) noteHeard() {
+	h := c.w.mem.hub(c.hub.hub)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if r := h.records[c.id]; r != nil {
+		r.Heard = true
+	}
+}
+
 // receive takes a message.
 func (c *client) receive(body string) {
 	c.w.pull()

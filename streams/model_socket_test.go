@@ -264,6 +264,10 @@ func (s *socket) handshake() {
 		s.pump()
 	}
 	s.att.Start(reply.Start, c.kind == statefulClient)
+	if c.kind == statefulClient {
+		s.att.Heard() // clients ping when they have the answer
+		c.noteHeard()
+	}
 }
 
 func handshakeReply(id string) []byte {

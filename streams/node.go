@@ -74,6 +74,7 @@ type Node struct {
 	store Store
 	log   *slog.Logger
 	opens chan struct{}
+	heard chan struct{} // has one when a client was heard for the first time
 	stats stats
 	meter meter
 	// How many entries a page holds and one read of a tail returns.
@@ -97,7 +98,7 @@ func NewNode(store Store, cfg Config) *Node {
 	cfg = cfg.withDefaults()
 	return &Node{
 		cfg: cfg, store: store, log: cfg.Logger,
-		opens: make(chan struct{}, maxOpens), employed: employed{
+		opens: make(chan struct{}, maxOpens), heard: make(chan struct{}, 1), employed: employed{
 			buckets: map[int]time.Time{}, calls: map[string]chan<- *Entry{}, gone: map[string][]chan<- *Entry{},
 		},
 		hubs: map[string]*hub{}, tailers: map[int]*tailer{},
@@ -118,7 +119,7 @@ func (n *Node) Start(ctx context.Context) error {
 	n.ctx = ctx
 	n.mu.Unlock()
 	n.every(ctx, beatInterval, n.beats)
-	n.every(ctx, touchInterval, n.touch)
+	n.running.Go(func() { n.touches(ctx) })
 	n.every(ctx, trimInterval, n.trim)
 	n.every(ctx, sweepInterval, n.sweep)
 	n.every(ctx, beatInterval, n.keepWorker)
@@ -205,12 +206,12 @@ func (n *Node) allHubs() []*hub {
 }
 
 // generationWait is how long a record of another generation is given to be carried
-// over by the node that last served it.
+// over by the node that last served it, and a client to be noted as heard.
 const generationWait = 2 * time.Second
 
 // Open admits a request of a connection; see OpenRequest. It fills in Moved and
-// Membership. ErrUnverified and ErrGeneration never leave it: a log of unknown state
-// is verified, and a record that nobody carries over is ErrGone.
+// Membership. ErrUnverified, ErrGeneration and ErrUnheard never leave it: a log of unknown state
+// is verified, and a record that nobody carries over is ErrGone, as is that of a client that nothing was heard of.
 func (n *Node) Open(ctx context.Context, hubName string, r OpenRequest) (OpenReply, error) {
 	select {
 	case n.opens <- struct{}{}:
@@ -238,7 +239,7 @@ func (n *Node) Open(ctx context.Context, hubName string, r OpenRequest) (OpenRep
 			if err := h.verify(ctx); err != nil {
 				return OpenReply{}, err
 			}
-		case errors.Is(err, ErrGeneration):
+		case errors.Is(err, ErrGeneration), errors.Is(err, ErrUnheard):
 			if time.Since(began) > generationWait {
 				return OpenReply{}, fmt.Errorf("%w: %w", ErrGone, err)
 			}
@@ -330,6 +331,7 @@ func newAttachment(h *hub, reply *OpenReply, owner string, lease time.Duration, 
 		behind:   true,
 		waiting:  r.Transport == TransportWebSockets && r.Start.IsZero(),
 		stateful: r.Stateful(),
+		heard:    r.Heard,
 		acks:     acks{cursor: r.Cursor, acked: r.Acked, sent: time.Now()},
 		saved:    savedPair{r.Cursor, r.Acked, time.Now()},
 	}

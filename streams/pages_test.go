@@ -51,6 +51,8 @@ func TestManyReturnAfterFewReads(t *testing.T) {
 		open(nodes[0], streams.OpenRequest{Mode: streams.OpenWebSocket, ID: id, Owner: "n0." + id})
 		_, err := nodes[0].Handshake(ctx, hub, streams.HandshakeRequest{ID: id, Owner: "n0." + id, Protocol: 1, Version: 2, Lease: time.Minute})
 		must(t, "handshake", err)
+		_, err = store.Touch(ctx, hub, []streams.TouchItem{{ID: id, Owner: "n0." + id, Lease: time.Minute, Heard: true}})
+		must(t, "touch", err)
 	}
 	for i := range missed {
 		_, err := nodes[0].Publish(ctx, hub, &streams.Entry{Kind: streams.KindMessage, Flags: streams.FlagAll, Body: []byte(fmt.Sprint(i))})

@@ -69,6 +69,10 @@ type Record struct {
 	Done uint64
 	// Tickets counts the upgrades that were admitted; Ticket is the owner's.
 	Tickets, Ticket uint64
+	// Heard: something came from a stateful client after its handshake was answered.
+	Heard bool
+	// Detached is the owner that has left service since: it writes nothing more to the client.
+	Detached string
 	// Silent is the highest ticket of a socket that was abandoned; see Records.Abandon.
 	Silent uint64
 

@@ -28,6 +28,8 @@ var (
 	// ErrUnverified says that the store's process changed since the log's generation was
 	// made: Verify first, then repeat.
 	ErrUnverified = errors.New("the log's generation is not verified")
+	// ErrUnheard says that it is not known whether the client has seen the answer to its handshake.
+	ErrUnheard = errors.New("nothing was heard of the client since its handshake")
 	// ErrGap says that the log no longer reaches back to the cursor.
 	ErrGap = errors.New("the log no longer reaches back to the cursor")
 	// ErrBeyond says that a position is beyond the log's end: a tail was lost.
@@ -247,7 +249,8 @@ type OpenMode uint8
 const (
 	// OpenWebSocket is an upgrade. Without a record: creates it (OpenCreated). State
 	// new, same transport or none: takes it over, the newest wins (OpenAttached). State open
-	// and stateful: counts a ticket and leaves the owner alone (OpenTicket). State open,
+	// and stateful: counts a ticket and leaves the owner alone (OpenTicket); ErrUnheard if nothing was heard of the client
+	// since its handshake was answered (see TouchItem; a saved cursor counts, too). State open,
 	// not stateful: ErrConflict. State closing: ErrGone. A connection of
 	// which a socket was abandoned, in whatever state: OpenAbandoned.
 	OpenWebSocket OpenMode = iota + 1
@@ -331,8 +334,10 @@ const (
 // ErrGeneration (record of another generation), ErrTransport (other transport),
 // ErrGap (for OpenPoll, OpenTicket, OpenReattach: the cursor is below the floor).
 type OpenReply struct {
-	Outcome     OpenOutcome
-	Record      Record
+	Outcome OpenOutcome
+	Record  Record
+	// Displaced: there was another owner, which may still write to the client until it has read of this in the log.
+	Displaced   bool
 	Gen         string
 	Floor, Last Position
 	// Now is the store's clock, ms.
@@ -388,9 +393,13 @@ type TouchItem struct {
 	ID, Owner string
 	Lease     time.Duration
 	// Save: Cursor and Acked replace the record's pair.
-	Save   bool
-	Cursor Position
-	Acked  uint64
+	Save bool
+	// Heard: something came from the client since its handshake was answered.
+	Heard bool
+	// Detached: the owner has left service.
+	Detached bool
+	Cursor   Position
+	Acked    uint64
 }
 
 // FinishRequest counts processed messages of a client.

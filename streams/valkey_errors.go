@@ -62,6 +62,7 @@ var statusErrors = map[string]error{
 	"transport":  ErrTransport,
 	"conflict":   ErrConflict,
 	"owner":      ErrOwner,
+	"unheard":    ErrUnheard,
 	"gap":        ErrGap,
 	"beyond":     ErrBeyond,
 	"toomany":    ErrTooManyGroups,

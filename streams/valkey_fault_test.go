@@ -117,6 +117,8 @@ func (u user) stateful(id, owner string) streams.OpenReply {
 	reply := u.open(request(streams.OpenWebSocket, id, owner))
 	_, err := u.Handshake(u.t.Context(), hub, streams.HandshakeRequest{ID: id, Owner: owner, Protocol: 1, Version: 2, Lease: time.Minute})
 	must(u.t, "handshake", err)
+	_, err = u.Touch(u.t.Context(), hub, []streams.TouchItem{{ID: id, Owner: owner, Lease: time.Minute, Heard: true}})
+	must(u.t, "touch", err)
 	return reply
 }
 

@@ -20,7 +20,7 @@ import (
 //	x, xs, xp   of a tombstone: token of the End, the state before it, the close entry's position
 var recordFields = [...]string{
 	"u", "t", "s", "g", "o", "p", "v", "st", "c", "a", "d", "k", "tk",
-	"sn", "m", "pa", "aa", "n", "w", "f", "si", "ms", "fp", "ab", "ev",
+	"sn", "m", "pa", "aa", "n", "w", "f", "si", "ms", "fp", "ab", "ev", "he", "dt",
 }
 
 // read sets what a field holds, which is the next thing in the answer.
@@ -68,6 +68,10 @@ func (r *Record) read(field string, a *answer) {
 		r.Failed = a.uint()
 	case "si":
 		r.Since = a.int()
+	case "he":
+		r.Heard = a.text() == "1"
+	case "dt":
+		r.Detached = a.text()
 	case "ab":
 		r.Silent = a.uint()
 	case "ms":
@@ -112,6 +116,7 @@ func parseOpen(id string, reply []valkey.ValkeyMessage) (OpenReply, error) {
 			open.Record.read(set.text(), &set)
 		}
 		a.err = set.err
+		open.Displaced = a.int() == 1
 	}
 	return open, a.err
 }

@@ -115,13 +115,28 @@ func (v *Valkey) touch(ctx context.Context, hub string, items []TouchItem) (refu
 	for i := range items {
 		item := &items[i]
 		keys = append(keys, k.record(item.ID))
-		args = append(args, item.ID, item.Owner, ms(item.Lease), boolArg(item.Save), item.Cursor.String(), uintArg(item.Acked))
+		args = append(args, item.ID, item.Owner, ms(item.Lease), item.notes(), item.Cursor.String(), uintArg(item.Acked))
 	}
 	reply, err := v.run(ctx, hub, touchScript, keys, args)
 	if err != nil {
 		return nil, err
 	}
 	return parseNames(reply)
+}
+
+// notes is what the script is to note.
+func (t *TouchItem) notes() string {
+	var notes []byte
+	if t.Save {
+		notes = append(notes, 's')
+	}
+	if t.Heard {
+		notes = append(notes, 'h')
+	}
+	if t.Detached {
+		notes = append(notes, 'd')
+	}
+	return string(notes)
 }
 
 // parseNames reads an answer that is one list of names.

@@ -273,6 +273,17 @@ func (s *socket) expectSilence(d time.Duration) {
 	}
 }
 
+// skipAcks drops what has come, which must be Acks only.
+func (s *socket) skipAcks() {
+	s.Helper()
+	synctest.Wait()
+	for len(s.in) > 0 {
+		if f := <-s.in; !strings.HasPrefix(string(f.Payload), `{"type":8,`) {
+			s.Fatalf("got %q, want Acks only", f.Payload)
+		}
+	}
+}
+
 // skipWebSocketPings lets the next thing be something else.
 func (s *socket) skipWebSocketPings() {
 	s.Helper()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/gobwas/ws"
@@ -164,8 +165,14 @@ func (c *webSocket) sendBack() error {
 	return errDropped
 }
 
+// displacedWait is the time that a node has to cut off a client whose connection was taken over. It is given before the new
+// socket says anything: a JavaScript client may have both at once, and would count what still comes on the old one
+// as if it came on the new one.
+const displacedWait = 150 * time.Millisecond
+
 // takeOver makes this socket the connection's, from whichever node had it.
 func (c *webSocket) takeOver(sequence uint64) error {
+	c.silent.Store(math.MaxInt64)
 	if c.left {
 		return c.sendBack()
 	}
@@ -179,6 +186,10 @@ func (c *webSocket) takeOver(sequence uint64) error {
 		return errDropped
 	case err != nil:
 		c.sayGone(err)
+		return errDropped
+	}
+	if opened.Displaced && sleep(c.s.ctx, displacedWait) != nil {
+		c.drop()
 		return errDropped
 	}
 	att, err := c.s.attachWaiting(c.s.ctx, c.hub, r, &opened, c.schedule)

@@ -98,6 +98,82 @@ func TestClientThatMayNotHaveSeenTheHandshakeCannotReturn(t *testing.T) {
 	})
 }
 
+// The same when its node was killed, and cannot say any more that it has not heard the client.
+func TestClientThatMayNotHaveSeenTheHandshakeOfAKilledNodeCannotReturn(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 2)
+		a := c.negotiate(stateful).openSocket(0, handshakeStateful)
+		time.Sleep(500 * time.Millisecond)
+		c.store.onBefore(func(step string) error { // its last words do not arrive
+			if step == "touch" || step == "end" {
+				return streams.ErrUnavailable
+			}
+			return nil
+		})
+		c.nodes[0].stop()
+		a.expectEnd()
+		c.store.onBefore(func(string) error { return nil })
+		a.wantRefused(1, http.StatusNotFound, "No Connection with that ID")
+	})
+}
+
+// A connection whose client has spoken, and waits for our answer, is not one that it has abandoned: it is told that it cannot be
+// continued, and refused when it asks again.
+func TestClientThatHasSpokenAndWaitsHasAbandonedNothing(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 2)
+		a := c.openStateful(0)
+		time.Sleep(2 * time.Second)
+		a.cut()
+		synctest.Wait()
+		waiting := a.dialSocket(1)
+		hold := make(chan struct{})
+		c.store.onBefore(func(step string) error {
+			if step == "open" {
+				<-hold
+			}
+			return nil
+		})
+		waiting.sendText(sequence(1))
+		time.Sleep(5 * time.Second)
+		close(hold)
+		waiting.skipWebSocketPings()
+		waiting.expect(sequence(1))
+		waiting.cut()
+		synctest.Wait()
+		a.returns(0, 1).expect(sequence(1))
+	})
+}
+
+// A JavaScript client may have two sockets of its connection at once, and counts what comes on either: the new one says nothing
+// before the old one is cut off.
+func TestNewSocketWaitsForTheOldOnesEnd(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 2)
+		a := c.openStateful(0)
+		time.Sleep(2 * time.Second)
+		began := time.Now()
+		b := a.dialSocket(1)
+		b.sendText(sequence(1))
+		a.expectEnd()
+		if d := time.Since(began); d > 100*time.Millisecond {
+			t.Errorf("the old socket was cut off after %v", d)
+		}
+		b.expect(sequence(1))
+		if d := time.Since(began); d < 150*time.Millisecond {
+			t.Errorf("the new socket was told after %v", d)
+		}
+		// Nobody is waited for who has left.
+		b.cut()
+		synctest.Wait()
+		began = time.Now()
+		a.returns(0, 1).expect(sequence(1))
+		if d := time.Since(began); d > 100*time.Millisecond {
+			t.Errorf("the third socket was told after %v", d)
+		}
+	})
+}
+
 // Nothing was sent, nothing is to be replayed.
 func TestReattachWithNothingSent(t *testing.T) {
 	bubble(t, func(t *testing.T) {
@@ -767,6 +843,8 @@ func TestOwnerNodeIsKilled(t *testing.T) {
 		a.expect(invocation(1))
 		a.sendText(call(1))
 		a.expect(failure(1))
+		time.Sleep(2 * time.Second) // its node has noted that the client was heard
+		a.skipAcks()
 		c.store.onBefore(func(step string) error { // its last words do not arrive
 			if step == "touch" {
 				return streams.ErrUnavailable

@@ -6,7 +6,7 @@
 --      ticket, membership, moved entry, token of the call, 1 if a connection may be created, the user's membership, prefix of the
 --      hub's keys, how long ago the request came (ms)
 -- returns outcome, now, generation, floor, last position, record as it was, groups, the user's, their version,
---         fields of the record that were set, each followed by its value
+--         fields of the record that were set, each followed by its value, 1 if a live owner was displaced
 
 local WEBSOCKET, EVENTS, POLL, POST, REATTACH = '1', '2', '3', '4', '5'
 local CREATED, ATTACHED, TICKET, FIRST_POLL, UNDECIDED, FOUND, ABANDONED = 1, 2, 3, 4, 5, 6, 7
@@ -34,12 +34,13 @@ local function lease()
   redis.call('ZADD', live, time + (r.s == 'n' and ARGV[7] or ARGV[6]), id)
 end
 
+local displaced = 0
 local function reply(outcome)
   if #changes > 0 then
     redis.call('HSET', key, unpack(changes))
   end
   local own, users, version = groups(key, r, KEYS[5], ARGV[11], ARGV[15])
-  return {'ok', outcome, time, gen or '', floor, last, values, own, users, version, changes}
+  return {'ok', outcome, time, gen or '', floor, last, values, own, users, version, changes, displaced}
 end
 
 -- Commits the first poll's answer, which is empty, and nobody owns the connection.
@@ -66,6 +67,7 @@ local function attach()
       return {'nolog'}
     end
     last = p
+    displaced = r.o ~= r.dt and 1 or 0
   end
   set('o', owner)
   lease()
@@ -177,6 +179,9 @@ local function websocket()
   end
   if r.v ~= '2' then
     return {'conflict'}
+  end
+  if not r.he and not r.a then
+    return {'unheard'}
   end
   if before(r.c, floor) then
     return {'gap'}

@@ -307,11 +307,20 @@ func (h *hub) webSocket(id, owner string) {
 	h.handshake(id, owner, 1)
 }
 
-// stateful is a stateful connection over WebSockets in state open.
+// stateful is a stateful connection over WebSockets in state open, whose client was heard.
 func (h *hub) stateful(id, owner string) {
 	h.Helper()
 	h.opens(request(streams.OpenWebSocket, id, owner), streams.OpenCreated)
 	h.handshake(id, owner, 2)
+	h.touches(streams.TouchItem{ID: id, Owner: owner, Lease: long, Heard: true})
+}
+
+// touches fails the test unless the touch is taken.
+func (h *hub) touches(item streams.TouchItem) {
+	h.Helper()
+	refused, err := h.store.Touch(h.ctx, h.name, []streams.TouchItem{item})
+	h.must("touch "+item.ID, err)
+	h.check(len(refused) == 0, "the touch was refused")
 }
 
 // events is a connection over an event stream in state open.

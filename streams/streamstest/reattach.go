@@ -15,6 +15,8 @@ var reattachTests = []func(*hub){
 	onlyOpenStatefulConnectionsReattach,
 	aReattachKeepsThePair,
 	theHighestTicketWins,
+	aClientThatWasNotHeardCannotReturn,
+	onlyALiveOwnerIsDisplaced,
 }
 
 // upgrade admits an upgrade of a stateful connection and returns its ticket.
@@ -97,6 +99,33 @@ func aReattachKeepsThePair(h *hub) {
 	equal(h, "acked", rec.Acked, 3)
 	equal(h, "done", rec.Done, 4)
 	equal(h, "version", rec.Version, 2)
+}
+
+// It may not have seen the answer to its handshake, and have started anew.
+func aClientThatWasNotHeardCannotReturn(h *hub) {
+	h.opens(request(streams.OpenWebSocket, "c", "n1"), streams.OpenCreated)
+	start := h.handshake("c", "n1", 2)
+	h.touches(streams.TouchItem{ID: "c", Owner: "n1", Lease: long})
+	h.refuses(request(streams.OpenWebSocket, "c", "again"), streams.ErrUnheard)
+	h.touches(streams.TouchItem{ID: "c", Owner: "n1", Lease: long, Heard: true})
+	h.upgrade("c")
+	// A node of an earlier version tells by the cursor.
+	h.opens(request(streams.OpenWebSocket, "d", "n1"), streams.OpenCreated)
+	h.handshake("d", "n1", 2)
+	h.save("d", "n1", start, 0)
+	h.upgrade("d")
+}
+
+func onlyALiveOwnerIsDisplaced(h *hub) {
+	h.stateful("c", "n1")
+	r := h.opens(reattach("c", "n2", h.upgrade("c")), streams.OpenAttached)
+	h.check(r.Displaced, "the owner was not displaced")
+	h.touches(streams.TouchItem{ID: "c", Owner: "n2", Lease: long, Detached: true})
+	r = h.opens(reattach("c", "n3", h.upgrade("c")), streams.OpenAttached)
+	h.check(!r.Displaced, "an owner that had detached was displaced")
+	equal(h, "owner", r.Record.Owner, "n3")
+	r = h.opens(reattach("c", "n4", h.upgrade("c")), streams.OpenAttached)
+	h.check(r.Displaced, "the owner after one that had detached was not displaced")
 }
 
 func theHighestTicketWins(h *hub) {
