@@ -93,7 +93,7 @@ func (h *Handler) sendOperations() []operation {
 	ops := []operation{{
 		id: "send", summary: "Sends a message to all connections, or to those that the body names",
 		methods: []string{http.MethodPost}, paths: []string{hubPath + "/send"},
-		body: "send", status: http.StatusAccepted, answer: "receipt", codes: codes, serve: h.send,
+		body: "send", status: http.StatusAccepted, answer: "receipt", codes: codes, serve: traced(h.send),
 	}}
 	ops = append(ops, operation{
 		id: "batch", summary: "Makes many operations, each after those before it: as a JSON array, or line by line as they come",
@@ -120,17 +120,17 @@ func (h *Handler) sendOperations() []operation {
 		}
 		ops = append(ops, operation{
 			id: to.id, summary: to.summary, methods: []string{http.MethodPost}, paths: paths, query: []string{"excluded"},
-			body: "message", status: http.StatusAccepted, answer: "receipt", codes: codes, serve: h.sendTo(to.target),
+			body: "message", status: http.StatusAccepted, answer: "receipt", codes: codes, serve: traced(h.sendTo(to.target)),
 		})
 	}
 	return append(ops, operation{
 		id: "sendToGroups", summary: "Sends a message to several groups, by commas", methods: []string{http.MethodPost},
 		paths: []string{previewPath + "/groups/{groups}"}, query: []string{"excluded"},
-		body: "message", status: http.StatusAccepted, answer: "receipt", codes: codes, serve: h.sendTo(targetGroups),
+		body: "message", status: http.StatusAccepted, answer: "receipt", codes: codes, serve: traced(h.sendTo(targetGroups)),
 	}, operation{
 		id: "sendToUsers", summary: "Sends a message to several users, by commas", methods: []string{http.MethodPost},
 		paths: []string{previewPath + "/users/{users}"}, query: []string{"excluded"},
-		body: "message", status: http.StatusAccepted, answer: "receipt", codes: codes, serve: h.sendTo(targetUsers),
+		body: "message", status: http.StatusAccepted, answer: "receipt", codes: codes, serve: traced(h.sendTo(targetUsers)),
 	})
 }
 

@@ -48,7 +48,7 @@ type Config struct {
 	Metrics http.Handler
 }
 
-// Services is what a Handler needs to do more than to say that it is alive. All but StatefulAddress are required.
+// Services is what a Handler needs to do more than to say that it is alive. All but StatefulAddress and Tracer are required.
 type Services struct {
 	Streams    *streams.Node
 	Hubs       HubServer
@@ -57,6 +57,8 @@ type Services struct {
 	// StatefulAddress is where JavaScript clients are sent that can reconnect statefully and did not ask for it, as
 	// ParseStatefulAddress returns it; empty sends nobody anywhere.
 	StatefulAddress string
+	// Tracer records what becomes of sends; nil: nothing is recorded.
+	Tracer Tracer
 }
 
 // Handler answers all requests to a node. It can be used at once, so that a node is seen

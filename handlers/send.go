@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -49,17 +50,7 @@ func (w *sendWork) publish(c echo.Context, s *Services, hub string, addressed bo
 	if err != nil {
 		return err
 	}
-	var receipt streams.Receipt
-	replayed := false
-	if key == "" {
-		receipt, err = s.Streams.Publish(c.Request().Context(), hub, &w.entry)
-	} else {
-		sent := w.raw
-		if addressed {
-			sent = streams.AppendEntry(nil, &w.entry)
-		}
-		receipt, replayed, err = s.Streams.PublishOnce(c.Request().Context(), hub, key, sumOf(sent), keepKeys, &w.entry)
-	}
+	receipt, replayed, err := w.append(c.Request().Context(), s, hub, key, addressed)
 	if err != nil {
 		return err
 	}
@@ -67,6 +58,31 @@ func (w *sendWork) publish(c echo.Context, s *Services, hub string, addressed bo
 	c.Response().WriteHeader(http.StatusAccepted)
 	_, _ = c.Response().Write(w.answer(receipt, replayed))
 	return nil
+}
+
+func (w *sendWork) append(ctx context.Context, s *Services, hub, key string, addressed bool) (r streams.Receipt, replayed bool, err error) {
+	sum := ""
+	if key != "" { // before the entry has a trace context: a repeated send has another
+		sum = w.sum(addressed)
+	}
+	end := s.traceAppend(ctx, hub, &w.entry)
+	if key == "" {
+		r, err = s.Streams.Publish(ctx, hub, &w.entry)
+	} else {
+		r, replayed, err = s.Streams.PublishOnce(ctx, hub, key, sum, keepKeys, &w.entry)
+	}
+	if end != nil {
+		end(r, err)
+	}
+	return r, replayed, err
+}
+
+// sum stands for what was sent.
+func (w *sendWork) sum(addressed bool) string {
+	if addressed {
+		return sumOf(streams.AppendEntry(nil, &w.entry))
+	}
+	return sumOf(w.raw)
 }
 
 // checkContentType refuses what is said to be something else than JSON.

@@ -14,6 +14,7 @@ import (
 	"hubstream/integration/internal/nodes"
 	"hubstream/integration/internal/proxytest"
 	"hubstream/integration/valkeytest"
+	"hubstream/internal/traces/tracestest"
 )
 
 // commitsBack is how much older the other version is while there are no releases: a few changes, so that a format that
@@ -90,6 +91,7 @@ func TestRollingUpgradeLosesNothing(t *testing.T) {
 	start := func(name, binary string, more ...string) *nodes.Node {
 		return nodes.StartProcess(t, nodes.Options{Name: name, Valkey: server.Addr, Drain: time.Second, Binary: binary, Args: more})
 	}
+	collector := tracestest.Start(t) // the new nodes trace every send: what they write for it the old ones pass over
 	c := &cluster{}
 	for i := range 3 {
 		c.nodes = append(c.nodes, start(fmt.Sprintf("old%d", i), old))
@@ -138,7 +140,7 @@ func TestRollingUpgradeLosesNothing(t *testing.T) {
 			case <-time.After(20 * time.Millisecond):
 			}
 		}
-		c.nodes[i] = start(fmt.Sprintf("new%d", i), "", "-listen", leaving.Addr)
+		c.nodes[i] = start(fmt.Sprintf("new%d", i), "", "-listen", leaving.Addr, "-trace-endpoint", collector.URL, "-trace-sample", "1")
 		b.bases = append(b.bases, c.nodes[i].URL)
 		for range 30 {
 			send()
@@ -151,6 +153,9 @@ func TestRollingUpgradeLosesNothing(t *testing.T) {
 		if events := conn.Events(); len(events) > 0 {
 			t.Errorf("the upgrade was noticed: %v", events)
 		}
+	}
+	if len(collector.Spans("")) == 0 {
+		t.Error("nothing was traced")
 	}
 	for _, n := range c.nodes {
 		if text := n.Output(); strings.Contains(text, "not decodable") || strings.Contains(text, "lost or rolled back") {

@@ -90,12 +90,25 @@ type Entry struct {
 	Excluded []string
 	// Named are the groups of a control entry.
 	Named []string
-	// Owner holds for KindMoved and KindGen.
+	// Owner holds for KindMoved and KindGen. A message has its trace context here; see Trace.
 	Owner string
 
 	// Body is opaque: for KindMessage and KindReply a complete hub message, in JSON unless Protocol says otherwise.
 	Body []byte
 }
+
+// Trace is the trace context that a message carries: the traceparent (W3C Trace Context) of the span of its append, or
+// empty if that is not recorded. It is where other kinds have their owner: a field that every version reads and, of a
+// message, looks no further at, so that traces need no new format.
+func (e *Entry) Trace() string {
+	if e.Kind != KindMessage {
+		return ""
+	}
+	return e.Owner
+}
+
+// SetTrace makes a message carry a trace context.
+func (e *Entry) SetTrace(traceparent string) { e.Owner = traceparent }
 
 // EntryFormat is the version of the entry's encoding, its first byte.
 const EntryFormat = 1
@@ -121,7 +134,7 @@ var ErrEntryFormat = errors.New("unknown entry format")
 //	format kind flags verb protocol version   one byte each
 //	header length                             uvarint, bytes from here to the body
 //	groups users connections excluded named   each: uvarint count, then (uvarint length, bytes)
-//	owner                                     uvarint length, bytes
+//	owner, or trace context                   uvarint length, bytes
 //	body                                      the rest
 func AppendEntry(dst []byte, e *Entry) []byte {
 	dst = append(dst, EntryFormat, byte(e.Kind), byte(e.Flags), byte(e.Verb), e.Protocol, e.Version)

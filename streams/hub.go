@@ -144,6 +144,10 @@ func (h *hub) append(entries []RawEntry) bool {
 			h.node.undecodable(h.name, e.Position, err)
 		}
 		h.win.push(item)
+		if h.node.cfg.Traced != nil && item.Trace() != "" {
+			h.node.cfg.Traced(item)
+			h.win.special = h.win.next() // whoever takes it is to see that it does
+		}
 		wake = h.receivers(item, wake)
 		everybody = everybody || item.Flags&FlagAll != 0
 		if forNodes(&item.Entry) {

@@ -9,6 +9,8 @@ type Joined struct {
 	Copied bool
 	// More: there is more at hand, or may be, and wake is not called for it.
 	More bool
+	// Traced are those messages in Bytes that have a trace context, if the node looks for them; see Config.Traced.
+	Traced []*Item
 
 	node   *Node
 	stripe *stripe
@@ -25,9 +27,15 @@ func (n *Node) NewJoined() *Joined {
 // Tick reads the clock, by which the delay of what is taken is measured.
 func (j *Joined) Tick() { j.now = j.node.clock.now() }
 
+// Reset empties it.
+func (j *Joined) Reset() {
+	j.Bytes, j.Copied, j.More, j.Traced = nil, false, false, j.Traced[:0]
+}
+
 // Release gives up what it refers to, and what is large.
 func (j *Joined) Release() {
 	clear(j.items[:cap(j.items)])
+	clear(j.Traced[:cap(j.Traced)])
 	j.Bytes = nil
 	if cap(j.buffer) > maxJoinBuffer {
 		j.buffer = nil
@@ -40,7 +48,7 @@ const maxJoinBuffer = 256 << 10 // 256 KiB
 // Take is Next for what is at hand, in a format and joined; maxBytes limits the encodings or the bodies. It returns false where only Next can say
 // what is next: it would have to read the store, or there is an error. It never waits for the store.
 func (a *Attachment) Take(j *Joined, f *Format, maxBytes int) bool {
-	j.Bytes, j.Copied, j.More = nil, false, false
+	j.Reset()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.err != nil {
@@ -101,6 +109,10 @@ func (a *Attachment) takeBroadcasts(j *Joined, f *Format, maxBytes int) (done bo
 
 // Join joins the encodings of items, of which there is at least one. Those that are neighbours on a tape are not copied.
 func (j *Joined) Join(items []*Item, f *Format) {
+	j.Traced = j.Traced[:0]
+	if j.node.cfg.Traced != nil {
+		j.noteTraced(items)
+	}
 	j.Bytes, j.Copied = items[0].Encoding(f), false
 	for _, item := range items[1:] {
 		b := item.Encoding(f)
@@ -113,5 +125,13 @@ func (j *Joined) Join(items []*Item, f *Format) {
 		}
 		j.buffer = append(j.buffer, b...)
 		j.Bytes = j.buffer
+	}
+}
+
+func (j *Joined) noteTraced(items []*Item) {
+	for _, item := range items {
+		if item.Trace() != "" {
+			j.Traced = append(j.Traced, item)
+		}
 	}
 }

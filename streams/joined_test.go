@@ -269,3 +269,32 @@ func BenchmarkTake(b *testing.B) {
 		})
 	}
 }
+
+// A message's trace context costs its receivers nothing where nobody looks for it, and is found where somebody does.
+func TestTracedBroadcastsAreFoundIfWanted(t *testing.T) {
+	t.Parallel()
+	traced := broadcast("2")
+	traced.SetTrace("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+	for _, wanted := range []bool{false, true} {
+		l := newListeners(t, 1<<20)
+		read := 0
+		if wanted {
+			l.hub.node.cfg.Traced = func(*Item) { read++ }
+		}
+		a := l.listen("a")
+		l.append(broadcast("1"), traced, broadcast("3"))
+		if got := l.take(a, bracketed, 1<<10); got != "<1><2><3>" {
+			t.Errorf("wanted %v: got %q", wanted, got)
+		}
+		if found := len(l.joined.Traced) == 1 && string(l.joined.Traced[0].Body) == "2" && read == 1; found != wanted || !wanted && len(l.joined.Traced) > 0 {
+			t.Errorf("wanted %v: found %v", wanted, l.joined.Traced)
+		}
+		if !wanted && l.joined.Copied {
+			t.Error("nobody looks for it, and it is copied nevertheless")
+		}
+		l.append(broadcast("4"))
+		if got := l.take(a, bracketed, 1<<10); got != "<4>" || len(l.joined.Traced) > 0 {
+			t.Errorf("wanted %v: then got %q with %v", wanted, got, l.joined.Traced)
+		}
+	}
+}

@@ -37,6 +37,9 @@ type Config struct {
 	// Tombstone is how long an ended connection's token is refused: longer than
 	// a token may create a connection. Default 2 minutes.
 	Tombstone time.Duration
+	// Traced is called with each message of a hub's log that has a trace context, as soon as it is read and before it is
+	// delivered. It must not wait, nor call the node. Nil: nobody looks.
+	Traced func(i *Item)
 	// Logger gets what operators should know; nil means none.
 	Logger *slog.Logger
 }

@@ -40,7 +40,8 @@ type window struct {
 	head  int
 	first uint64
 	bytes int
-	// special is the number after the newest entry that is no broadcast: from there on everybody is sent everything.
+	// special is the number after the newest entry that is no broadcast, or one to be traced: from there on everybody is
+	// sent everything.
 	special uint64
 	tapes   [maxFormats]tape
 

@@ -99,7 +99,11 @@ func startCluster(t testing.TB, nodes int, network func(testing.TB) (net.Listene
 
 func (c *cluster) start(name string, cfg transports.Config, listener net.Listener, dial func() net.Conn) {
 	c.Helper()
-	n := &node{Node: streams.NewNode(c.store, streams.Config{Name: name}), dial: dial}
+	config := streams.Config{Name: name}
+	if cfg.Tracer != nil {
+		config.Traced = func(*streams.Item) {}
+	}
+	n := &node{Node: streams.NewNode(c.store, config), dial: dial}
 	ctx, crash := context.WithCancel(c.ctx)
 	n.crash = crash
 	if err := n.Start(ctx); err != nil {

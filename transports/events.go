@@ -155,6 +155,10 @@ func (e *eventStream) fill(b *flushBuffer, ping bool) progress {
 	return ended
 }
 
+func (e *eventStream) describe() Write {
+	return Write{e.hub, e.id, streams.TransportServerSentEvents}
+}
+
 // append appends an item's event. final: nothing follows it.
 func (e *eventStream) append(dst []byte, item *streams.Item) (_ []byte, final bool) {
 	b, final := item.Encoding(eventFormat), item.Flags&streams.FlagFinal != 0

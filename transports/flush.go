@@ -17,7 +17,6 @@ func (c *webSocket) collect(b *batch) bool {
 	}
 	front = c.appendControl(front)
 	complete := true
-	b.joined.Bytes = nil
 	if !c.held.Load() {
 		complete = c.att.Load().Take(b.joined, frameOf(c.protocol()), maxFlushBytes)
 		b.more = b.joined.More
@@ -40,11 +39,14 @@ func (c *webSocket) flush() {
 	}
 }
 
+// describe implements origin.
+func (c *webSocket) describe() Write { return Write{c.hub, c.id, streams.TransportWebSockets} }
+
 // flushSome joins what there is into one write. more says that there may be more.
 func (c *webSocket) flushSome(b *batch) (more bool) {
 	b.joined.Tick()
 	complete := c.collect(b)
-	if len(b.out) > 0 && c.write(b.out) != nil {
+	if len(b.out) > 0 && c.writeJoined(b, b.out) != nil {
 		return false
 	}
 	if complete {
@@ -54,7 +56,7 @@ func (c *webSocket) flushSome(b *batch) (more bool) {
 	b.items, end = c.att.Load().Next(c.s.ctx, b.items[:0], maxFlushBytes)
 	if len(b.items) > 0 {
 		b.joined.Join(b.items, frameOf(c.protocol()))
-		if c.write(b.joined.Bytes) != nil {
+		if c.writeJoined(b, b.joined.Bytes) != nil {
 			return false
 		}
 	}

@@ -308,7 +308,10 @@ func (p *poll) answer(ctx context.Context, items []*streams.Item) {
 	if final { // a refused handshake: nothing follows
 		p.s.end(p.hub, p.token.ConnectionID, "")
 	}
-	p.wrote(n, p.write(http.StatusOK, body))
+	told := wanted(p.s.cfg.Tracer, items)
+	ok := p.write(http.StatusOK, body)
+	told.wrote(Write{p.hub, p.token.ConnectionID, streams.TransportLongPolling}, !ok)
+	p.wrote(n, ok)
 }
 
 // body joins the items' messages. final says that the last of them ends the connection.

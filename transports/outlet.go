@@ -16,6 +16,8 @@ type origin interface {
 	collect(b *batch) bool
 	// flush writes until there is nothing left, however long that takes.
 	flush()
+	// describe says where its writes go.
+	describe() Write
 }
 
 // outlet writes what a connection's origin has to its socket. It is written to by a writer that many connections share
@@ -84,6 +86,10 @@ func (o *outlet) done() bool { return o.state.CompareAndSwap(flushing, idle) }
 func (o *outlet) serve(b *batch) {
 	o.state.Store(flushing)
 	complete := o.origin.collect(b)
+	if told := b.traced(); told != nil {
+		go o.writeTraced(b.takeOut(0), told)
+		return
+	}
 	if len(b.out) > 0 && !o.writeOut(b) {
 		return
 	}

@@ -194,6 +194,8 @@ func (p *plainStream) fill(b *flushBuffer, ping bool) progress {
 	return again
 }
 
+func (p *plainStream) describe() Write { return Write{Hub: p.hub} }
+
 func (p *plainStream) tick(int64) {
 	if p.closeAt != 0 && time.Now().UnixMilli() >= p.closeAt {
 		go p.sayLast(func(dst []byte) []byte { return dst })

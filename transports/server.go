@@ -59,6 +59,8 @@ type Config struct {
 	Rights []string
 	// StreamIdle is how long a stream may go on without anything coming. Default 5 minutes.
 	StreamIdle time.Duration
+	// Tracer records writes of messages that have a trace context. Nil: nobody looks.
+	Tracer Tracer
 	// Logger is for operators; nil means none.
 	Logger *slog.Logger
 }
@@ -134,8 +136,8 @@ func NewServer(node *streams.Node, tokens *negotiate.Keyring, cfg Config) *Serve
 	s.admission.perUser, s.admission.perAddress = cfg.MaxUserConnections, cfg.MaxAddressConnections
 	s.posted = ratelimit.New(cfg.MessageRate)
 	s.wheel.start(s.cfg)
-	s.writers.start(node)
-	s.batches.New = func() any { return newBatch(node) }
+	s.writers.start(s)
+	s.batches.New = func() any { return newBatch(s) }
 	node.Employ(s.work)
 	return s
 }

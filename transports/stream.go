@@ -33,6 +33,8 @@ type stream struct {
 type source interface {
 	// take is fill for what is at hand, as outlet's collect.
 	take(b *batch) bool
+	// describe says where it goes.
+	describe() Write
 	// fill appends what there is to say now to b.bytes, and in front of it, if ping, a sign of life.
 	fill(b *flushBuffer, ping bool) progress
 	// tick is called again and again, in ms of the server's clock, and must not block.
@@ -112,6 +114,9 @@ func (t *stream) collect(b *batch) bool {
 	return t.source.take(b)
 }
 
+// describe implements origin.
+func (t *stream) describe() Write { return t.source.describe() }
+
 // flush implements origin.
 func (t *stream) flush() {
 	b := flushBuffers.Get().(*flushBuffer)
@@ -161,11 +166,17 @@ func (t *stream) fill(b *flushBuffer) progress {
 	}
 	b.bytes, b.items = append(b.bytes[:0], chunkRoom...), b.items[:0]
 	next := t.source.fill(b, t.ping.Swap(false))
+	told := wanted(t.s.cfg.Tracer, b.items)
 	if next == ended {
-		t.end(b.bytes)
+		told.wrote(t.source.describe(), t.end(b.bytes) != nil)
 		return next
 	}
-	if len(b.bytes) > len(chunkRoom) && t.writeNow(finishChunk(b, t.chunked)) != nil {
+	if len(b.bytes) == len(chunkRoom) {
+		return next
+	}
+	err := t.writeNow(finishChunk(b, t.chunked))
+	told.wrote(t.source.describe(), err != nil)
+	if err != nil {
 		t.over.Store(true)
 		return untilWoken
 	}
@@ -173,7 +184,7 @@ func (t *stream) fill(b *flushBuffer) progress {
 }
 
 // end writes what is in a chunk's room and the answer's end, and closes the connection. t.writing is held.
-func (t *stream) end(b []byte) {
+func (t *stream) end(b []byte) error {
 	t.over.Store(true)
 	t.finished = true
 	rest := b[len(chunkRoom):]
@@ -184,8 +195,9 @@ func (t *stream) end(b []byte) {
 	if t.chunked {
 		out = append(out, lastChunk...)
 	}
-	_ = t.writeNow(out)
+	err := t.writeNow(out)
 	_ = t.conn.Close()
+	return err
 }
 
 // drainOut sends the client away.
@@ -196,7 +208,7 @@ func (t *stream) sayLast(last func(dst []byte) []byte) {
 	t.writing.Lock()
 	defer t.writing.Unlock()
 	if !t.over.Load() {
-		t.end(last([]byte(chunkRoom)))
+		_ = t.end(last([]byte(chunkRoom)))
 	}
 }
 

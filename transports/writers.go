@@ -17,10 +17,10 @@ type writers struct {
 	running sync.WaitGroup
 }
 
-func (w *writers) start(node *streams.Node) {
+func (w *writers) start(s *Server) {
 	w.stop = make(chan struct{})
 	for range runtime.GOMAXPROCS(0) {
-		one := &writer{bell: make(chan struct{}, 1), batch: newBatch(node)}
+		one := &writer{bell: make(chan struct{}, 1), batch: newBatch(s)}
 		w.list = append(w.list, one)
 		w.running.Go(func() { one.run(w.stop) })
 	}
@@ -103,6 +103,7 @@ type batch struct {
 	more bool
 
 	joined *streams.Joined
+	tracer Tracer
 	buffer []byte
 	items  []*streams.Item
 
@@ -113,8 +114,8 @@ type batch struct {
 	attempt   func(fd uintptr) bool
 }
 
-func newBatch(node *streams.Node) *batch {
-	b := &batch{joined: node.NewJoined()}
+func newBatch(s *Server) *batch {
+	b := &batch{joined: s.node.NewJoined(), tracer: s.cfg.Tracer}
 	b.attempt = b.tryWrite
 	return b
 }
@@ -122,6 +123,7 @@ func newBatch(node *streams.Node) *batch {
 // begin empties it; what is appended to the buffer that it returns goes out first.
 func (b *batch) begin() []byte {
 	b.out, b.copied, b.more = nil, false, false
+	b.joined.Reset()
 	return b.buffer[:0]
 }
 

@@ -139,6 +139,10 @@ type Config struct {
 
 	// MetricsListen is a TCP address where the metrics are, without a key. Default none.
 	MetricsListen string
+	// TraceEndpoint is where traces of sends go, by OTLP over HTTP. Default none: there are no traces.
+	TraceEndpoint string
+	// TraceSample is the share of sends that are traced, of those whose request does not decide it. Default 0.01.
+	TraceSample float64
 	// Pprof is the TCP address of Go's profiler, host:port of this machine. Default none.
 	Pprof string
 	// LogLevel is the least that is logged: debug, info, warn or error. Default info.
@@ -176,6 +180,7 @@ func defaults() Config {
 		Retention:          2 * time.Minute,
 		RetentionBytes:     256 << 20,
 		WindowBytes:        64 << 20,
+		TraceSample:        0.01,
 		LogFormat:          "text",
 	}
 }

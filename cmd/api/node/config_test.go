@@ -37,7 +37,7 @@ func TestDefaultsNeedNothing(t *testing.T) {
 		StatefulReconnect: true, PollTimeout: 25 * time.Second, KeepAlive: 15 * time.Second, ClientTimeout: 30 * time.Second,
 		HandshakeTimeout: 15 * time.Second, ConnectDeadline: time.Minute, MaxSendBytes: 1 << 20, MaxMessageBytes: 32 << 10,
 		UpstreamTimeout: 100 * time.Second, UpstreamRetries: 2, UpstreamEventRetry: 5 * time.Minute, UpstreamCalls: 512, StreamIdle: 5 * time.Minute,
-		Retention: 2 * time.Minute, RetentionBytes: 256 << 20, WindowBytes: 64 << 20, LogFormat: "text",
+		Retention: 2 * time.Minute, RetentionBytes: 256 << 20, WindowBytes: 64 << 20, TraceSample: 0.01, LogFormat: "text",
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v\nwant %+v", got, want)
@@ -114,6 +114,9 @@ var each = []struct {
 	{"retention-bytes", "1GiB", func(c node.Config) any { return c.RetentionBytes }, int64(1 << 30), map[string]string{"1MiB": "between", "4000000000GiB": "between"}},
 	{"window-bytes", "8MiB", func(c node.Config) any { return c.WindowBytes }, int64(8 << 20), map[string]string{"1MiB": "between"}},
 	{"console-payloads", "true", func(c node.Config) any { return c.ConsolePayloads }, true, map[string]string{"some": "true nor false"}},
+	{"trace-endpoint", "http://127.0.0.1:4318/", func(c node.Config) any { return c.TraceEndpoint }, "http://127.0.0.1:4318/v1/traces",
+		map[string]string{"127.0.0.1:4318": "is not an address", "http://user:hunter2@a.example": "is not an address", "https://a.example?key=1": "is not an address"}},
+	{"trace-sample", "0.5", func(c node.Config) any { return c.TraceSample }, 0.5, map[string]string{"1.5": "not between 0 and 1", "-1": "not between", "NaN": "not between", "all": "not a number"}},
 	{"pprof", "localhost:0", func(c node.Config) any { return c.Pprof }, "localhost:0", map[string]string{"8080": "host:port", "0.0.0.0:1": "other machines", ":1": "other machines"}},
 	{"log-level", "debug", func(c node.Config) any { return c.LogLevel }, slog.LevelDebug, map[string]string{"loud": "none of debug,info,warn,error"}},
 	{"log-format", "json", func(c node.Config) any { return c.LogFormat }, "json", map[string]string{"xml": "none of text,json"}},

@@ -303,6 +303,37 @@ var accessKeys = kind[[]access.Key]{
 	form: fmt.Sprintf("list, each at least %d bytes", negotiate.MinSecretBytes),
 }
 
+// collector is the address of an OpenTelemetry collector; without a path it is the standard one of traces.
+var collector = kind[string]{
+	parse: func(raw string) (string, error) {
+		u, err := url.Parse(raw)
+		if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+			return "", errors.New("it is not an address such as http://127.0.0.1:4318")
+		}
+		if strings.Trim(u.Path, "/") == "" {
+			u.Path = "/v1/traces"
+		}
+		return u.String(), nil
+	},
+	format: func(value string) string { return value },
+	form:   "text",
+}
+
+var share = kind[float64]{
+	parse: func(raw string) (float64, error) {
+		value, err := strconv.ParseFloat(raw, 64)
+		if err != nil {
+			return 0, fmt.Errorf("%q is not a number", raw)
+		}
+		if !(value >= 0 && value <= 1) { // NaN is neither
+			return 0, fmt.Errorf("%s is not between 0 and 1", raw)
+		}
+		return value, nil
+	},
+	format: func(value float64) string { return strconv.FormatFloat(value, 'g', -1, 64) },
+	form:   "number, 0 to 1",
+}
+
 // webAddress takes the address of something on the web.
 func webAddress(raw string) error {
 	u, err := url.Parse(raw)

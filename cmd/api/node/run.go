@@ -18,6 +18,7 @@ import (
 	"hubstream/cmd/api/command"
 	"hubstream/handlers"
 	"hubstream/internal/metrics"
+	"hubstream/internal/traces"
 	"hubstream/internal/upstream"
 	"hubstream/negotiate/access"
 	"hubstream/web"
@@ -83,6 +84,13 @@ func Run(ctx context.Context, args []string, env func(string) string, stdout, st
 		return fmt.Errorf("-metrics-listen: %w", err)
 	}
 	defer metricsServer.stop()
+	if n.tracer, err = n.newTracer(ctx); err != nil {
+		listener.Close()
+		return fmt.Errorf("-trace-endpoint: %w", err)
+	}
+	if n.tracer != nil {
+		defer n.tracer.Close(context.WithoutCancel(ctx))
+	}
 	n.handler = handlers.New(handlers.Config{
 		Node: cfg.Node, Origins: origins, MaxSendBytes: int(cfg.MaxSendBytes), Logger: log,
 		Limits: handlers.Limits{
@@ -114,6 +122,7 @@ type node struct {
 	watching sync.WaitGroup // of the file of access keys
 	draining atomic.Bool
 	metrics  *metrics.Node
+	tracer   *traces.Tracer           // nil: nothing is traced
 	feed     atomic.Pointer[web.Feed] // nil until the store is reached
 
 	accessKeys atomic.Pointer[[]access.Key] // nil in development mode

@@ -66,7 +66,7 @@ func (n *node) openServices(ctx context.Context) (_ *services, err error) {
 	working, stop := context.WithCancel(context.WithoutCancel(ctx))
 	s := &services{store: store, stopStreams: stop, streams: streams.NewNode(store, streams.Config{
 		Name: n.cfg.Node, Retention: n.cfg.Retention, RetentionBytes: n.cfg.RetentionBytes, WindowBytes: int(n.cfg.WindowBytes),
-		Tombstone: max(2*time.Minute, n.cfg.ConnectDeadline+time.Minute), Pace: pace, Logger: n.log,
+		Tombstone: max(2*time.Minute, n.cfg.ConnectDeadline+time.Minute), Pace: pace, Traced: n.tracerOfReads(), Logger: n.log,
 	})}
 	defer func() {
 		if err != nil {
@@ -88,7 +88,7 @@ func (n *node) openServices(ctx context.Context) (_ *services, err error) {
 		Transports: n.cfg.Transports, StatefulReconnect: n.cfg.StatefulReconnect, PollTimeout: n.cfg.PollTimeout,
 		HandshakeTimeout: n.cfg.HandshakeTimeout, KeepAlive: n.cfg.KeepAlive, ClientTimeout: n.cfg.ClientTimeout,
 		MaxUserConnections: n.cfg.MaxUserConnections, MaxAddressConnections: n.cfg.MaxAddressConnections, MessageRate: n.cfg.MessageRate,
-		MaxMessageBytes: int(n.cfg.MaxMessageBytes), StreamIdle: n.cfg.StreamIdle, Rights: n.cfg.Rights, Logger: n.log, // origins are the handlers' to check
+		MaxMessageBytes: int(n.cfg.MaxMessageBytes), StreamIdle: n.cfg.StreamIdle, Rights: n.cfg.Rights, Tracer: n.tracerOfWrites(), Logger: n.log, // origins are the handlers' to check
 	}
 	if n.upstream != nil {
 		cfg.Upstream, cfg.Authorize = n.upstream, n.cfg.UpstreamAuthorize
@@ -96,7 +96,7 @@ func (n *node) openServices(ctx context.Context) (_ *services, err error) {
 	s.transports = transports.NewServer(s.streams, keyring, cfg)
 	s.feed = n.newFeed(s)
 	s.feeding.Go(func() { s.feed.Run(working) })
-	s.forHandlers = handlers.Services{Streams: s.streams, Hubs: s.transports, Negotiator: negotiator, Keyring: keyring}
+	s.forHandlers = handlers.Services{Streams: s.streams, Hubs: s.transports, Negotiator: negotiator, Keyring: keyring, Tracer: n.tracerOfSends()}
 	if n.cfg.StatefulReconnect {
 		s.forHandlers.StatefulAddress = n.cfg.StatefulAddress
 	}

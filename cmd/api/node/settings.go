@@ -170,6 +170,10 @@ var settings = []setting{
 
 	define("metrics-listen", "TCP address where the metrics are, without a key, beside /metrics at the node's own. Default: none.",
 		func(c *Config) *string { return &c.MetricsListen }, text(address)),
+	define("trace-endpoint", "Address of an OpenTelemetry collector, such as http://127.0.0.1:4318, that traces of sends go to by OTLP over HTTP. Default: none, nothing is traced.",
+		func(c *Config) *string { return &c.TraceEndpoint }, collector),
+	define("trace-sample", "Share of sends that are traced, of those whose request brings no traceparent, which decides it.",
+		func(c *Config) *float64 { return &c.TraceSample }, share),
 	define("pprof", "TCP address of Go's profiler, on this machine only. Default: none.",
 		func(c *Config) *string { return &c.Pprof }, text(loopback)),
 	define("log-level", "The least that is logged: debug, info, warn or error.",
