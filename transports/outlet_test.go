@@ -3,7 +3,6 @@ package transports_test
 import (
 	"bufio"
 	"fmt"
-	"net"
 	"net/http"
 	"runtime"
 	"runtime/debug"
@@ -56,7 +55,6 @@ func (c *cluster) rawSocket() *bufio.Reader {
 	c.Helper()
 	conn := c.nodes[0].dial()
 	c.Cleanup(func() { _ = conn.Close() })
-	_ = conn.(*net.TCPConn).SetReadBuffer(16 << 10)
 	fmt.Fprintf(conn, "GET /%s?id=%s HTTP/1.1\r\nHost: node\r\n%s\r\n%s", hubName, c.negotiate().token, upgradeHeader, frameOf(ws.OpText, true, handshakeJSON))
 	in := bufio.NewReader(conn)
 	for line := ""; line != "\r\n"; {
@@ -164,7 +162,6 @@ func (c *cluster) rawEvents() *bufio.Reader {
 	k := c.negotiate()
 	conn := c.nodes[0].dial()
 	c.Cleanup(func() { _ = conn.Close() })
-	_ = conn.(*net.TCPConn).SetReadBuffer(16 << 10)
 	_ = conn.SetReadDeadline(time.Now().Add(time.Minute))
 	fmt.Fprintf(conn, "GET /%s?id=%s HTTP/1.1\r\nHost: node\r\nAccept: text/event-stream\r\n\r\n", hubName, k.token)
 	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
