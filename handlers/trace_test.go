@@ -125,7 +125,7 @@ func TestTraceparentCostsNothingWithoutATracer(t *testing.T) {
 	s := newSender(f, broadcastBody)
 	without := testing.AllocsPerRun(1000, s.send)
 	s.request.Header.Set("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
-	if with := testing.AllocsPerRun(1000, s.send); with > without {
+	if with := testing.AllocsPerRun(1000, s.send); with > without && !raceEnabled { // the race detector's pools forget at random
 		t.Errorf("%v allocations, %v without a traceparent", with, without)
 	}
 	if got := f.lastTrace(); got != "" {

@@ -83,6 +83,7 @@ func abandonASocket(t *testing.T, hub, protocol string) (conn *jsclient.Conn, ab
 		return c.nodes[slices.IndexFunc(c.nodes, func(n *nodes.Node) bool { return n.Name == name })]
 	}
 	first := node(0)
+	time.Sleep(time.Second) // until its node has noted that the client was heard, it is not let in again
 	first.Freeze(true)
 	conn.TimeOut()
 	conn.AwaitRequest("websocket", 2)
