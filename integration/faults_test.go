@@ -219,8 +219,15 @@ func TestClientsOfALostLogStartAnew(t *testing.T) {
 	for _, n := range c.nodes {
 		awaitReadiness(t, n, http.StatusOK)
 	}
-	c.backend(t, name).toAll("while they come back") // so that the hub has a log again
-	deadline := time.Now().Add(60 * time.Second)     // closes are spread over 30 s
+	// So that the hub has a log again. The nodes' connections to Valkey come back one after the other.
+	while := `{"target":"message","arguments":["while they come back"]}`
+	for end := time.Now().Add(rawclient.Patience); c.backend(t, name).call(http.MethodPost, "/send", while).Status != http.StatusAccepted; {
+		if time.Now().After(end) {
+			t.Fatal("no message is accepted after the log was lost")
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	deadline := time.Now().Add(60 * time.Second) // closes are spread over 30 s
 	for _, conn := range conns {
 		for !slices.ContainsFunc(conn.Events(), func(e jsclient.Event) bool { return e.Name == "reconnected" }) {
 			if time.Now().After(deadline) {
