@@ -2,7 +2,6 @@ package transports
 
 import (
 	"context"
-	"errors"
 	"math"
 	"net/http"
 	"strings"
@@ -141,18 +140,12 @@ func (e *eventStream) fill(b *flushBuffer, ping bool) progress {
 			return ended
 		}
 	}
-	switch {
-	case len(b.items) > 0:
-		return again
-	case err == nil:
-		return untilWoken
-	case errors.Is(err, streams.ErrUnavailable):
-		return afterPause
-	case e.s.ctx.Err() != nil:
-		return untilWoken
+	then, final := e.s.afterNext(len(b.items), err)
+	if !final {
+		return then
 	}
 	b.bytes = e.appendClose(b.bytes, closingFor(err))
-	return ended
+	return then
 }
 
 func (e *eventStream) describe() Write {

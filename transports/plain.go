@@ -178,18 +178,12 @@ func (p *plainStream) fill(b *flushBuffer, ping bool) progress {
 		b.bytes = p.appendID(b.bytes, p.att.Of(item))
 		b.bytes = appendEvent(b.bytes, bytes.TrimSuffix(item.Body, []byte{hubprotocol.RecordSeparator}))
 	}
-	switch {
-	case len(b.items) > 0:
-		return again
-	case err == nil:
-		return untilWoken
-	case errors.Is(err, streams.ErrUnavailable):
-		return afterPause
-	case p.s.ctx.Err() != nil:
-		return untilWoken
+	then, final := p.s.afterNext(len(b.items), err)
+	if !final {
+		return then
 	}
 	if p.gap(p.s.ctx, err) != nil {
-		return ended
+		return then
 	}
 	return again
 }

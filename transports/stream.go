@@ -2,6 +2,7 @@ package transports
 
 import (
 	"bytes"
+	"errors"
 	"net"
 	"net/http"
 	"strconv"
@@ -54,6 +55,21 @@ const (
 	afterPause                 // another one later: the store is away
 	ended                      // the end
 )
+
+// afterNext is what comes after an attachment's Next that has returned n items; final: the attachment has ended with err.
+func (s *Server) afterNext(n int, err error) (p progress, final bool) {
+	switch {
+	case n > 0:
+		return again, false
+	case err == nil:
+		return untilWoken, false
+	case errors.Is(err, streams.ErrUnavailable):
+		return afterPause, false
+	case s.ctx.Err() != nil:
+		return untilWoken, false
+	}
+	return ended, true
+}
 
 // open takes the request's connection over and begins the answer with the headers that are set and with first.
 func (t *stream) open(c *request, first []byte) error {

@@ -101,7 +101,7 @@ func (s *Server) serveWebSocket(c *request) {
 		if conn != nil {
 			_ = conn.Close()
 		}
-		if opened.Outcome == streams.OpenCreated || opened.Outcome == streams.OpenAttached {
+		if !waits(opened.Outcome) {
 			s.end(c.hub, c.token.ConnectionID, r.Owner)
 		}
 		leave.call()
@@ -131,9 +131,12 @@ func (s *Server) newSocket(c *request, conn net.Conn, early []byte, owner string
 	return socket
 }
 
+// waits tells whether a socket displaces nobody until its client has spoken.
+func waits(o streams.OpenOutcome) bool { return o == streams.OpenTicket || o == streams.OpenAbandoned }
+
 // run takes the connection into service, and serves the socket.
 func (c *webSocket) run(r streams.OpenRequest, opened streams.OpenReply) {
-	if opened.Outcome == streams.OpenTicket || opened.Outcome == streams.OpenAbandoned {
+	if waits(opened.Outcome) {
 		c.awaitSequence(opened)
 	} else {
 		att, err := c.s.attachWaiting(c.s.ctx, c.hub, r, &opened, c.schedule)

@@ -92,12 +92,16 @@ func (c *call) parse() (rest []string, err error) {
 	return c.flags.Args(), nil
 }
 
-// noMore refuses arguments that nothing asks for.
-func noMore(rest []string) error {
-	if len(rest) > 0 {
-		return fmt.Errorf("unexpected argument %q", rest[0])
+// serviceAlone is parse and service for a command that takes no arguments.
+func (c *call) serviceAlone() (service, error) {
+	rest, err := c.parse()
+	if err != nil {
+		return service{}, err
 	}
-	return nil
+	if len(rest) > 0 {
+		return service{}, fmt.Errorf("unexpected argument %q", rest[0])
+	}
+	return c.service()
 }
 
 // names collects a flag that may be given several times.

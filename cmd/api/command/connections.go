@@ -11,14 +11,7 @@ import (
 
 // connections lists a hub's connections.
 func connections(ctx context.Context, c *call) error {
-	rest, err := c.parse()
-	if err != nil {
-		return err
-	}
-	if err := noMore(rest); err != nil {
-		return err
-	}
-	s, err := c.service()
+	s, err := c.serviceAlone()
 	if err != nil {
 		return err
 	}

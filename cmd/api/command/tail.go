@@ -20,14 +20,7 @@ func tail(ctx context.Context, c *call) error {
 	c.flags.StringVar(&user, "user", "", "also what is sent to this user; with -connect, the user to connect as")
 	c.flags.StringVar(&from, "from", "", "position to begin after, as send prints it (default: now)")
 	connect := c.flags.Bool("connect", false, "connect as a client, by a WebSocket")
-	rest, err := c.parse()
-	if err != nil {
-		return err
-	}
-	if err := noMore(rest); err != nil {
-		return err
-	}
-	s, err := c.service()
+	s, err := c.serviceAlone()
 	if err != nil {
 		return err
 	}

@@ -22,14 +22,7 @@ func token(_ context.Context, c *call) error {
 	c.flags.DurationVar(&t.Lifetime, "lifetime", access.DefaultLifetime, "how long it is good")
 	c.flags.Var(&groups, "group", "a group that a plain event stream may follow with it; may be repeated")
 	c.flags.Var(&claims, "claim", "another claim, NAME=VALUE, the value JSON or else text; may be repeated")
-	rest, err := c.parse()
-	if err != nil {
-		return err
-	}
-	if err := noMore(rest); err != nil {
-		return err
-	}
-	s, err := c.service()
+	s, err := c.serviceAlone()
 	switch {
 	case err != nil:
 		return err
