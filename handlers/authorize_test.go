@@ -327,7 +327,7 @@ func TestPlainStreamsFollowWhatTheTokenAllows(t *testing.T) {
 		t.Errorf("got %d %s", w.Code, w.Body)
 	}
 	w := f.do("GET", "/api/hubs/chat/events?groups=red,green", "", "Authorization", "Bearer "+client)
-	if got := refused(t, w, http.StatusForbidden); got.Code != "forbidden" || got.Field != "groups" || !strings.Contains(got.Message, "green") {
+	if got := refused(t, w, http.StatusForbidden); got.Code != "forbidden" || got.Target != "groups" || !strings.Contains(got.Message, "green") {
 		t.Errorf("got %+v", got)
 	}
 	for name, token := range map[string]string{"a backend": backend, "an operator": adminKey} {

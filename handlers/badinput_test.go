@@ -182,8 +182,8 @@ func (f *fixture) wantRefused(r *request, wrong bad) {
 		return
 	}
 	got := refusedAs(f.t, what, w, wrong.status)
-	if wrong.field != anyField && got.Field != wrong.field && !strings.HasPrefix(got.Field, wrong.field+".") {
-		f.t.Errorf("%s: names the field %q, want %q (%s)", what, got.Field, wrong.field, got.Message)
+	if wrong.field != anyField && got.Target != wrong.field && !strings.HasPrefix(got.Target, wrong.field+".") {
+		f.t.Errorf("%s: names the field %q, want %q (%s)", what, got.Target, wrong.field, got.Message)
 	}
 	if !r.operation.allows(strconv.Itoa(wrong.status), got.Code) {
 		f.t.Errorf("%s: the document does not have %d %s", what, wrong.status, got.Code)

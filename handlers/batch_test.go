@@ -121,7 +121,7 @@ func TestEachOperationOfABatchHasItsOwnResult(t *testing.T) {
 	} {
 		before := len(f.logged())
 		results := f.batch(`{"target":"before"}`, test.operation, `{"target":"after"}`)
-		if r := results[1]; r.Status != test.status || r.Error == nil || r.Error.Code == "" || r.Error.Message == "" || r.Error.Field != test.field {
+		if r := results[1]; r.Status != test.status || r.Error == nil || r.Error.Code == "" || r.Error.Message == "" || r.Error.Target != test.field {
 			t.Errorf("%s: got %+v %+v, want %d, field %q", short(test.operation), r, r.Error, test.status, test.field)
 		}
 		if results[0].Status != 202 || results[2].Status != 202 || len(f.logged()) != before+2 {

@@ -94,8 +94,8 @@ func TestBadBinaryBodiesAreRefused(t *testing.T) {
 		"a hundred arrays":         {string(deep), "arguments"},
 	} {
 		w := f.do("POST", "/api/hubs/chat/groups/g/:send"+apiVersion, test.body, "Content-Type", "application/x-msgpack")
-		if got := refusedAs(t, what, w, 400); got.Field != test.field {
-			t.Errorf("%s: names the field %q, want %q (%s)", what, got.Field, test.field, got.Message)
+		if got := refusedAs(t, what, w, 400); got.Target != test.field {
+			t.Errorf("%s: names the field %q, want %q (%s)", what, got.Target, test.field, got.Message)
 		}
 	}
 	if n := f.entries(); n != 0 {

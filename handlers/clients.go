@@ -74,7 +74,7 @@ func hubOf(c echo.Context) (string, error) {
 	}
 	hub, err := negotiate.HubName(raw)
 	if err != nil {
-		return "", &refusal{status: http.StatusBadRequest, Code: codeInvalid, Message: err.Error(), Field: "hub"}
+		return "", &refusal{status: http.StatusBadRequest, Code: codeInvalid, Message: err.Error(), Target: "hub"}
 	}
 	return hub, nil
 }

@@ -65,7 +65,7 @@ func TestBadHubNamesAreRefused(t *testing.T) {
 				t.Errorf("%s: got %d %q", path, w.Code, w.Body)
 			}
 		}
-		if r := refused(t, f.do("POST", "/api/hubs/"+name+"/send", `{"target":"m"}`), http.StatusBadRequest); r.Field != "hub" {
+		if r := refused(t, f.do("POST", "/api/hubs/"+name+"/send", `{"target":"m"}`), http.StatusBadRequest); r.Target != "hub" {
 			t.Errorf("%s: got %+v", name, r)
 		}
 	}

@@ -147,7 +147,7 @@ func TestCloseIsAnEntry(t *testing.T) {
 	}
 	f.connect("c", streams.OpenWebSocket, 1)
 	for query, field := range map[string]string{"reason=" + strings.Repeat("r", 1025): "reason", "reason=%FF": "reason", "allowReconnect=maybe": "allowReconnect"} {
-		if r := refused(t, f.do("DELETE", "/api/hubs/chat/connections/c?"+query, ""), http.StatusBadRequest); r.Field != field {
+		if r := refused(t, f.do("DELETE", "/api/hubs/chat/connections/c?"+query, ""), http.StatusBadRequest); r.Target != field {
 			t.Errorf("%s: got %+v", query, r)
 		}
 	}
@@ -207,7 +207,7 @@ func TestPendingShowsWhatIsBuffered(t *testing.T) {
 		t.Errorf("socket: got %+v", p)
 	}
 	for _, limit := range []string{"0", "-1", "1001", "x", "1.5"} {
-		if r := refused(t, f.do("GET", "/api/hubs/chat/connections/poller/pending?limit="+limit, ""), http.StatusBadRequest); r.Field != "limit" || !strings.Contains(r.Message, "1000") {
+		if r := refused(t, f.do("GET", "/api/hubs/chat/connections/poller/pending?limit="+limit, ""), http.StatusBadRequest); r.Target != "limit" || !strings.Contains(r.Message, "1000") {
 			t.Errorf("%s: got %+v", limit, r)
 		}
 	}

@@ -44,16 +44,16 @@ const (
 	codeClientTimeout      code = "client_timeout"
 )
 
-// refusal is an answer that says no, in the API's form:
+// refusal is an answer that says no, in the API's form on all paths, which is Azure's ErrorDetail:
 //
-//	{"error":{"code":"invalid","message":"groups[2] must be a string","field":"groups[2]"}}
+//	{"code":"invalid","message":"groups[2] must be a string","target":"groups[2]"}
 type refusal struct {
 	status  int
 	retryIn time.Duration // repeating the request after that time is safe and may help; 0: it does not
 
 	Code    code   `json:"code"`
 	Message string `json:"message"`
-	Field   string `json:"field,omitempty"`
+	Target  string `json:"target,omitempty"`
 	Outcome string `json:"outcome,omitempty"`
 }
 
@@ -61,7 +61,7 @@ func (r *refusal) Error() string { return r.Message }
 
 // invalid refuses a request for one of its fields; reason follows the field's name.
 func invalid(field, reason string) *refusal {
-	return &refusal{status: http.StatusBadRequest, Code: codeInvalid, Message: field + " " + reason, Field: field}
+	return &refusal{status: http.StatusBadRequest, Code: codeInvalid, Message: field + " " + reason, Target: field}
 }
 
 // malformed refuses a request that has no fields to speak of.
@@ -110,7 +110,7 @@ func refusalFor(err error) *refusal {
 		return &refusal{status: http.StatusGone, Code: codeGap,
 			Message: "messages that the connection had not received are no longer kept"}
 	case errors.Is(err, streams.ErrKeyReused):
-		return &refusal{status: http.StatusUnprocessableEntity, Code: codeKeyReused, Field: keyHeader,
+		return &refusal{status: http.StatusUnprocessableEntity, Code: codeKeyReused, Target: keyHeader,
 			Message: "the idempotency key was used with another body"}
 	case errors.Is(err, streams.ErrTooLarge):
 		return tooLarge(fmt.Sprintf("the message and its audience exceed %d bytes together", streams.MaxEntryBytes))
@@ -172,7 +172,10 @@ func answerRefusal(w http.ResponseWriter, r *http.Request, refused *refusal) {
 		_, _ = w.Write([]byte(refused.Message))
 		return
 	}
-	body, _ := json.Marshal(map[string]*refusal{"error": refused}) // cannot fail: strings
+	if header.Get(errorCodeHeader) == "" {
+		header.Set(errorCodeHeader, string(refused.Code))
+	}
+	body, _ := json.Marshal(refused) // cannot fail: strings
 	header["Content-Type"] = jsonType
 	w.WriteHeader(refused.status)
 	_, _ = w.Write(body)

@@ -31,7 +31,7 @@ func (h *Handler) followEvents(c echo.Context, s *Services) error {
 		return err
 	}
 	if group, ok := notAmong(audience.Groups, who.Groups); ok && who.Authenticated {
-		return &refusal{status: http.StatusForbidden, Code: codeForbidden, Field: fieldGroups.String(),
+		return &refusal{status: http.StatusForbidden, Code: codeForbidden, Target: fieldGroups.String(),
 			Message: fmt.Sprintf("the access token does not allow to follow the group %q (hubstream.groups)", group)}
 	}
 	h.limits.locate(&who, c.Request())

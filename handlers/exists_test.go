@@ -34,7 +34,7 @@ func TestUsersAndGroupsExistWhileTheyHaveConnections(t *testing.T) {
 	check("/users/bob", 404, "Warning.User.NotExisted", "")
 	check("/groups/g%2F1", 200, "", `{"connections":1}`)
 	check("/groups/g", 404, "Warning.Group.NotExisted", "")
-	check("/groups/"+strings.Repeat("x", 257), 400, "", "")
+	check("/groups/"+strings.Repeat("x", 257), 400, "invalid", "")
 	if _, err := f.node.End(t.Context(), "chat", "c", ""); err != nil {
 		t.Fatal(err)
 	}
@@ -73,8 +73,8 @@ func TestConnectionsAreListedInPages(t *testing.T) {
 		t.Errorf("listed %q", got)
 	}
 	for _, limit := range []string{"0", "501", "x"} {
-		if e := refused(t, f.do("GET", "/api/hubs/chat/connections?limit="+limit, ""), 400); e.Field != "limit" {
-			t.Errorf("limit %s: field %q", limit, e.Field)
+		if e := refused(t, f.do("GET", "/api/hubs/chat/connections?limit="+limit, ""), 400); e.Target != "limit" {
+			t.Errorf("limit %s: field %q", limit, e.Target)
 		}
 	}
 	if w := f.do("GET", "/api/hubs/empty/connections", ""); w.Code != 200 || w.Body.String() != `{"connections":[],"next":"","total":0}` {

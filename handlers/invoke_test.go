@@ -68,21 +68,21 @@ func TestInvokeTellsWhatBecameOfIt(t *testing.T) {
 	}), 200, `{"result":[1,"x"]}`, "")
 	f.wantAnswer("an error", f.answered("c1", binary, func(id string) []byte {
 		return hubprotocol.AppendCompletionError(nil, binary, id, "not now")
-	}), 400, `{"error":{"code":"client_error","message":"not now"}}`, "Error.Client.InvocationFailed")
+	}), 400, `{"code":"client_error","message":"not now"}`, "Error.Client.InvocationFailed")
 
 	const path = "/api/hubs/chat/connections/c1/:invoke"
 	f.wantAnswer("silence", f.do("POST", path+"?timeout=10ms", `{"target":"ask"}`), 504,
-		`{"error":{"code":"client_timeout","message":"the client did not answer within 10ms"}}`, "")
+		`{"code":"client_timeout","message":"the client did not answer within 10ms"}`, "client_timeout")
 	f.wantAnswer("an end", f.answered("c1", json, func(string) []byte {
 		if _, err := f.node.End(t.Context(), "chat", "c1", ""); err != nil {
 			t.Fatal(err)
 		}
 		return nil
-	}), 404, `{"error":{"code":"not_found","message":"there is no such connection"}}`, "Warning.Connection.NotExisted")
+	}), 404, `{"code":"not_found","message":"there is no such connection"}`, "Warning.Connection.NotExisted")
 	f.wantAnswer("nobody", f.do("POST", path, `{"target":"ask"}`), 404,
-		`{"error":{"code":"not_found","message":"there is no such connection"}}`, "Warning.Connection.NotExisted")
+		`{"code":"not_found","message":"there is no such connection"}`, "Warning.Connection.NotExisted")
 	for _, timeout := range []string{"x", "0s", "-1s", "2m", "5"} {
-		if w := f.do("POST", path+"?timeout="+timeout, `{"target":"ask"}`); w.Code != 400 || !strings.Contains(w.Body.String(), `"field":"timeout"`) {
+		if w := f.do("POST", path+"?timeout="+timeout, `{"target":"ask"}`); w.Code != 400 || !strings.Contains(w.Body.String(), `"target":"timeout"`) {
 			t.Errorf("timeout %s: got %d %s", timeout, w.Code, w.Body)
 		}
 	}

@@ -153,12 +153,12 @@ func (f *fixture) connectUser(id, user string, mode streams.OpenMode, version ui
 	}
 }
 
-type refusal struct{ Code, Message, Field, Outcome string }
+type refusal struct{ Code, Message, Target, Outcome string }
 
 // refused reads the API's error, and fails unless the answer is one with this status.
 func refused(t testing.TB, w *httptest.ResponseRecorder, status int) refusal {
 	t.Helper()
-	var answer struct{ Error refusal }
+	var answer refusal
 	decoder := json.NewDecoder(w.Body)
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(&answer); err != nil {
@@ -167,8 +167,11 @@ func refused(t testing.TB, w *httptest.ResponseRecorder, status int) refusal {
 	if got := w.Header().Get("Content-Type"); got != "application/json" {
 		t.Errorf("Content-Type is %q", got)
 	}
-	if w.Code != status || answer.Error.Code == "" || answer.Error.Message == "" {
-		t.Errorf("got %d %+v, want %d with code and message", w.Code, answer.Error, status)
+	if got := w.Header().Get("x-ms-error-code"); got != answer.Code && !strings.Contains(got, ".") { // those with a dot are Azure's
+		t.Errorf("x-ms-error-code is %q, want %q", got, answer.Code)
 	}
-	return answer.Error
+	if w.Code != status || answer.Code == "" || answer.Message == "" {
+		t.Errorf("got %d %+v, want %d with code and message", w.Code, answer, status)
+	}
+	return answer
 }

@@ -79,12 +79,12 @@ func TestBadKeysAreRefused(t *testing.T) {
 		"too long":      f.sendOnce(strings.Repeat("k", 257), onceBody),
 		"contradictory": f.sendOnce("k1", `{"id":"k2","target":"m"}`),
 	} {
-		if got := refused(t, w, 400); got.Field != "Idempotency-Key" {
-			t.Errorf("%s: field is %q", name, got.Field)
+		if got := refused(t, w, 400); got.Target != "Idempotency-Key" {
+			t.Errorf("%s: field is %q", name, got.Target)
 		}
 	}
-	if got := refused(t, f.send(`{"id":1,"target":"m"}`), 400); got.Field != "id" {
-		t.Errorf("field is %q, want id", got.Field)
+	if got := refused(t, f.send(`{"id":1,"target":"m"}`), 400); got.Target != "id" {
+		t.Errorf("field is %q, want id", got.Target)
 	}
 	if got := f.messages(); got != 0 {
 		t.Errorf("the log has %d messages, want none", got)
@@ -105,8 +105,8 @@ func TestWhatAPlainStreamFollows(t *testing.T) {
 		}
 	}
 	for _, query := range []string{"?groups=a,,b", "?groups=" + strings.Repeat("g", 257), "?groups=" + strings.Repeat("g,", 100) + "g"} {
-		if got := refused(t, f.do("GET", "/api/hubs/chat/events"+query, ""), 400); !strings.HasPrefix(got.Field, "groups") {
-			t.Errorf("field is %q, want groups", got.Field)
+		if got := refused(t, f.do("GET", "/api/hubs/chat/events"+query, ""), 400); !strings.HasPrefix(got.Target, "groups") {
+			t.Errorf("field is %q, want groups", got.Target)
 		}
 	}
 }

@@ -116,9 +116,7 @@ func (op *operation) responses(method string) object {
 		responses[strconv.Itoa(status)] = object{
 			"description": "refused: " + strings.Join(codes, ", "),
 			"content": object{"application/json": object{"schema": object{
-				"allOf": []object{reference("schemas", "error")}, "properties": object{
-					"error": object{"properties": object{"code": object{"enum": codes}}},
-				},
+				"allOf": []object{reference("schemas", "error")}, "properties": object{"code": object{"enum": codes}},
 			}}},
 		}
 	}

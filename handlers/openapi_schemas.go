@@ -124,7 +124,7 @@ var apiSchemas = object{
 	}},
 	"result": required(object{
 		"status": anyNumber, "position": anyText, "replayed": yesNo, "changed": yesNo,
-		"error": object{"type": "object", "description": "as that of an operation that is refused on its own"},
+		"error": reference("schemas", "error"),
 	}, "status"),
 	"message": required(object{"target": nameSchema, "arguments": argumentsSchema}, "target"),
 	"receipt": required(object{"position": anyText, "replayed": yesNo}, "position"),
@@ -136,7 +136,9 @@ var apiSchemas = object{
 		"groups": listOf(anyText), "stateful": yesNo, "protocol": anyText,
 		"lagMs": object{"type": "integer", "description": "age of the oldest message that is buffered for it; left out where nothing is buffered"},
 	}, "connectionId", "state"),
-	"error": required(object{"error": required(object{
-		"code": object{"type": "string", "enum": codeNames()}, "message": anyText, "field": anyText, "outcome": anyText,
-	}, "code", "message")}, "error"),
+	"error": required(object{
+		"code": object{"type": "string", "enum": codeNames()}, "message": anyText,
+		"target": object{"type": "string", "description": "what is wrong, where something is"},
+		"outcome": object{"type": "string", "enum": []string{"unknown"}},
+	}, "code", "message"),
 }

@@ -212,7 +212,7 @@ func refuseMessage(err error) error {
 	if message.Field == "" {
 		return malformed(strings.TrimSuffix(message.Reason, "."))
 	}
-	return &refusal{status: http.StatusBadRequest, Code: codeInvalid, Field: message.Field, Message: message.Error()}
+	return &refusal{status: http.StatusBadRequest, Code: codeInvalid, Target: message.Field, Message: message.Error()}
 }
 
 // answer is what an accepted send is told. It takes the memory of what was received.

@@ -142,7 +142,7 @@ func TestBadSendsAreRefusedByName(t *testing.T) {
 		{"too large", `{"target":"m","arguments":["` + strings.Repeat("x", 400<<10) + `"]}`, 413, "", "409600"},
 	} {
 		r := refused(t, f.send(v.body), v.status)
-		if r.Field != v.field || !strings.Contains(r.Message, v.word) || !strings.Contains(r.Message, r.Field) {
+		if r.Target != v.field || !strings.Contains(r.Message, v.word) || !strings.Contains(r.Message, r.Target) {
 			t.Errorf("%s: got %+v, want field %q and a message with %q", v.what, r, v.field, v.word)
 		}
 	}

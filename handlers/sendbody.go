@@ -193,7 +193,7 @@ func (b *sendBody) field() (sendField, error) {
 	f := sendFieldOf(name)
 	if f == fieldUnknown || f == fieldOp && !b.batched {
 		text := clip(name)
-		return f, &refusal{status: http.StatusBadRequest, Code: codeInvalid, Field: text, Message: fmt.Sprintf("unknown field %q", text)}
+		return f, &refusal{status: http.StatusBadRequest, Code: codeInvalid, Target: text, Message: fmt.Sprintf("unknown field %q", text)}
 	}
 	if b.has(f) {
 		return f, invalid(f.String(), "is given twice")

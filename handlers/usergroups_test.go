@@ -116,7 +116,7 @@ func TestAzuresApplicationIsPartOfTheHub(t *testing.T) {
 			t.Errorf("%s has %d entries (%v), want %d", hub, len(reply.Entries), err, want)
 		}
 	}
-	if got := refused(t, f.do("POST", "/api/hubs/chat/:send?application=a/b", `{"target":"m"}`), 400); got.Field != "application" {
+	if got := refused(t, f.do("POST", "/api/hubs/chat/:send?application=a/b", `{"target":"m"}`), 400); got.Target != "application" {
 		t.Errorf("a bad application: got %+v", got)
 	}
 }
@@ -157,7 +157,7 @@ func TestThePreviewsPathsSend(t *testing.T) {
 			t.Errorf("%s was sent to %+v, want %+v", path, got, want)
 		}
 	}
-	if got := refused(t, f.do("POST", "/api/v1-preview/hub/chat/users/a,,b", `{"target":"m"}`), 400); got.Field != "users[1]" {
+	if got := refused(t, f.do("POST", "/api/v1-preview/hub/chat/users/a,,b", `{"target":"m"}`), 400); got.Target != "users[1]" {
 		t.Errorf("an empty name: got %+v", got)
 	}
 }

@@ -114,11 +114,9 @@ func (s *service) authorize(header http.Header, hub string) error {
 
 // refusalOf is what a node says when it says no.
 func refusalOf(status int, body []byte) error {
-	var answer struct {
-		Error struct{ Code, Message string }
-	}
-	if json.Unmarshal(body, &answer) == nil && answer.Error.Code != "" {
-		return fmt.Errorf("%d %s: %s", status, answer.Error.Code, answer.Error.Message)
+	var answer struct{ Code, Message string }
+	if json.Unmarshal(body, &answer) == nil && answer.Code != "" {
+		return fmt.Errorf("%d %s: %s", status, answer.Code, answer.Message)
 	}
 	text, _, _ := strings.Cut(string(body[:min(len(body), 200)]), "\n")
 	return errors.New(strings.TrimSpace(fmt.Sprintf("%d %s %s", status, http.StatusText(status), text)))

@@ -19,7 +19,7 @@ export async function call<T>(method: string, path: string, body?: unknown): Pro
   let parsed: unknown = null;
   try { parsed = text ? JSON.parse(text) : null; } catch { parsed = text; }
   if (!answer.ok) {
-    const told = (parsed as { error?: { message?: string } } | null)?.error?.message;
+    const told = (parsed as { message?: string } | null)?.message;
     throw new ApiError(answer.status, told ?? (text || answer.statusText));
   }
   return { status: answer.status, node: answer.headers.get("X-Hubstream-Node") ?? "", took, body: parsed as T };
