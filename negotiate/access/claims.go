@@ -33,8 +33,10 @@ const (
 	claimCloseAt      = "asrs.s.aeo"  // when it does, seconds since 1970
 	claimSystemPrefix = "asrs.s."
 	claimUserPrefix   = "asrs.u." // a user's claim whose name is a registered one's
+	// claimOwnPrefix is what the names of our own claims begin with, which allow something.
+	claimOwnPrefix = "hubstream."
 	// claimGroups lists the groups that a plain event stream may follow with the token.
-	claimGroups = "hubstream.groups"
+	claimGroups = claimOwnPrefix + "groups"
 )
 
 // claimSet is a token's claims as they are written.

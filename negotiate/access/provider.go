@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -115,8 +116,10 @@ func (p *Provider) read(t *verified, claims claimSet, now time.Time) error {
 	if p.cfg.UserClaim != "" {
 		t.identity.User = claims.user(p.cfg.UserClaim)
 	}
-	// What the service's own claims allow, only holders of an access key may allow.
+	// What our own claims allow (groups to follow, rights to call built-in methods), only holders of an access key may allow: at many
+	// providers users write some of their claims themselves.
 	t.identity.Groups = nil
+	t.identity.Claims = slices.DeleteFunc(t.identity.Claims, func(c Claim) bool { return strings.HasPrefix(c.Name, claimOwnPrefix) })
 	if badUser(t.identity.User) {
 		return ErrUser
 	}

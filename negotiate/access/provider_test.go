@@ -12,6 +12,8 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -179,9 +181,18 @@ func TestTokensOfAnIdentityProvider(t *testing.T) {
 			t.Errorf("%s: got %v, want %v", name, err, c.want)
 		}
 	}
-	id, err := v.Client(p.sign("r", jwt.MapClaims{"email": "ann@example.com", "nameid": "root", "hubstream.groups": []string{"secret"}}), "chat", "h")
+	id, err := v.Client(p.sign("r", jwt.MapClaims{"email": "ann@example.com", "nameid": "root", "role": "guest",
+		"hubstream.groups": []string{"secret"}, "hubstream.rights": []string{"SendToAll"}, "asrs.u.hubstream.rights": "JoinGroup"}), "chat", "h")
 	if err != nil || id.User != "ann@example.com" || id.Groups != nil {
 		t.Errorf("got %q with groups %q, %v", id.User, id.Groups, err)
+	}
+	if !slices.Contains(id.Claims, access.Claim{Name: "role", Value: "guest"}) {
+		t.Errorf("the user's claims are %v, want the role among them", id.Claims)
+	}
+	for _, c := range id.Claims {
+		if strings.HasPrefix(c.Name, "hubstream.") {
+			t.Errorf("a token of the provider's gives %v", c)
+		}
 	}
 	if _, err := v.Backend(p.sign("r", jwt.MapClaims{"aud": "hub-backends"}), access.Request{Path: "/api/hubs/chat/send", Hub: "chat", Host: "h"}); err != nil {
 		t.Errorf("a backend's token: %v", err)
