@@ -60,10 +60,10 @@ func (h *Handler) admit(c echo.Context) error {
 
 // authorize refuses a request whose caller may not make it. In development mode everybody may.
 func (h *Handler) authorize(c echo.Context) error {
-	r, need := c.Request(), needOf(c.Path())
+	need := needOf(c.Path())
 	if h.access == nil {
 		if need == needBackend {
-			return h.limits.maySend(r, "")
+			return h.limits.maySend(c, "")
 		}
 		return nil
 	}
@@ -71,13 +71,13 @@ func (h *Handler) authorize(c echo.Context) error {
 	case needNothing:
 		return nil
 	case needClient:
-		return h.authorizeClient(c, clientToken(c.Path(), r))
+		return h.authorizeClient(c, clientToken(c.Path(), c.Request()))
 	case needFollower:
 		return h.authorizeFollower(c)
 	case needBackend:
-		return h.authorizeBackend(c, Bearer(r.Header))
+		return h.authorizeBackend(c, Bearer(c.Request().Header))
 	default:
-		if h.admins.Has(Bearer(r.Header)) {
+		if h.admins.Has(Bearer(c.Request().Header)) {
 			return nil
 		}
 		return errAdmin
@@ -122,7 +122,7 @@ func (h *Handler) authorizeBackend(c echo.Context, token string) error {
 		}
 		who.Key = "admin"
 	}
-	return h.limits.maySend(r, who.Key)
+	return h.limits.maySend(c, who.Key)
 }
 
 // hubOfBackend is the hub that a backend's request is about, empty if there is none. In an address without a slash before its verb

@@ -53,7 +53,7 @@ func (h *Handler) batch(c echo.Context, s *Services) error {
 	if err != nil {
 		return err
 	}
-	b := batchWork{h: h, s: s, hub: hub, ctx: c.Request().Context()}
+	b := batchWork{h: h, s: s, hub: hub, ctx: c.Request().Context(), mayGoOn: h.limits.mayGoOn(c)}
 	for _, item := range items {
 		b.do(item)
 	}
@@ -100,6 +100,8 @@ type batchWork struct {
 	s   *Services
 	hub string
 	ctx context.Context
+	// mayGoOn refuses an operation more than the backend may make in a second.
+	mayGoOn func() error
 
 	results [][]byte
 	sends   []*sendWork
@@ -114,6 +116,10 @@ func (b *batchWork) do(raw []byte) {
 	b.results = append(b.results, nil)
 	if len(raw) > b.h.maxSendBytes {
 		b.refuse(place, tooLarge(fmt.Sprintf("the operation exceeds %d bytes, which is the limit", b.h.maxSendBytes)))
+		return
+	}
+	if err := b.mayGoOn(); err != nil {
+		b.refuse(place, err)
 		return
 	}
 	op, err := opOf(raw)

@@ -93,15 +93,36 @@ func begins(c echo.Context) bool {
 	return strings.HasSuffix(c.Path(), "/negotiate") || r.Header["Upgrade"] != nil && !r.URL.Query().Has("id")
 }
 
+// senderKey is where the key that a backend's request counts for is in echo's context, where requests are counted.
+const senderKey = "sender"
+
 // maySend refuses one change more than a key may make.
-func (l *limits) maySend(r *http.Request, key string) error {
-	if l.sends == nil || !changes(r.Method) {
+func (l *limits) maySend(c echo.Context, key string) error {
+	if l.sends == nil || !changes(c.Request().Method) {
 		return nil
 	}
+	c.Set(senderKey, key)
+	return l.takeSend(key)
+}
+
+func (l *limits) takeSend(key string) error {
 	if wait := l.sends.Take(key); wait > 0 {
-		return rateLimited(wait, fmt.Sprintf("too many requests with this access key: %d a second, which is the limit", l.SendRate))
+		return rateLimited(wait, fmt.Sprintf("too many changes with this access key: %d a second, which is the limit", l.SendRate))
 	}
 	return nil
+}
+
+// mayGoOn counts the operations of a request that makes several: the first was counted with the request.
+func (l *limits) mayGoOn(c echo.Context) func() error {
+	key, counted := c.Get(senderKey).(string)
+	first := true
+	return func() error {
+		if !counted || first {
+			first = false
+			return nil
+		}
+		return l.takeSend(key)
+	}
 }
 
 // mayNegotiate refuses one connection more than a user may have in a hub. It is asked for once for each connection, so

@@ -137,6 +137,26 @@ func TestSendsAreLimitedInDevelopmentModeToo(t *testing.T) {
 	}
 }
 
+// A batch is as many changes as it has operations, however it comes.
+func TestTheOperationsOfABatchAreCounted(t *testing.T) {
+	t.Parallel()
+	const one, other = `{"target":"m"}`, `{"op":"closeAll"}`
+	for contentType, body := range map[string]string{
+		"application/json":     "[" + strings.Join([]string{one, other, one, other}, ",") + "]",
+		"application/x-ndjson": strings.Join([]string{one, other, one, other}, "\n"),
+	} {
+		f := newFixture(t, handlers.Config{Limits: handlers.Limits{SendRate: 1}})
+		w := f.do("POST", "/api/hubs/chat/batch", body, "Content-Type", contentType)
+		if n := strings.Count(w.Body.String(), `"code":"rate_limited"`); w.Code != http.StatusOK || n != 2 || !strings.Contains(w.Body.String(), `"status":429`) {
+			t.Errorf("%s: got %d %s, want the last two refused", contentType, w.Code, w.Body)
+		}
+		if n := f.entries(); n != 3 { // with the log's first
+			t.Errorf("%s: the log has %d entries, want 3", contentType, n)
+		}
+		wantLimited(t, "another request", f.send(one))
+	}
+}
+
 // Over all nodes: the store knows the connections of all.
 func TestAUserNegotiatesNoMoreConnectionsThanAllowed(t *testing.T) {
 	t.Parallel()
