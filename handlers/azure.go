@@ -123,7 +123,7 @@ func (w *sendWork) readMessage(callID string) error {
 		return malformed("the body must be a JSON object with target and arguments")
 	case message.Target == nil || *message.Target == "":
 		return invalid("target", "is missing")
-	case len(*message.Target) > streams.MaxNameBytes:
+	case len(*message.Target) > streams.MaxIDBytes:
 		return invalid("target", overLimit(len(*message.Target)))
 	}
 	arguments := []byte(message.Arguments)

@@ -57,7 +57,7 @@ func TestAzuresBadRequestsAppendNothing(t *testing.T) {
 	good := `{"target":"m","arguments":[]}`
 	f.send(good)
 	before := f.end()
-	long := strings.Repeat("x", 257)
+	long := strings.Repeat("x", 1025)
 	for _, test := range []struct {
 		path, body, contentType string
 		status                  int

@@ -115,7 +115,7 @@ func TestEachOperationOfABatchHasItsOwnResult(t *testing.T) {
 		{`{"op":"closeAll","user":"u"}`, 400, "op"}, {`{"op":"close","user":"u","more":1}`, 400, ""},
 		{`{"op":"close","user":"u","reason":"` + strings.Repeat("r", 1025) + `"}`, 400, "reason"},
 		{`{"op":"close","user":"u","excluded":[""]}`, 400, "excluded[0]"},
-		{`{"op":"join","group":"` + strings.Repeat("g", 257) + `","connection":"c"}`, 400, "group"},
+		{`{"op":"join","group":"` + strings.Repeat("g", 1025) + `","connection":"c"}`, 400, "group"},
 		{`{"target":"m","arguments":["` + strings.Repeat("x", 3000) + `"]}`, 413, ""},
 		{`{"op":"join","group":"g","connection":"nobody"}`, 404, ""}, {`{"op":"close","connection":"nobody"}`, 404, ""},
 	} {

@@ -90,7 +90,7 @@ func (w *sendWork) setMessage(target string, arguments []byte, p hubprotocol.Pro
 	switch {
 	case target == "":
 		return invalid("target", "is missing")
-	case len(target) > streams.MaxNameBytes:
+	case len(target) > streams.MaxIDBytes:
 		return invalid("target", overLimit(len(target)))
 	}
 	if p == hubprotocol.MessagePack && len(arguments) > 0 {

@@ -77,8 +77,8 @@ func TestBadUsersAreRefused(t *testing.T) {
 	if w := f.do("POST", "/hubs/chat/negotiate?user=%FF", ""); w.Code != http.StatusBadRequest {
 		t.Errorf("not UTF-8: got %d %s", w.Code, w.Body)
 	}
-	w := f.do("POST", "/hubs/chat/negotiate?user="+strings.Repeat("u", 257), "")
-	if w.Code != http.StatusOK || !strings.Contains(w.Body.String(), `"error":`) || !strings.Contains(w.Body.String(), "256") {
+	w := f.do("POST", "/hubs/chat/negotiate?user="+strings.Repeat("u", 1025), "")
+	if w.Code != http.StatusOK || !strings.Contains(w.Body.String(), `"error":`) || !strings.Contains(w.Body.String(), "1024") {
 		t.Errorf("too long: got %d %s, want an error that the client shows", w.Code, w.Body)
 	}
 }

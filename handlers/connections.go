@@ -24,7 +24,7 @@ func connectionOf(c echo.Context, s *Services) (hub, id string, err error) {
 		return "", "", err
 	}
 	id = s.Keyring.ConnectionID(raw)
-	if id == "" || len(id) > streams.MaxNameBytes {
+	if id == "" || len(id) > streams.MaxIDBytes {
 		return "", "", streams.ErrGone
 	}
 	return hub, id, nil

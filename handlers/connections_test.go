@@ -33,7 +33,7 @@ func TestJoinAndLeaveAreEntries(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, handlers.Config{})
 	f.connect("c", streams.OpenWebSocket, 1)
-	for _, group := range []string{"g", "a/b", "a b", "ü", "%2F", "%25", "100%", "a+b", "a?b#c", "..", ".", "*", "{x}", "a:b;c", strings.Repeat("g", 256)} {
+	for _, group := range []string{"g", "a/b", "a b", "ü", "%2F", "%25", "100%", "a+b", "a?b#c", "..", ".", "*", "{x}", "a:b;c", strings.Repeat("g", 1024), strings.Repeat("字", 1024)} {
 		joined := f.member("PUT", group, "c")
 		if e := f.last(); e.Kind != streams.KindControl || e.Verb != streams.VerbJoin || len(e.Named) != 1 || e.Named[0] != group {
 			t.Errorf("join of %q: the entry is %+v", group, e)
@@ -74,7 +74,7 @@ func TestBadMembershipsAreRefused(t *testing.T) {
 		"g/connections/nobody":                       404,
 		"g/connections/" + strings.Repeat("x", 3000): 404,
 		"g/connections/a/b":                          404,
-		strings.Repeat("g", 257) + "/connections/c":  400,
+		strings.Repeat("g", 1025) + "/connections/c": 400,
 		"%FF/connections/c":                          400,
 		"%FF%2F/connections/c":                       400,
 		"g/connections/%FF":                          400,

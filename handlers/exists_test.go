@@ -34,7 +34,7 @@ func TestUsersAndGroupsExistWhileTheyHaveConnections(t *testing.T) {
 	check("/users/bob", 404, "Warning.User.NotExisted", "")
 	check("/groups/g%2F1", 200, "", `{"connections":1}`)
 	check("/groups/g", 404, "Warning.Group.NotExisted", "")
-	check("/groups/"+strings.Repeat("x", 257), 400, "invalid", "")
+	check("/groups/"+strings.Repeat("x", 1025), 400, "invalid", "")
 	if _, err := f.node.End(t.Context(), "chat", "c", ""); err != nil {
 		t.Fatal(err)
 	}

@@ -91,7 +91,7 @@ func lookBackOf(c echo.Context, s *Services) (r streams.LookBack, err error) {
 		Limit: defaultLookBack, User: c.QueryParam("user"), Group: c.QueryParam("group"), Broadcasts: c.QueryParam("broadcasts") == "true",
 	}
 	if id := c.QueryParam("connection"); id != "" {
-		if r.Connection = s.Keyring.ConnectionID(id); r.Connection == "" || len(r.Connection) > streams.MaxNameBytes {
+		if r.Connection = s.Keyring.ConnectionID(id); r.Connection == "" || len(r.Connection) > streams.MaxIDBytes {
 			return r, streams.ErrGone
 		}
 	}

@@ -27,7 +27,7 @@ func (w *sendWork) key(header http.Header) (string, error) {
 		return "", invalid(keyHeader, "is given more than once, with different values")
 	case key == "":
 		return "", invalid(keyHeader, "must not be empty")
-	case len(key) > streams.MaxNameBytes:
+	case len(key) > streams.MaxIDBytes:
 		return "", invalid(keyHeader, overLimit(len(key)))
 	}
 	return key, nil

@@ -14,17 +14,20 @@ func numberSchema(least, most int) object {
 	return object{"type": "integer", "minimum": least, "maximum": most}
 }
 
-var nameSchema = textSchema(streams.MaxNameBytes)
+var (
+	nameSchema = textSchema(streams.MaxNameLength) // of groups and users
+	idSchema   = textSchema(streams.MaxIDBytes)
+)
 
 var apiParameters = object{
 	"hub":        parameter("hub", "path", "The hub; upper and lower case are the same", textSchema(128)),
 	"group":      parameter("group", "path", "A group's name, percent-encoded", nameSchema),
 	"user":       parameter("user", "path", "A user's name, percent-encoded", nameSchema),
-	"connection": parameter("connection", "path", "A connection ID", nameSchema),
+	"connection": parameter("connection", "path", "A connection ID", idSchema),
 	"groups":     parameter("groups", "path", "Names of groups, separated by commas", object{"type": "string"}),
 	"users":      parameter("users", "path", "Names of users, separated by commas", object{"type": "string"}),
 
-	"excluded":          parameter("excluded", "query", "A connection ID that is left out; may be given again", object{"type": "array", "items": nameSchema, "maxItems": streams.MaxTargets}),
+	"excluded":          parameter("excluded", "query", "A connection ID that is left out; may be given again", object{"type": "array", "items": idSchema, "maxItems": streams.MaxTargets}),
 	"reason":            parameter("reason", "query", "What the client is told", object{"type": "string", "maxLength": maxReasonBytes}),
 	"allowReconnect":    parameter("allowReconnect", "query", "Whether the client may reconnect", object{"type": "boolean"}),
 	"limit":             parameter("limit", "query", "How many are returned at most", numberSchema(1, maxListed)),
@@ -32,7 +35,7 @@ var apiParameters = object{
 	"maxpagesize":       parameter("maxpagesize", "query", "With api-version: how many are on a page", numberSchema(1, maxAzurePage)),
 	"top":               parameter("top", "query", "With api-version: how many are returned in all", numberSchema(1, 1<<31-1)),
 	"continuationToken": parameter("continuationToken", "query", "With api-version: part of nextLink", object{"type": "string"}),
-	"userId":            parameter("userId", "query", "The client's user; none if empty", object{"type": "string", "maxLength": streams.MaxNameBytes}),
+	"userId":            parameter("userId", "query", "The client's user; none if empty", object{"type": "string", "maxLength": streams.MaxNameLength}),
 	"minutesToExpire":   parameter("minutesToExpire", "query", "Minutes that the token is good for", numberSchema(1, maxTokenMinutes)),
 	"ttl":               parameter("ttl", "query", "Seconds. Without, until removed; 0: only the connections that the user has now", numberSchema(0, 1<<31-1)),
 	"followed":          parameter("groups", "query", "Groups that are followed, by commas", object{"type": "string"}),
@@ -40,7 +43,7 @@ var apiParameters = object{
 	"application":       parameter("application", "query", "Azure's prefix of the hub's name: <application>_<hub>", textSchema(128)),
 	"api-version":       parameter("api-version", "query", "Makes the answers those of Azure SignalR Service; any value", object{"type": "string"}),
 	"timeout":           parameter("timeout", "query", "How long to wait for the client, such as 5s; up to 1m, which is the default", object{"type": "string"}),
-	keyHeader:           parameter(keyHeader, "header", "Makes the request safe to repeat for 10 minutes", nameSchema),
+	keyHeader:           parameter(keyHeader, "header", "Makes the request safe to repeat for 10 minutes", idSchema),
 }
 
 func jsonBody(schema object) object { return object{"application/json": object{"schema": schema}} }
@@ -53,6 +56,7 @@ func listOf(items object) object { return object{"type": "array", "items": items
 
 var (
 	namesSchema     = object{"type": "array", "items": nameSchema, "minItems": 1, "maxItems": streams.MaxTargets}
+	idsSchema       = object{"type": "array", "items": idSchema, "minItems": 1, "maxItems": streams.MaxTargets}
 	argumentsSchema = object{"type": "array", "items": object{}, "default": []any{}}
 	anyText         = object{"type": "string"}
 	anyNumber       = object{"type": "integer"}
@@ -114,19 +118,19 @@ var apiAnswers = map[string]apiAnswer{
 // apiSchemas are the shapes that several operations share.
 var apiSchemas = object{
 	"send": required(object{
-		"target": nameSchema, "arguments": argumentsSchema, "groups": namesSchema, "users": namesSchema, "connections": namesSchema, "excluded": namesSchema, "id": nameSchema,
+		"target": idSchema, "arguments": argumentsSchema, "groups": namesSchema, "users": namesSchema, "connections": idsSchema, "excluded": idsSchema, "id": idSchema,
 	}, "target"),
 	"operation": object{"type": "object", "properties": object{
 		"op":     object{"type": "string", "enum": []string{opSend, opJoin, opLeave, opLeaveAll, opClose, opCloseAll}, "default": opSend},
-		"target": nameSchema, "arguments": argumentsSchema, "groups": namesSchema, "users": namesSchema, "connections": namesSchema,
-		"excluded": namesSchema, "id": nameSchema, "connection": nameSchema, "user": nameSchema, "group": nameSchema,
+		"target": idSchema, "arguments": argumentsSchema, "groups": namesSchema, "users": namesSchema, "connections": idsSchema,
+		"excluded": idsSchema, "id": idSchema, "connection": idSchema, "user": nameSchema, "group": nameSchema,
 		"ttl": numberSchema(0, 1<<31-1), "reason": object{"type": "string", "maxLength": maxReasonBytes}, "allowReconnect": yesNo,
 	}},
 	"result": required(object{
 		"status": anyNumber, "position": anyText, "replayed": yesNo, "changed": yesNo,
 		"error": reference("schemas", "error"),
 	}, "status"),
-	"message": required(object{"target": nameSchema, "arguments": argumentsSchema}, "target"),
+	"message": required(object{"target": idSchema, "arguments": argumentsSchema}, "target"),
 	"receipt": required(object{"position": anyText, "replayed": yesNo}, "position"),
 	"membership": required(object{
 		"position": object{"type": "string", "description": "where in the hub's log it holds from; left out if it never was otherwise"}, "changed": yesNo,
@@ -138,7 +142,7 @@ var apiSchemas = object{
 	}, "connectionId", "state"),
 	"error": required(object{
 		"code": object{"type": "string", "enum": codeNames()}, "message": anyText,
-		"target": object{"type": "string", "description": "what is wrong, where something is"},
+		"target":  object{"type": "string", "description": "what is wrong, where something is"},
 		"outcome": object{"type": "string", "enum": []string{"unknown"}},
 	}, "code", "message"),
 }

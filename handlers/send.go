@@ -196,7 +196,7 @@ func (w *sendWork) build(keyring *negotiate.Keyring) error {
 func resolve(keyring *negotiate.Keyring, f sendField, names []string) error {
 	for i, name := range names {
 		names[i] = keyring.ConnectionID(name)
-		if size := len(names[i]); size > streams.MaxNameBytes {
+		if size := len(names[i]); size > streams.MaxIDBytes {
 			return invalid(place(f, i), overLimit(size))
 		}
 	}

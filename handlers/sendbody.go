@@ -255,7 +255,7 @@ func (b *sendBody) list(f sendField) error {
 }
 
 // maxConnectionBytes is the most that a connection is named with: its ID or, by clients of negotiate version 0, its token.
-const maxConnectionBytes = max(streams.MaxNameBytes, negotiate.MaxTokenLength)
+const maxConnectionBytes = max(streams.MaxIDBytes, negotiate.MaxTokenLength)
 
 // name reads the target or the id, with i below 0, or element i of a list.
 func (b *sendBody) name(f sendField, i int) error {
@@ -274,9 +274,15 @@ func (b *sendBody) name(f sendField, i int) error {
 }
 
 func badName(f sendField, name []byte) (reason string) {
-	limit := streams.MaxNameBytes
-	if f == fieldConnections || f == fieldExcluded {
+	limit := streams.MaxIDBytes
+	switch f {
+	case fieldConnections, fieldExcluded:
 		limit = maxConnectionBytes
+	case fieldGroups, fieldUsers:
+		limit = streams.MaxNameBytes
+		if streams.NameTooLong(name) {
+			return nameOverLimit(name)
+		}
 	}
 	switch {
 	case len(name) == 0:
@@ -290,7 +296,11 @@ func badName(f sendField, name []byte) (reason string) {
 }
 
 func overLimit(size int) string {
-	return fmt.Sprintf("has %d bytes, the limit is %d", size, streams.MaxNameBytes)
+	return fmt.Sprintf("has %d bytes, the limit is %d", size, streams.MaxIDBytes)
+}
+
+func nameOverLimit(name []byte) string {
+	return fmt.Sprintf("has %d characters, the limit is %d", utf8.RuneCount(name), streams.MaxNameLength)
 }
 
 // place names the target or the id, with i below 0, or element i of a list.

@@ -46,7 +46,7 @@ func addressed(c echo.Context, s *Services, to target, e *streams.Entry) error {
 		e.Users = []string{name}
 	case targetConnection:
 		id := s.Keyring.ConnectionID(name)
-		if len(id) > streams.MaxNameBytes {
+		if len(id) > streams.MaxIDBytes {
 			return invalid("connection", overLimit(len(id)))
 		}
 		e.Connections = []string{id}

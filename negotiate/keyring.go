@@ -111,11 +111,11 @@ func deriveKey(secret Secret) (key, error) {
 }
 
 // Seal makes the token that opens to t, in characters of A-Z a-z 0-9 _ -. It returns an error only if t holds what a
-// token cannot carry: a user ID over MaxUserBytes, a hub name or a connection ID that is none of ours. The error names the
+// token cannot carry: a user ID over MaxUserLength, a hub name or a connection ID that is none of ours. The error names the
 // limit, and is fit to be shown to the client.
 func (k *Keyring) Seal(t Token) (string, error) {
 	current := (*k.keys.Load())[0]
-	b := make([]byte, sealedAt, maxTokenBytes)
+	b := make([]byte, sealedAt, maxTokenBytes-maxUserBytes+min(len(t.User), maxUserBytes))
 	b[0] = tokenVersion
 	copy(b[1:], current.id[:])
 	nonce := b[headerBytes:sealedAt]

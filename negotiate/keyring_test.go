@@ -124,7 +124,7 @@ func TestSealRefusesWhatATokenCannotCarry(t *testing.T) {
 	t.Parallel()
 	k := newKeyring(t, secretA)
 	for want, token := range map[string]negotiate.Token{
-		"user ID has 257 bytes, the limit is 256":           with(func(t *negotiate.Token) { t.User = strings.Repeat("u", 257) }),
+		"user ID has 1025 characters, the limit is 1024":    with(func(t *negotiate.Token) { t.User = strings.Repeat("ü", 1025) }),
 		"hub name has 129 bytes, the limits are 1 and 128":  with(func(t *negotiate.Token) { t.Hub = strings.Repeat("h", 129) }),
 		"hub name has 0 bytes, the limits are 1 and 128":    with(func(t *negotiate.Token) { t.Hub = "" }),
 		"deadline is negative":                              with(func(t *negotiate.Token) { t.Deadline = -1 }),

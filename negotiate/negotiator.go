@@ -92,7 +92,7 @@ type Client struct {
 }
 
 // Negotiate answers a request for a hub, whose name is from HubName, by a client.
-// What is wrong with the request, a user ID over MaxUserBytes included, is answered with an error response.
+// What is wrong with the request, a user ID over MaxUserLength included, is answered with an error response.
 func (n *Negotiator) Negotiate(hub string, client Client, query url.Values) Response {
 	request, err := parseRequest(query)
 	if err != nil {

@@ -270,8 +270,8 @@ func TestConnectDeadline(t *testing.T) {
 func TestUserOverTheLimitIsToldTheLimit(t *testing.T) {
 	t.Parallel()
 	n, _ := newNegotiator(t, nil)
-	r := n.Negotiate("chat", negotiate.Client{User: strings.Repeat("u", negotiate.MaxUserBytes+1)}, parseQuery(t, "negotiateVersion=1"))
-	wantJSON(t, r, `{"error":"user ID has 257 bytes, the limit is 256"}`)
+	r := n.Negotiate("chat", negotiate.Client{User: strings.Repeat("u", negotiate.MaxUserLength+1)}, parseQuery(t, "negotiateVersion=1"))
+	wantJSON(t, r, `{"error":"user ID has 1025 characters, the limit is 1024"}`)
 }
 
 func TestBadConfigIsRefused(t *testing.T) {

@@ -5,11 +5,20 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"unicode/utf8"
 )
 
-// MaxUserBytes is the longest user ID that a token carries, in bytes. It keeps the token, which is part of every URL of
-// a connection, far below the limits of proxies.
-const MaxUserBytes = 256
+// MaxUserLength is the longest user ID that a token carries, in characters: Azure's limit. It keeps the token, which is part of
+// every URL of a connection, below the limits of proxies: with the longest of them 5,700 characters.
+const MaxUserLength = 1024
+
+// maxUserBytes is the most bytes that a user ID has.
+const maxUserBytes = utf8.UTFMax * MaxUserLength
+
+// UserTooLong tells whether a user ID is over MaxUserLength.
+func UserTooLong(user string) bool {
+	return len(user) > MaxUserLength && utf8.RuneCountInString(user) > MaxUserLength
+}
 
 // The versions of the negotiate protocol (TransportProtocols.md, "POST [endpoint-base]/negotiate request").
 // With version 0 the connection token itself is sent as the connection ID.
@@ -23,7 +32,7 @@ const (
 type Token struct {
 	ConnectionID      string // public; as NewConnectionID makes them
 	Hub               string // as HubName returns it
-	User              string // at most MaxUserBytes; empty for a connection without a user
+	User              string // at most MaxUserLength; empty for a connection without a user
 	Deadline          int64  // last millisecond, by Valkey's clock, at which the token may create its connection
 	NegotiateVersion  int    // 0 or 1
 	StatefulReconnect bool   // asked for by the client and allowed
@@ -45,7 +54,7 @@ func (t Token) MayCreate(now int64) bool {
 //
 // A change of this layout, or of what a flag means, is a new tokenVersion.
 const (
-	maxContentBytes = connectionIDBytes + 1 + binary.MaxVarintLen64 + 2 + MaxHubNameBytes + 2 + MaxUserBytes
+	maxContentBytes = connectionIDBytes + 1 + binary.MaxVarintLen64 + 2 + MaxHubNameBytes + 2 + maxUserBytes
 	minContentBytes = connectionIDBytes + 1 + 1 + 1 + 1 + 1
 )
 
@@ -76,8 +85,8 @@ func (t Token) check() error {
 	switch {
 	case len(t.Hub) == 0 || len(t.Hub) > MaxHubNameBytes:
 		return fmt.Errorf("hub name has %d bytes, the limits are 1 and %d", len(t.Hub), MaxHubNameBytes)
-	case len(t.User) > MaxUserBytes:
-		return fmt.Errorf("user ID has %d bytes, the limit is %d", len(t.User), MaxUserBytes)
+	case UserTooLong(t.User):
+		return fmt.Errorf("user ID has %d characters, the limit is %d", utf8.RuneCountInString(t.User), MaxUserLength)
 	case t.Deadline < 0:
 		return errors.New("deadline is negative")
 	case t.NegotiateVersion != version0 && t.NegotiateVersion != version1:

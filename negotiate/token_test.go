@@ -36,7 +36,7 @@ func carried() map[string]negotiate.Token {
 		"user of any bytes": with(func(t *negotiate.Token) { t.User = "\x00\xff\"\n☃" }),
 		"all at the limit": with(func(t *negotiate.Token) {
 			t.Hub = strings.Repeat("h", negotiate.MaxHubNameBytes)
-			t.User = strings.Repeat("u", negotiate.MaxUserBytes)
+			t.User = strings.Repeat("😀", negotiate.MaxUserLength)
 			t.Deadline = math.MaxInt64
 		}),
 	}

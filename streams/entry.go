@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"unicode/utf8"
 	"unsafe"
 )
 
@@ -119,9 +120,18 @@ const (
 	MaxEntryBytes = 1<<20 + 256<<10
 	// MaxTargets limits each list of an audience.
 	MaxTargets = 1000
-	// MaxNameBytes limits the name of a group, user or connection.
-	MaxNameBytes = 256
+	// MaxNameLength limits the name of a group or user, in characters, as Azure does.
+	MaxNameLength = 1024
+	// MaxNameBytes is the most bytes that such a name has.
+	MaxNameBytes = utf8.UTFMax * MaxNameLength
+	// MaxIDBytes limits a connection ID, and other names that are not of groups or users.
+	MaxIDBytes = 256
 )
+
+// NameTooLong tells whether the name of a group or user is over MaxNameLength.
+func NameTooLong[T string | []byte](name T) bool {
+	return len(name) > MaxNameLength && utf8.RuneCountInString(string(name)) > MaxNameLength
+}
 
 // ErrEntry says that bytes are not an entry of a known format. Wrapped, with the reason.
 var ErrEntry = errors.New("malformed entry")

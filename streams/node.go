@@ -567,10 +567,11 @@ func (n *Node) ReceiptOf(ctx context.Context, hubName string, p Position) Receip
 
 // Join changes memberships of one connection; see JoinRequest.
 func (n *Node) Join(ctx context.Context, hubName, id string, verb Verb, groups ...string) (JoinReply, error) {
-	return n.store.Join(ctx, hubName, JoinRequest{
-		ID: id, Verb: verb, Groups: groups,
-		Entry: AppendEntry(nil, &Entry{Kind: KindControl, Verb: verb, Connections: []string{id}, Named: groups}),
-	})
+	entry := AppendEntry(nil, &Entry{Kind: KindControl, Verb: verb, Connections: []string{id}, Named: groups})
+	if len(entry) > MaxEntryBytes {
+		return JoinReply{}, ErrTooLarge
+	}
+	return n.store.Join(ctx, hubName, JoinRequest{ID: id, Verb: verb, Groups: groups, Entry: entry})
 }
 
 // CloseConnection closes one connection in order: it is sent everything before, then

@@ -60,7 +60,7 @@ func (s *Server) authorize(ctx context.Context, hub, id string, who *client) (re
 
 func badGroups(groups []string) bool {
 	for _, group := range groups {
-		if group == "" || len(group) > streams.MaxNameBytes {
+		if group == "" || streams.NameTooLong(group) {
 			return true
 		}
 	}

@@ -24,7 +24,7 @@ func (w *session) builtIn(proto hubprotocol.Protocol, m *hubprotocol.Message, nu
 	arguments, err := builtInArguments(proto, m)
 	group := ""
 	if err == nil && m.Target != methodSendToAll {
-		group, err = arguments.name("group")
+		group, err = arguments.group()
 	}
 	granted := err == nil && may(rights, m.Target, group)
 	switch {
@@ -60,7 +60,7 @@ func (w *session) callBuiltIn(method, group string, rest arguments) error {
 			return err
 		})
 	}
-	target, err := rest.name("target")
+	target, err := rest.target()
 	if err != nil {
 		return err
 	}
@@ -117,12 +117,29 @@ func builtInArguments(proto hubprotocol.Protocol, m *hubprotocol.Message) (argum
 	return a, err
 }
 
-// name takes the next argument, the name of a group or a method of clients.
-func (a *arguments) name(what string) (string, error) {
-	var name string
-	if len(a.list) == 0 || json.Unmarshal(a.list[0], &name) != nil || name == "" || len(name) > streams.MaxNameBytes {
-		return "", fmt.Errorf("the %s must be a string of 1 to %d bytes", what, streams.MaxNameBytes)
+// group takes the next argument, the name of a group.
+func (a *arguments) group() (string, error) {
+	name := a.text()
+	if name == "" || streams.NameTooLong(name) {
+		return "", fmt.Errorf("the group must be a string of 1 to %d characters", streams.MaxNameLength)
+	}
+	return name, nil
+}
+
+// target takes the next argument, a method of clients.
+func (a *arguments) target() (string, error) {
+	name := a.text()
+	if name == "" || len(name) > streams.MaxIDBytes {
+		return "", fmt.Errorf("the target must be a string of 1 to %d bytes", streams.MaxIDBytes)
+	}
+	return name, nil
+}
+
+// text takes the next argument; empty if there is none that is a string.
+func (a *arguments) text() (s string) {
+	if len(a.list) == 0 || json.Unmarshal(a.list[0], &s) != nil {
+		return ""
 	}
 	a.list = a.list[1:]
-	return name, nil
+	return s
 }

@@ -141,8 +141,8 @@ func (w *session) impossible(m *hubprotocol.Message) string {
 	if len(m.Target) > maxMethodBytes {
 		return fmt.Sprintf("The method's name has %d bytes, the limit is %d.", len(m.Target), maxMethodBytes)
 	}
-	if len(m.InvocationID) > streams.MaxNameBytes {
-		return fmt.Sprintf("The invocation ID has %d bytes, the limit is %d.", len(m.InvocationID), streams.MaxNameBytes)
+	if len(m.InvocationID) > streams.MaxIDBytes {
+		return fmt.Sprintf("The invocation ID has %d bytes, the limit is %d.", len(m.InvocationID), streams.MaxIDBytes)
 	}
 	if m.Type != hubprotocol.StreamInvocation && len(m.StreamIDs) == 0 {
 		return ""

@@ -86,7 +86,7 @@ func ours(m *hubprotocol.Message) bool {
 
 // result passes a client's answer on to the node that has asked. Who is late, or answers twice, is told nothing.
 func (s *Server) result(ctx context.Context, hub, id string, p hubprotocol.Protocol, m *hubprotocol.Message) error {
-	if len(m.InvocationID) > streams.MaxNameBytes {
+	if len(m.InvocationID) > streams.MaxIDBytes {
 		return nil
 	}
 	e := streams.Entry{Kind: streams.KindResult, Connections: []string{id}, Named: []string{m.InvocationID}, Protocol: uint8(p), Body: m.Raw}

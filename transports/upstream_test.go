@@ -495,7 +495,7 @@ func TestBuiltInMethodsNeedARight(t *testing.T) {
 			{"SendToGroup", `["other","say"]`, "Failed to invoke 'SendToGroup' because user is unauthorized"},
 			{"SendToAll", `["say"]`, "Failed to invoke 'SendToAll' because user is unauthorized"},
 			{"LeaveGroup", `["room"]`, "Failed to invoke 'LeaveGroup' because user is unauthorized"},
-			{"JoinGroup", `[]`, "Failed to invoke 'JoinGroup': the group must be a string of 1 to 256 bytes."},
+			{"JoinGroup", `[]`, "Failed to invoke 'JoinGroup': the group must be a string of 1 to 1024 characters."},
 			{"JoinGroup", `["a","b"]`, "Failed to invoke 'JoinGroup': it has one argument, the group."},
 			{"SendToGroup", `["rooms",1]`, "Failed to invoke 'SendToGroup': the target must be a string of 1 to 256 bytes."},
 			{"Chat", `[]`, "Unknown hub method 'Chat': no upstream takes it."},

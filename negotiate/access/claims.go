@@ -107,7 +107,7 @@ func (c claimSet) user(names ...string) string {
 }
 
 func badUser(user string) bool {
-	return len(user) > negotiate.MaxUserBytes || !utf8.ValidString(user)
+	return negotiate.UserTooLong(user) || !utf8.ValidString(user)
 }
 
 // transports are those that the token allows; nil means all.

@@ -104,7 +104,7 @@ func TestClientTokens(t *testing.T) {
 		"a whole endpoint's":  {sign(t, hs, []byte(key1), map[string]any{"aud": "http://localhost"}), access.ErrAudience},
 		"a server's":          {sign(t, hs, []byte(key1), map[string]any{"aud": "http://localhost/server/?hub=chat"}), access.ErrAudience},
 
-		"a user too long": {sign(t, hs, []byte(key1), map[string]any{"nameid": strings.Repeat("u", negotiate.MaxUserBytes+1)}), access.ErrUser},
+		"a user too long": {sign(t, hs, []byte(key1), map[string]any{"nameid": strings.Repeat("u", negotiate.MaxUserLength+1)}), access.ErrUser},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
