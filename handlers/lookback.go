@@ -157,17 +157,21 @@ func logEntryOf(e *streams.LookBackEntry, gen string, payloads bool) logEntry {
 
 // connectionPage is all that is known of one connection.
 type connectionPage struct {
-	connectionDetails
-	Groups   []string  `json:"groups"`
-	Protocol string    `json:"protocol"`
-	Stateful bool      `json:"stateful"`
-	Since    time.Time `json:"since"`
-	Cursor   string    `json:"cursor"` // what is known to have arrived; empty where nothing is kept
-	Last     string    `json:"last"`   // the log's end
-	Behind   int       `json:"behind"` // messages after the cursor, at most maxPending
+	connectionAnswer
+	Cursor string `json:"cursor"` // what is known to have arrived; empty where nothing is kept
+	Last   string `json:"last"`   // the log's end
+	Behind int    `json:"behind"` // messages after the cursor, at most maxPending
 	// Resumed counts the upgrades after the first: how often the client came back.
-	Resumed uint64 `json:"resumed"`
-	Answers uint64 `json:"answers"` // of polls
+	Resumed uint64      `json:"resumed"`
+	Return  *lastReturn `json:"return,omitempty"` // the last time
+	Answers uint64      `json:"answers"`          // of polls
+}
+
+// lastReturn is how a stateful client came back last.
+type lastReturn struct {
+	At   time.Time       `json:"at"`
+	From string          `json:"from"` // the node that had served it
+	Why  streams.Leaving `json:"why"`  // that had let go; empty: it had not
 }
 
 func showConnectionPage(c echo.Context, s *Services) error {
@@ -182,8 +186,10 @@ func showConnectionPage(c echo.Context, s *Services) error {
 	}
 	r := &reply.Record
 	page := connectionPage{
-		connectionDetails: detailsOf(r), Groups: orNone(r.OpenGroups()), Protocol: hubprotocol.Protocol(r.Protocol).String(), Stateful: r.Stateful(),
-		Since: time.UnixMilli(r.Since).UTC(), Last: reply.Last.String(), Resumed: r.Tickets, Answers: r.Answers,
+		connectionAnswer: describe(ctx, s.Streams, hub, &reply), Last: reply.Last.String(), Resumed: r.Tickets, Answers: r.Answers,
+	}
+	if r.Return.At != 0 {
+		page.Return = &lastReturn{time.UnixMilli(r.Return.At).UTC(), r.Return.From, r.Return.Why}
 	}
 	if r.Transport == streams.TransportLongPolling || r.Stateful() {
 		page.Cursor = r.Cursor.String()

@@ -290,14 +290,14 @@ func (a *Attachment) Acked() uint64 {
 }
 
 // Detach takes the connection out of live service. A stateful one may come back at
-// any node within lease; its cursor is saved.
-func (a *Attachment) Detach(ctx context.Context, lease time.Duration) error {
+// any node within lease; its cursor is saved, and why it was left.
+func (a *Attachment) Detach(ctx context.Context, lease time.Duration, why Leaving) error {
 	a.hub.leave(a)
 	if !a.isStateful() || lease == 0 {
 		return nil
 	}
 	item, _ := a.touchItem(true)
-	item.Lease, item.Detached = lease, true
+	item.Lease, item.Detached, item.Leaving = lease, true, why
 	_, err := a.hub.node.store.Touch(ctx, a.hub.name, []TouchItem{item})
 	return err
 }

@@ -54,7 +54,7 @@ func TestFiguresCountSendsDeliveriesAndAttachments(t *testing.T) {
 			t.Errorf("after %d messages in %d writes: %+v", got, writes, f)
 		}
 	}
-	_ = a.Detach(t.Context(), 0) // a follower has no record to save to
+	_ = a.Detach(t.Context(), 0, streams.LeavingNone) // a follower has no record to save to
 	if f := node.Figures(); f.Connections[streams.TransportNone] != 0 {
 		t.Errorf("the follower has left: %+v", f)
 	}
@@ -84,7 +84,7 @@ func TestLagIsThatOfTheSlowest(t *testing.T) {
 		t.Fatalf("got %d items, %v", len(items), err)
 	}
 	await(t, func() bool { return node.Totals().Lag == 0 })
-	_ = a.Detach(t.Context(), 0) // a follower has no record to save to
+	_ = a.Detach(t.Context(), 0, streams.LeavingNone) // a follower has no record to save to
 }
 
 // await returns when the node, which measures every second, has measured what is wanted.

@@ -205,6 +205,12 @@ func (o *memoryOpen) reattach(rec *memoryRecord) (OpenOutcome, error) {
 		o.spoken(rec)
 		return 0, ErrGap
 	}
+	if !repeated {
+		rec.Return = Return{At: o.now, From: nodeOf(rec.Owner)}
+		if rec.Detached == rec.Owner {
+			rec.Return.Why = rec.leaving
+		}
+	}
 	rec.Ticket = o.Ticket
 	o.own(rec)
 	return OpenAttached, nil

@@ -15,6 +15,7 @@ type memoryRecord struct {
 	// Answer is known as such after the owner has been given up.
 	answeredBy string
 	finished   Position // of the last Finish's last entry
+	leaving    Leaving  // why the owner that let go last did
 }
 
 // memoryGrave is a tombstone.
@@ -213,7 +214,7 @@ func (h *memoryHub) touch(item *TouchItem, now int64) bool {
 	}
 	rec.Heard = rec.Heard || item.Heard || item.Save
 	if item.Detached {
-		rec.Detached = item.Owner
+		rec.Detached, rec.leaving = item.Owner, item.Leaving
 	}
 	h.renew(rec, now, item.Lease)
 	return true

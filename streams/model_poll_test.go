@@ -356,7 +356,7 @@ func (r *request) commit() {
 	case err == nil:
 		r.number, r.stage = n, answered
 		c.w.served(c.hub.hub, c.id, r.owner)
-		_ = r.att.Detach(context.Background(), 0)
+		_ = r.att.Detach(context.Background(), 0, LeavingNone)
 	case errors.Is(err, ErrOwner), errors.Is(err, ErrGone):
 		if rec := c.record(); rec != nil && rec.Owner == r.owner && !c.mayEnd {
 			c.w.fail("answer of %s: %v", c, err)
@@ -430,13 +430,13 @@ func (r *request) end() {
 	if r.stage == attaching {
 		go func() {
 			if a := <-r.result; a.att != nil {
-				_ = a.att.Detach(context.Background(), 0)
+				_ = a.att.Detach(context.Background(), 0, LeavingNone)
 			}
 		}()
 	}
 	r.stage = done
 	if r.att != nil {
-		_ = r.att.Detach(context.Background(), 0)
+		_ = r.att.Detach(context.Background(), 0, LeavingNone)
 	}
 	if c.request == r {
 		c.request = nil

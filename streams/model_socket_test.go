@@ -522,7 +522,7 @@ func (s *socket) notice() {
 	case s.live && c.kind == statefulClient:
 		if s.att != nil {
 			c.w.note("detach %s at %s", c, s.node.name)
-			if err := s.att.Detach(context.Background(), simDetachedLease); err != nil {
+			if err := s.att.Detach(context.Background(), simDetachedLease, LeavingSocket); err != nil {
 				c.w.fail("detach of %s: %v", c, err)
 			}
 		}
@@ -536,7 +536,7 @@ func (s *socket) notice() {
 // drop is the server's end of the socket.
 func (s *socket) drop() {
 	if s.att != nil {
-		_ = s.att.Detach(context.Background(), 0)
+		_ = s.att.Detach(context.Background(), 0, LeavingNone)
 	}
 	s.cut()
 	s.end()
@@ -551,7 +551,7 @@ func (s *socket) end() {
 	if s.attaching {
 		go func() { // the attach may still succeed; nobody needs it
 			if r := <-s.result; r.att != nil {
-				_ = r.att.Detach(context.Background(), 0)
+				_ = r.att.Detach(context.Background(), 0, LeavingNone)
 			}
 		}()
 	}

@@ -77,7 +77,7 @@ func TestManyReturnAfterFewReads(t *testing.T) {
 		if len(got) != missed || string(got[0].Body) != "0" || string(got[missed-1].Body) != fmt.Sprint(missed-1) {
 			t.Fatalf("%s got %d messages, want the %d that it missed", id, len(got), missed)
 		}
-		defer a.Detach(ctx, 0)
+		defer a.Detach(ctx, 0, streams.LeavingNone)
 	}
 	if n := store.ranges.Load(); n > 10 {
 		t.Errorf("%d clients that missed the same messages read the log %d times", clients, n)

@@ -73,6 +73,8 @@ type Record struct {
 	Heard bool
 	// Detached is the owner that has left service since: it writes nothing more to the client.
 	Detached string
+	// Return is how the client came back last (stateful); the zero value if it never did, or is not known. Lookup fills it in.
+	Return Return
 	// Silent is the highest ticket of a socket that was abandoned; see Records.Abandon.
 	Silent uint64
 
@@ -97,10 +99,40 @@ type Record struct {
 	Groups, UserGroups Memberships
 }
 
+// Leaving is why a node let go of a stateful connection.
+type Leaving string
+
+// The reasons. LeavingNone: it did not let go; it had died, or did not know yet that the socket was dead.
+const (
+	LeavingNone Leaving = ""
+	// LeavingSocket: the socket ended without a word. The network cut it, or the client did.
+	LeavingSocket Leaving = "socket"
+	// LeavingTimeout: the client had sent nothing for too long.
+	LeavingTimeout Leaving = "timeout"
+	// LeavingWrite: the client took nothing more, or its socket failed when it was written to.
+	LeavingWrite Leaving = "write"
+	// LeavingDrain: the node was about to stop.
+	LeavingDrain Leaving = "drain"
+	// LeavingDropped: the node cut the socket so that the client comes back; it could not take what came, as
+	// when the store is away.
+	LeavingDropped Leaving = "dropped"
+)
+
+// Return is how a stateful client came back to its connection.
+type Return struct {
+	// At is when (the store's clock, ms), From the node that had served the connection before, Why it had let go.
+	At   int64
+	From string
+	Why  Leaving
+}
+
 // Node returns the name of the node that serves the connection, as its owner token tells; empty when none does.
-func (r *Record) Node() string {
-	if i := strings.LastIndexByte(r.Owner, '.'); i >= 0 {
-		return r.Owner[:i]
+func (r *Record) Node() string { return nodeOf(r.Owner) }
+
+// nodeOf returns the name of the node that made an owner token.
+func nodeOf(owner string) string {
+	if i := strings.LastIndexByte(owner, '.'); i >= 0 {
+		return owner[:i]
 	}
 	return ""
 }

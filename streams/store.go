@@ -396,8 +396,9 @@ type TouchItem struct {
 	Save bool
 	// Heard: something came from the client since its handshake was answered.
 	Heard bool
-	// Detached: the owner has left service.
+	// Detached: the owner has left service, and why.
 	Detached bool
+	Leaving  Leaving
 	Cursor   Position
 	Acked    uint64
 }

@@ -16,6 +16,8 @@ import (
 //	ao          the owner that committed the last answer
 //	dp          where the last Finish ended
 //	fp          token of the Open that was the first poll
+//	lw          why the owner that let go last did, and its token, "why owner"
+//	lr          how the client came back last, "ticket time why owner"; see Return
 //	ty, cp      token of the Handshake or CloseConnection that made the state, and the close entry's position
 //	x, xs, xp   of a tombstone: token of the End, the state before it, the close entry's position
 var recordFields = [...]string{
@@ -72,6 +74,8 @@ func (r *Record) read(field string, a *answer) {
 		r.Heard = a.text() == "1"
 	case "dt":
 		r.Detached = a.text()
+	case "lr":
+		r.readReturn(a)
 	case "ab":
 		r.Silent = a.uint()
 	case "ms":
@@ -81,6 +85,16 @@ func (r *Record) read(field string, a *answer) {
 	default:
 		a.next()
 	}
+}
+
+// readReturn reads how the client came back, if that was its last return. A node of an earlier version notes none.
+func (r *Record) readReturn(a *answer) {
+	parts := strings.SplitN(a.text(), " ", 4)
+	if len(parts) < 4 || parts[0] != uintArg(r.Ticket) {
+		return
+	}
+	at, _ := strconv.ParseInt(parts[1], 10, 64) // the script's own clock
+	r.Return = Return{At: at, Why: Leaving(parts[2]), From: nodeOf(parts[3])}
 }
 
 // The transports and states as they are stored.

@@ -111,11 +111,11 @@ func (v *Valkey) touch(ctx context.Context, hub string, items []TouchItem) (refu
 	k := v.keys.hub(hub)
 	keys := make([]string, 0, 3+len(items))
 	keys = append(keys, k.meta(), k.log(), k.live())
-	args := make([]string, 0, 6*len(items))
+	args := make([]string, 0, 7*len(items))
 	for i := range items {
 		item := &items[i]
 		keys = append(keys, k.record(item.ID))
-		args = append(args, item.ID, item.Owner, ms(item.Lease), item.notes(), item.Cursor.String(), uintArg(item.Acked))
+		args = append(args, item.ID, item.Owner, ms(item.Lease), item.notes(), item.Cursor.String(), uintArg(item.Acked), string(item.Leaving))
 	}
 	reply, err := v.run(ctx, hub, touchScript, keys, args)
 	if err != nil {

@@ -95,7 +95,7 @@ func (e *eventStream) begin(c *request, r streams.OpenRequest, opened *streams.O
 	h.Set("Content-Encoding", "identity")
 	h.Set("X-Accel-Buffering", "no")
 	if err := e.open(c, openingBytes); err != nil {
-		_ = att.Detach(context.Background(), 0)
+		_ = att.Detach(context.Background(), 0, streams.LeavingNone)
 		return err
 	}
 	e.att = att
@@ -210,6 +210,6 @@ func (e *eventStream) leave() {
 	if !e.closed {
 		e.s.end(e.hub, e.id, e.owner) // the client cannot come back to it
 	}
-	_ = e.att.Detach(context.Background(), 0)
+	_ = e.att.Detach(context.Background(), 0, streams.LeavingNone)
 	e.counted.call()
 }

@@ -86,7 +86,7 @@ func (s *Server) servePoll(c *request) {
 		}
 		return
 	}
-	defer func() { _ = p.att.Detach(context.Background(), 0) }()
+	defer func() { _ = p.att.Detach(context.Background(), 0, streams.LeavingNone) }()
 	p.serve()
 }
 

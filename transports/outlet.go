@@ -36,6 +36,8 @@ type outlet struct {
 
 	writing  sync.Mutex // one write at a time
 	finished bool       // the last bytes were written; guarded by writing
+
+	failed atomic.Bool // a write has, and has ended the socket
 }
 
 // States of outlet.state.
@@ -125,6 +127,7 @@ func (o *outlet) writeOut(b *batch) bool {
 // fail ends a flush whose write has failed.
 func (o *outlet) fail(err error) {
 	if err != errDropped {
+		o.failed.Store(true)
 		_ = o.conn.Close()
 	}
 	o.state.Store(idle)
@@ -166,6 +169,7 @@ func (o *outlet) writeNow(b []byte) error {
 	_ = o.conn.SetWriteDeadline(time.Now().Add(o.timeout))
 	_, err := o.conn.Write(b)
 	if err != nil {
+		o.failed.Store(true)
 		_ = o.conn.Close()
 		return err
 	}

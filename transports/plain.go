@@ -141,7 +141,7 @@ func (p *plainStream) follow(ctx context.Context, after streams.Receipt) error {
 
 func (p *plainStream) detach() {
 	if p.att != nil {
-		_ = p.att.Detach(context.Background(), 0)
+		_ = p.att.Detach(context.Background(), 0, streams.LeavingNone)
 		p.att = nil
 	}
 }

@@ -1,6 +1,7 @@
 package transports_test
 
 import (
+	"bufio"
 	"fmt"
 	"net/http"
 	"strings"
@@ -858,4 +859,61 @@ func TestOwnerNodeIsKilled(t *testing.T) {
 		b := a.returns(1, 1, call(1), call(2))
 		b.expect(sequence(1) + invocation(1) + failure(1) + invocation(2) + failure(2))
 	})
+}
+
+// For people who ask why a client came back.
+func TestWhyAStatefulSocketWasLeftIsKept(t *testing.T) {
+	for why, leave := range map[streams.Leaving]func(c *cluster, s *socket){
+		streams.LeavingSocket:  func(_ *cluster, s *socket) { s.cut() },
+		streams.LeavingTimeout: func(*cluster, *socket) { time.Sleep(time.Minute) },
+		streams.LeavingDrain:   func(c *cluster, _ *socket) { c.drain(0) },
+		streams.LeavingDropped: func(_ *cluster, s *socket) { s.sendText(sequence(1)) },
+		streams.LeavingNone:    func(*cluster, *socket) {},
+	} {
+		t.Run("for "+string(why), func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				c := newCluster(t, 2)
+				s := c.openStateful(0)
+				synctest.Wait()
+				leave(c, s)
+				synctest.Wait()
+				s.returns(1, 1).expect(sequence(1))
+				s.wantReturn("n0", why)
+			})
+		})
+	}
+	t.Run("for "+string(streams.LeavingWrite), func(t *testing.T) {
+		bubble(t, func(t *testing.T) {
+			c := newCluster(t, 2)
+			k := c.negotiate(stateful)
+			conn := c.nodes[0].dial()
+			defer conn.Close()
+			fmt.Fprintf(conn, "GET /%s?id=%s HTTP/1.1\r\nHost: node\r\n%s\r\n%s", hubName, k.token, upgradeHeader, frameOf(ws.OpText, true, handshakeStateful))
+			in := bufio.NewReader(conn)
+			for line := ""; line != "\r\n"; {
+				line, _ = in.ReadString('\n')
+			}
+			if f, err := readFrame(in); err != nil || string(f.Payload) != accepted {
+				t.Fatalf("got %q %v, want the handshake's answer", f.Payload, err)
+			}
+			fmt.Fprint(conn, frameOf(ws.OpText, true, ping))
+			c.publish(1, 1)
+			time.Sleep(20 * time.Second)
+			fmt.Fprint(conn, frameOf(ws.OpText, true, ping)) // the client speaks, and does not read
+			time.Sleep(20 * time.Second)
+			back := k.dialSocket(1)
+			back.sendText(sequence(1))
+			back.expect(sequence(1) + invocation(1))
+			k.wantReturn("n0", streams.LeavingWrite)
+		})
+	})
+}
+
+func (k *connection) wantReturn(from string, why streams.Leaving) {
+	k.Helper()
+	synctest.Wait()
+	r, _ := k.record()
+	if got := r.Return; got.From != from || got.Why != why {
+		k.Errorf("it came back from %q, which had left it for %q, want %q and %q", got.From, got.Why, from, why)
+	}
 }

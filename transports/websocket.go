@@ -51,12 +51,13 @@ type webSocket struct {
 	stateful atomic.Bool   // before the handshake: it may become so
 	att      atomic.Pointer[streams.Attachment]
 
-	decided atomic.Bool // the handshake is about to be answered
-	ready   atomic.Bool // it is answered, or the connection taken over
-	held    atomic.Bool // nothing but pings goes out
-	ping    atomic.Bool // a ping is due
-	gone    atomic.Bool // the socket is closed
-	over    atomic.Bool // the connection has ended, or has been given up here
+	decided  atomic.Bool // the handshake is about to be answered
+	ready    atomic.Bool // it is answered, or the connection taken over
+	held     atomic.Bool // nothing but pings goes out
+	ping     atomic.Bool // a ping is due
+	gone     atomic.Bool // the socket is closed
+	over     atomic.Bool // the connection has ended, or has been given up here
+	timedOut atomic.Bool // its client, a stateful one, has been silent for too long
 
 	// in milliseconds of the server's clock
 	opened        atomic.Int64 // when the socket was, then when the handshake was answered
@@ -241,12 +242,28 @@ func (c *webSocket) leave(err error) {
 	case c.isStateful() && !c.unheard:
 		ctx, cancel := context.WithTimeout(context.Background(), c.s.cfg.StoreTimeout)
 		defer cancel()
-		_ = att.Detach(ctx, c.s.cfg.DetachedTimeout)
+		_ = att.Detach(ctx, c.s.cfg.DetachedTimeout, c.leaving(err))
 		return
 	default:
 		c.s.end(c.hub, c.id, c.owner)
 	}
-	_ = att.Detach(context.Background(), 0)
+	_ = att.Detach(context.Background(), 0, streams.LeavingNone)
+}
+
+// leaving is why the socket of a client that may come back has ended, as err says or who has closed it.
+func (c *webSocket) leaving(err error) streams.Leaving {
+	switch {
+	case c.s.isDraining():
+		return streams.LeavingDrain
+	case c.timedOut.Load():
+		return streams.LeavingTimeout
+	case c.failed.Load():
+		return streams.LeavingWrite
+	case errors.Is(err, errDropped):
+		return streams.LeavingDropped
+	default:
+		return streams.LeavingSocket
+	}
 }
 
 // linger is what read does after the end, for a client whose frames cannot be read.

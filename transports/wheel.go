@@ -174,5 +174,6 @@ func (c *webSocket) timeOut() {
 	// It may come back, and then misses nothing. A Close would reach a JavaScript client that has a new connection by now as if it
 	// were for that one.
 	c.s.counters.close("client_timeout")
+	c.timedOut.Store(true)
 	c.drop()
 }

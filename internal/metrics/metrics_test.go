@@ -92,7 +92,7 @@ func TestDeliveriesAndDelaysAreCounted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = a.Detach(t.Context(), 0) }()
+	defer func() { _ = a.Detach(t.Context(), 0, streams.LeavingNone) }()
 	if _, err := a.Next(t.Context(), nil, 1<<20); err != nil {
 		t.Fatal(err)
 	}

@@ -190,6 +190,13 @@ local function websocket()
   return reply(TICKET)
 end
 
+-- Notes, for people, when the client came back, whose socket it had before and why that was left; with the ticket, so that it is
+-- known to be of another return when a node that does not note it has taken the connection over since.
+local function came_back()
+  local why, who = string.match(redis.call('HGET', key, 'lw') or '', '^(%a*) (.*)$')
+  set('lr', ARGV[10] .. ' ' .. time .. ' ' .. (who == r.o and why or '') .. ' ' .. r.o)
+end
+
 local function reattach()
   if r.s ~= 'o' or r.v ~= '2' then
     spoken()
@@ -204,6 +211,9 @@ local function reattach()
     return {'gap'}
   end
   set('tk', ARGV[10])
+  if ticket > owners then
+    came_back()
+  end
   return attach()
 end
 

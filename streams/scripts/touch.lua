@@ -1,14 +1,14 @@
 -- Extends the leases of connections and saves their cursors.
 --
 -- KEYS meta, log, live, the records
--- ARGV for each record: id, owner, lease, what to note (s: cursor and acked, h: heard, d: detached), cursor, acked
+-- ARGV for each record: id, owner, lease, what to note (s: cursor and acked, h: heard, d: detached), cursor, acked, why it was left
 -- returns the IDs of those refused
 
 local _, _, _, last = state(KEYS[1], KEYS[2])
 local time = now()
 local refused = {}
 for i = 4, #KEYS do
-  local a = (i - 4) * 6
+  local a = (i - 4) * 7
   local id, notes = ARGV[a + 1], ARGV[a + 4]
   local save = string.find(notes, 's', 1, true)
   local r = redis.call('HMGET', KEYS[i], 's', 'o')
@@ -22,7 +22,7 @@ for i = 4, #KEYS do
       redis.call('HSET', KEYS[i], 'he', '1')
     end
     if string.find(notes, 'd', 1, true) then
-      redis.call('HSET', KEYS[i], 'dt', ARGV[a + 2])
+      redis.call('HSET', KEYS[i], 'dt', ARGV[a + 2], 'lw', ARGV[a + 7] .. ' ' .. ARGV[a + 2])
     end
     redis.call('ZADD', KEYS[3], time + ARGV[a + 3], id)
   end

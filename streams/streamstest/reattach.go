@@ -17,6 +17,7 @@ var reattachTests = []func(*hub){
 	theHighestTicketWins,
 	aClientThatWasNotHeardCannotReturn,
 	onlyALiveOwnerIsDisplaced,
+	howAClientCameBackIsKnown,
 }
 
 // upgrade admits an upgrade of a stateful connection and returns its ticket.
@@ -126,6 +127,34 @@ func onlyALiveOwnerIsDisplaced(h *hub) {
 	equal(h, "owner", r.Record.Owner, "n3")
 	r = h.opens(reattach("c", "n4", h.upgrade("c")), streams.OpenAttached)
 	h.check(r.Displaced, "the owner after one that had detached was not displaced")
+}
+
+// It is for people who ask why a client came back.
+func howAClientCameBackIsKnown(h *hub) {
+	h.stateful("c", "n1.a")
+	equal(h, "how a client came back that did not", h.record("c").Return, streams.Return{})
+	returns := func(owner string, want streams.Return) {
+		h.Helper()
+		before := h.lookup("c").Now
+		ticket := h.upgrade("c")
+		h.opens(reattach("c", owner, ticket), streams.OpenAttached)
+		h.opens(reattach("c", owner, ticket), streams.OpenAttached) // a repetition changes nothing of it
+		got := h.record("c").Return
+		h.check(got.At >= before && got.At <= h.lookup("c").Now, "it came back at %d, between %d and now", got.At, before)
+		got.At = 0
+		equal(h, "how the client came back to "+owner, got, want)
+	}
+	leaves := func(owner string, why streams.Leaving) {
+		h.Helper()
+		h.touches(streams.TouchItem{ID: "c", Owner: owner, Lease: long, Detached: true, Leaving: why})
+	}
+	returns("n2.a", streams.Return{From: "n1"})
+	leaves("n2.a", streams.LeavingDrain)
+	returns("n3.a", streams.Return{From: "n2", Why: streams.LeavingDrain})
+	returns("n3.b", streams.Return{From: "n3"}) // which did not leave
+	leaves("n3.b", streams.LeavingSocket)
+	leaves("n3.b", streams.LeavingTimeout)
+	returns("n4.a", streams.Return{From: "n3", Why: streams.LeavingTimeout})
 }
 
 func theHighestTicketWins(h *hub) {

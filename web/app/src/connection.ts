@@ -1,15 +1,32 @@
 import { ApiError, call, part } from "./api";
 import { h, replace, toast } from "./dom";
-import { duration, transportNames } from "./format";
+import { rows } from "./feed";
+import { clock, duration, transportNames } from "./format";
 import { logOf, timeline } from "./lookback";
 import type { Session } from "./session";
 
 interface Page {
-  connectionId: string; user?: string; transport?: string; state: string; node?: string; groups: string[]; protocol: string; stateful: boolean;
-  since: string; cursor: string; last: string; behind: number; resumed: number; answers: number;
+  connectionId: string; user?: string; transport?: string; state: string; node?: string; groups: string[]; protocol?: string; stateful: boolean;
+  since: string; cursor: string; last: string; behind: number; resumed: number; answers: number; lagMs?: number;
+  return?: { at: string; from: string; why: string };
 }
 
 const every = 2000; // ms
+
+const left: Record<string, string> = {
+  socket: "its socket ended: the network cut it, or the client did", timeout: "the client had sent nothing for too long",
+  write: "the client took nothing more, or its socket failed", drain: "the node was about to stop",
+  dropped: "the node could not take what the client sent, and cut the socket",
+};
+
+// whyReturned says when a client came back, from where, and why it had to.
+function whyReturned(r: Page["return"]): string {
+  if (!r) return "it has not, or by a node of an earlier version";
+  const from = rows.find((row) => row.name === r.from);
+  const alive = from && !from.gone && from.report.state !== "stopped";
+  const why = r.why ? left[r.why] ?? r.why : alive ? "the node did not know yet that its socket had ended" : "the node is gone";
+  return `${clock(new Date(r.at))} from ${r.from}: ${why}`;
+}
 
 // connection is one connection's page: what it is, its groups, how far it is, what it was sent.
 export function connection(root: HTMLElement, _: Session, rest: string[]): () => void {
@@ -44,9 +61,10 @@ export function connection(root: HTMLElement, _: Session, rest: string[]): () =>
       const p = (await call<Page>("GET", `console/${path}`)).body;
       const fact = (name: string, value: Node | string) => [h("dt", null, name), h("dd", null, value)];
       replace(facts, fact("Hub", h("a", { href: `#/log/${part(hub)}` }, hub)), fact("State", h("span", { class: `pill ${p.state === "open" ? "good" : "warn"}` }, p.state)), fact("User", p.user || "none"),
-        fact("Transport", transportNames[p.transport ?? ""] ?? "none yet"), fact("Protocol", p.protocol + (p.stateful ? ", stateful reconnect" : "")), fact("Served by", p.node || "nobody now; between two requests"),
-        fact("Connected for", duration(Date.now() - new Date(p.since).getTime())), fact("Upgrades since", p.stateful ? String(p.resumed) : "–"), fact("Polls answered", p.answers ? String(p.answers) : "–"),
-        fact("Cursor", p.cursor ? h("code", null, p.cursor) : "not kept: this client cannot come back"), fact("End of the log", h("code", null, p.last)), fact("Not acknowledged", p.cursor ? `${p.behind} messages` : "–"));
+        fact("Transport", transportNames[p.transport ?? ""] ?? "none yet"), fact("Protocol", (p.protocol ?? "none yet") + (p.stateful ? ", stateful reconnect" : "")), fact("Served by", p.node || "nobody now; between two requests"),
+        fact("Connected for", duration(Date.now() - new Date(p.since).getTime())), fact("Upgrades since", p.stateful ? String(p.resumed) : "–"), fact("Last came back", p.stateful ? whyReturned(p.return) : "–"), fact("Polls answered", p.answers ? String(p.answers) : "–"),
+        fact("Cursor", p.cursor ? h("code", null, p.cursor) : "not kept: this client cannot come back"), fact("End of the log", h("code", null, p.last)), fact("Not acknowledged", p.cursor ? `${p.behind} messages` : "–"),
+        fact("Lag", p.lagMs === undefined ? "–" : p.lagMs === 0 ? "none" : `${duration(p.lagMs)}, the age of the oldest message not acknowledged`));
       replace(groups, p.groups.length ? p.groups.map((g) => h("li", null, g, h("button", { type: "button", "aria-label": `Leave ${g}`, onclick: () => void member(g, "DELETE") }, "×"))) : h("li", { class: "id" }, "in no group "));
       const entries = (await logOf(hub, { connection: id, limit: "500" })).entries.reverse().slice(0, 100);
       replace(log, entries.length ? timeline(hub, entries, p.cursor !== "") : h("p", { class: "empty" }, "Nothing is kept that was for it."));
