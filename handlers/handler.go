@@ -128,7 +128,6 @@ func (h *Handler) routes() {
 	if h.console != nil {
 		h.echo.GET("/console/api/hubs", h.forConsole(showHubs))
 		h.echo.GET("/console/api/hubs/:hub/connections", h.forConsole(showConnections))
-		h.echo.GET("/console/api/hubs/:hub/names", h.forConsole(showNames))
 		h.echo.GET("/console/api/hubs/:hub/log", h.forConsole(h.showLog))
 		h.echo.GET("/console/api/hubs/:hub/connections/:connection", h.forConsole(showConnectionPage))
 	}

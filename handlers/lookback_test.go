@@ -143,9 +143,9 @@ func TestTheConsolesDataNeedsItsRules(t *testing.T) {
 	f.connect("c", streams.OpenPoll, 1)
 	f.member("PUT", "g", "c")
 	for path, want := range map[string]string{
-		"/console/api/hubs":                    `{"hubs":[{"hub":"chat","connections":1}],"partial":false}`,
+		"/console/api/hubs":                    `{"hubs":[{"hub":"chat","connections":1}],"next":"","total":1}`,
 		"/console/api/hubs/chat/log":           `"kind":"groups"`,
-		"/console/api/hubs/chat/connections/c": `"groups":["g"],"protocol":"json"`,
+		"/console/api/hubs/chat/connections/c": `"groups":["g"],"stateful":false,`,
 	} {
 		if r := refused(t, f.do("GET", path, ""), http.StatusUnauthorized); r.Code != "unauthorized" {
 			t.Errorf("%s: %+v", path, r)

@@ -1,8 +1,6 @@
 package handlers
 
 import (
-	"cmp"
-	"context"
 	"net/http"
 	"slices"
 	"strings"
@@ -14,10 +12,8 @@ import (
 
 // Limits of what the console's tables read for one request. They are for people, and must not keep the store from its work.
 const (
-	tablePage   = 50   // rows
-	tableScan   = 5000 // connections
-	listedHubs  = 500
-	listedNames = 1000
+	tablePage = 50   // rows
+	tableScan = 5000 // connections
 )
 
 type hubRow struct {
@@ -25,22 +21,37 @@ type hubRow struct {
 	Connections int64  `json:"connections"`
 }
 
-// showHubs lists the hubs that have, or had, a log.
+// showHubs lists the hubs that have, or had, a log, those whose name has the query's search in it, in order. next, given as cursor, is
+// the next page.
 func showHubs(c echo.Context, s *Services) error {
-	ctx := c.Request().Context()
-	names, err := s.Streams.HubNames(ctx)
+	after, err := nameAfter(c, "cursor")
 	if err != nil {
 		return err
 	}
-	rows := make([]hubRow, 0, len(names))
-	for _, name := range names[:min(len(names), listedHubs)] {
+	ctx, search := c.Request().Context(), strings.ToLower(c.QueryParam("search"))
+	all, err := s.Streams.HubNames(ctx)
+	if err != nil {
+		return err
+	}
+	total, page := 0, []string{}
+	for _, name := range all {
+		if !strings.Contains(strings.ToLower(name), search) {
+			continue
+		}
+		total++
+		if name > after && len(page) < tablePage {
+			page = append(page, name)
+		}
+	}
+	rows := make([]hubRow, 0, len(page))
+	for _, name := range page {
 		count, err := s.Streams.CountConnections(ctx, name)
 		if err != nil {
 			return err
 		}
 		rows = append(rows, hubRow{name, count})
 	}
-	return writeJSON(c, http.StatusOK, map[string]any{"hubs": rows, "partial": len(names) > listedHubs})
+	return writeJSON(c, http.StatusOK, map[string]any{"hubs": rows, "next": nextPage(page, tablePage), "total": total})
 }
 
 type connectionRow struct {
@@ -88,63 +99,4 @@ func orNone(list []string) []string {
 func found(r *streams.Record, search string) bool {
 	has := func(s string) bool { return strings.Contains(strings.ToLower(s), search) }
 	return has(r.ID) || has(r.User) || slices.ContainsFunc(r.OpenGroups(), has)
-}
-
-type nameRow struct {
-	Name        string `json:"name"`
-	Connections int    `json:"connections"`
-}
-
-// showNames lists a hub's users and groups with how many connections each has, most first; partial says that the hub has
-// more than could be looked at.
-func showNames(c echo.Context, s *Services) error {
-	hub, err := hubOf(c)
-	if err != nil {
-		return err
-	}
-	users, groups, partial, err := namesOf(c.Request().Context(), s.Streams, hub)
-	if err != nil {
-		return err
-	}
-	return writeJSON(c, http.StatusOK, map[string]any{
-		"users": rowsOf(users), "groups": rowsOf(groups), "partial": partial || max(len(users), len(groups)) > listedNames,
-	})
-}
-
-func namesOf(ctx context.Context, node *streams.Node, hub string) (users, groups map[string]int, partial bool, err error) {
-	users, groups = map[string]int{}, map[string]int{}
-	seen := map[string]bool{}
-	for cursor := ""; ; {
-		page, err := node.Connections(ctx, hub, cursor, 500)
-		if err != nil {
-			return nil, nil, false, err
-		}
-		for i := range page.Records {
-			r := &page.Records[i]
-			if seen[r.ID] {
-				continue
-			}
-			seen[r.ID] = true
-			if r.User != "" {
-				users[r.User]++
-			}
-			for _, group := range r.OpenGroups() {
-				groups[group]++
-			}
-		}
-		if cursor = page.Next; cursor == "" || len(seen) >= tableScan {
-			return users, groups, cursor != "", nil
-		}
-	}
-}
-
-func rowsOf(counts map[string]int) []nameRow {
-	rows := make([]nameRow, 0, len(counts))
-	for name, count := range counts {
-		rows = append(rows, nameRow{name, count})
-	}
-	slices.SortFunc(rows, func(a, b nameRow) int {
-		return cmp.Or(cmp.Compare(b.Connections, a.Connections), cmp.Compare(a.Name, b.Name))
-	})
-	return rows[:min(len(rows), listedNames)]
 }

@@ -63,14 +63,48 @@ func TestConnectionsAreListedInPagesAndSearched(t *testing.T) {
 			t.Errorf("search %q: %d rows, want %d", search, len(page.Connections), want)
 		}
 	}
-	var names struct {
-		Users, Groups []struct {
-			Name        string
+}
+
+func TestHubsAreListedInPagesAndSearched(t *testing.T) {
+	t.Parallel()
+	f := newConsole(t, false)
+	f.connect("c", streams.OpenWebSocket, 1)
+	const all = 120
+	for i := range all - 1 {
+		f.do("POST", fmt.Sprintf("/api/hubs/room-%03d/send", i), `{"target":"m"}`, "Content-Type", "application/json", "Authorization", "Bearer admin")
+	}
+	type page struct {
+		Hubs []struct {
+			Hub         string
 			Connections int
 		}
+		Next  string
+		Total int
 	}
-	f.ask("names", &names)
-	if fmt.Sprint(names.Users) != "[{alice 120}]" || fmt.Sprint(names.Groups) != "[{Traders 1}]" {
-		t.Errorf("got %+v", names)
+	list := func(query string) (p page) {
+		w := f.do("GET", "/console/api/hubs?"+query, "", "Authorization", "Bearer admin")
+		if err := json.Unmarshal(w.Body.Bytes(), &p); err != nil || w.Code != http.StatusOK {
+			t.Fatalf("%s: %d %s", query, w.Code, w.Body)
+		}
+		return p
+	}
+	seen := map[string]int{}
+	for cursor := ""; ; {
+		p := list("cursor=" + cursor)
+		if p.Total != all {
+			t.Errorf("%d in all, want %d", p.Total, all)
+		}
+		for _, hub := range p.Hubs {
+			seen[hub.Hub] = hub.Connections
+		}
+		if cursor = p.Next; cursor == "" {
+			break
+		}
+	}
+	if len(seen) != all || seen["chat"] != 1 {
+		t.Errorf("%d hubs with %d in chat, want %d and 1", len(seen), seen["chat"], all)
+	}
+	if p := list("search=ROOM-01"); len(p.Hubs) != 10 || p.Total != 10 {
+		t.Errorf("search: %+v", p)
 	}
 }

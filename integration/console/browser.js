@@ -156,11 +156,35 @@ const scenarios = {
     await page.fill("[name=group]", "deck");
     await page.click("text=Join group");
     await page.waitForSelector(".chips li:has-text('deck')");
+    for (const path of [`connection/${o.hub}/${id}`, `hubs/${o.hub}`]) {
+      const phone = await open(browser, `${o.url}/#/${path}`, { viewport: { width: 360, height: 700 }, hasTouch: true, isMobile: true });
+      await phone.waitForSelector(`code:text-is('${id}')`);
+      const width = await phone.evaluate(() => document.documentElement.scrollWidth);
+      assert.ok(width <= 360, `${path} is ${width} px wide`);
+      await done(phone);
+    }
     await page.click("text=Close connection");
     await page.waitForSelector("[role=alert]:has-text('has ended')");
     await page.click("nav a:text-is('Try')");
     await page.waitForSelector("[aria-label=Connection] .pill:text-is('closed')");
     page.faults = page.faults.filter((fault) => !/ 404 |closed by an operator/.test(fault)); // of a connection that has ended
+    await done(page);
+  },
+
+  // Why the client of a connection last came back, from which node.
+  async returned(browser, o) {
+    const page = await open(browser, `${o.url}/#/connection/${o.hub}/${o.id}`);
+    const fact = (name, text) => page.waitForSelector(`.facts dt:text-is('${name}') + dd:has-text('${text}')`);
+    await fact("Last came back", "it has not");
+    await fact("Lag", "none");
+    const served = async () => (await page.textContent(".facts dt:text-is('Served by') + dd")).trim();
+    const first = await served();
+    await ask(`drain ${first}`);
+    await fact("Last came back", `from ${first}: the node was about to stop`);
+    const second = await served();
+    assert.notStrictEqual(second, first);
+    await ask(`kill ${second}`);
+    await fact("Last came back", `from ${second}: the node is gone`);
     await done(page);
   },
 
@@ -175,11 +199,30 @@ const scenarios = {
     await page.waitForFunction((n) => document.querySelectorAll("section[aria-label=Connections] tbody tr").length === n, o.connections - first);
     await page.click("button:text-is('Previous')");
     await page.waitForFunction((n) => document.querySelectorAll("section[aria-label=Connections] tbody tr").length === n, first);
+    // Users and groups have their exact numbers, are in pages too, and are found by how they begin.
+    const names = (kind) => page.locator(`section[aria-label=${kind}] tbody button`);
+    const listed = (kind, want) => page.waitForFunction(([kind, want]) => [...document.querySelectorAll(`section[aria-label=${kind}] tbody tr`)].map((row) => row.innerText.replace(/\s+/g, " ").trim()).join() === want, [kind, want]);
+    await page.waitForSelector(`section[aria-label=Users] .count:text-is('${o.users}')`);
+    assert.strictEqual(await names("Users").count(), 50);
+    await page.click("section[aria-label=Users] button:text-is('Next')");
+    await page.waitForFunction((n) => document.querySelectorAll("section[aria-label=Users] tbody tr").length === n, o.users - 50);
+    await page.click("section[aria-label=Users] button:text-is('Previous')");
+    await page.waitForFunction(() => document.querySelectorAll("section[aria-label=Users] tbody tr").length === 50);
+    await page.fill("[name=users]", "user-4");
+    await page.waitForFunction(() => document.querySelectorAll("section[aria-label=Users] tbody tr").length === 10);
+    await page.fill("[name=users]", "zoë");
+    await listed("Users", "zoë 2");
+    await page.click("section[aria-label=Users] button:text-is('zoë')");
+    await page.waitForFunction(() => document.querySelectorAll("section[aria-label=Connections] tbody tr").length === 2);
+    await page.click("[aria-label='Show all connections']");
+    await page.waitForFunction((n) => document.querySelectorAll("section[aria-label=Connections] tbody tr").length === n, first);
+    await page.fill("[name=users]", "gra");
+    await listed("Users", "grace 1");
     await page.click("section[aria-label=Users] button:text-is('grace')");
     await page.waitForFunction(() => document.querySelectorAll("section[aria-label=Connections] tbody tr").length === 1);
     await page.fill("[name=group]", "crew");
     await rows.locator("button:text-is('Join')").click();
-    await page.waitForSelector("section[aria-label=Groups] button:text-is('crew')");
+    await listed("Groups", "crew 1");
     await rows.locator(".tag:text-is('crew')").waitFor();
     await rows.locator("button:text-is('Close')").click();
     await page.waitForSelector("section[aria-label=Connections] .empty:has-text('No connection matches')");

@@ -6,8 +6,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"strings"
@@ -107,15 +109,34 @@ func TestLookBackAndOneConnection(t *testing.T) {
 	browse(t, "lookback", map[string]any{"url": n.URL, "hub": "chat"}, nil)
 }
 
+// A stateful client comes back from a node that is drained, and from one that is killed.
+func TestConnectionSaysWhyItsClientCameBack(t *testing.T) {
+	valkey := valkeytest.Start(t)
+	watches := nodes.Start(t, nodes.Options{Name: "watches", Valkey: valkey.Addr})
+	do := map[string]func(){}
+	var addrs []string
+	for _, name := range []string{"n1", "n2", "n3"} {
+		n := nodes.StartProcess(t, nodes.Options{Name: name, Valkey: valkey.Addr, Fast: true})
+		addrs = append(addrs, n.Addr)
+		do["drain "+name], do["kill "+name] = n.Drain, n.Kill
+	}
+	proxy := proxytest.HAProxy(t, addrs, proxytest.CheckHealth())
+	conn := jsclient.Start(t).Open(t, jsclient.Options{URL: proxy.URL + "/hubs/returned", Transport: jsclient.WebSockets, Stateful: true})
+	browse(t, "returned", map[string]any{"url": watches.URL, "hub": "returned", "id": conn.ConnectionID}, do)
+}
+
 func TestTablesAreInPagesAndAct(t *testing.T) {
 	n := nodes.Start(t, nodes.Options{Name: "n1"})
 	js := jsclient.Start(t)
-	const ada = 60
-	for range ada {
-		js.Open(t, jsclient.Options{URL: n.URL + "/hubs/chat?user=ada", Transport: jsclient.WebSockets})
+	users := []string{"grace", "zoë", "zoë"}
+	const others = 60
+	for i := range others {
+		users = append(users, fmt.Sprintf("user-%02d", i))
 	}
-	js.Open(t, jsclient.Options{URL: n.URL + "/hubs/chat?user=grace", Transport: jsclient.WebSockets})
-	browse(t, "tables", map[string]any{"url": n.URL, "hub": "chat", "connections": ada + 1}, nil)
+	for _, user := range users {
+		js.Open(t, jsclient.Options{URL: n.URL + "/hubs/chat?user=" + url.QueryEscape(user), Transport: jsclient.WebSockets})
+	}
+	browse(t, "tables", map[string]any{"url": n.URL, "hub": "chat", "connections": len(users), "users": others + 2}, nil)
 }
 
 func TestPageIsStrictAndFitsPhoneAndKeyboard(t *testing.T) {
