@@ -23,6 +23,7 @@ var commands = []command{
 	{"send", "send -hub HUB [-group G] [-user U] [-to ID] TARGET [ARGUMENT...]", "sends a message; arguments are JSON, or else text", send},
 	{"tail", "tail -hub HUB [-groups A,B] [-user U] [-from POSITION] [-connect]", "prints what is sent, until it is stopped", tail},
 	{"connections", "connections -hub HUB", "lists a hub's connections over all nodes", connections},
+	{"bench", "bench -hub HUB [-nodes A,B] [-connections N] [-transport T] [-rate R] [...]", "makes a load, and measures the nodes", measure},
 }
 
 // Is tells whether a word is the name of a command.

@@ -236,7 +236,7 @@ func TestBadCalls(t *testing.T) {
 func TestHelp(t *testing.T) {
 	t.Parallel()
 	c := &cli{t, nil}
-	for _, name := range []string{"token", "send", "tail", "connections"} {
+	for _, name := range []string{"token", "send", "tail", "connections", "bench"} {
 		c.want(`(?s)^hubstream `+name+` -hub HUB.*-connection`, name, "-help")
 	}
 	c.want(`(?s)hubstream tail -hub HUB`, "-help")
