@@ -53,6 +53,17 @@ func TestArrowsPointOneWay(t *testing.T) {
 	}
 }
 
+// gRPC makes the binary twice as large (30 MB for 15), for a collector of traces that takes HTTP as well.
+func TestBinaryIsWithoutGRPC(t *testing.T) {
+	out, err := exec.Command("go", "list", "-deps", "./cmd/api").Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	if strings.Contains(string(out), "google.golang.org/grpc") {
+		t.Error("cmd/api needs google.golang.org/grpc: go mod why google.golang.org/grpc tells through what")
+	}
+}
+
 func imports(t *testing.T, folder string) []string {
 	t.Helper()
 	out, err := exec.Command("go", "list", "-f", `{{join .Imports "\n"}}`, folder).Output()

@@ -17,7 +17,7 @@ import (
 
 	lru "github.com/hashicorp/golang-lru/v2"
 	"go.opentelemetry.io/otel/attribute"
-	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace"
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/sdk/resource"
 	sdk "go.opentelemetry.io/otel/sdk/trace"
@@ -51,7 +51,11 @@ const maxTraced = 4096
 
 // New returns a Tracer, which Close ends. It does not try to reach the collector.
 func New(ctx context.Context, cfg Config) (*Tracer, error) {
-	exporter, err := otlptracehttp.New(ctx, otlptracehttp.WithEndpointURL(cfg.Endpoint), otlptracehttp.WithTimeout(exportTimeout))
+	uploads, err := newUploads(cfg.Endpoint)
+	if err != nil {
+		return nil, err
+	}
+	exporter, err := otlptrace.New(ctx, uploads)
 	if err != nil {
 		return nil, err
 	}

@@ -175,7 +175,7 @@ func TestCollectorThatIsAwayIsToldOnceAndHoldsNothingUp(t *testing.T) {
 	var back atomic.Bool
 	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !back.Load() {
-			http.Error(w, "out of order", http.StatusBadRequest) // which is not tried again
+			http.Error(w, "out of order", http.StatusBadRequest)
 			refused <- struct{}{}
 			return
 		}
@@ -197,6 +197,26 @@ func TestCollectorThatIsAwayIsToldOnceAndHoldsNothingUp(t *testing.T) {
 	}
 	if !strings.Contains(log.String(), "again") {
 		t.Errorf("its return was not told: %s", log.String())
+	}
+}
+
+// Collectors of others want a key.
+func TestHeadersForTheCollectorComeFromItsVariables(t *testing.T) {
+	t.Setenv("OTEL_EXPORTER_OTLP_HEADERS", "api-key=for%20all")
+	t.Setenv("OTEL_EXPORTER_OTLP_TRACES_HEADERS", " Api-Key = a%20key, x=1 ,")
+	got := make(chan http.Header, 1)
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { got <- r.Header }))
+	defer server.Close()
+	tracer := newTracer(t, "n1", server.URL, 0, nil)
+	send(tracer, sampled, nil)
+	tracer.Close(context.Background())
+	if h := <-got; h.Get("Api-Key") != "a key" || h.Get("X") != "1" || h.Get("Content-Type") != "application/x-protobuf" {
+		t.Errorf("the collector got %v", h)
+	}
+	t.Setenv("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "hunter2")
+	_, err := traces.New(t.Context(), traces.Config{Endpoint: server.URL, Logger: slog.New(slog.DiscardHandler)})
+	if err == nil || strings.Contains(err.Error(), "hunter2") {
+		t.Errorf("a bad header: %v", err)
 	}
 }
 
