@@ -19,6 +19,7 @@ import (
 	"hubstream/integration/internal/nodes"
 	"hubstream/integration/internal/proc"
 	"hubstream/integration/internal/rawclient"
+	"hubstream/negotiate/access"
 )
 
 // composed is what of deploy/compose.yaml matters here.
@@ -26,6 +27,7 @@ type composed struct {
 	Services map[string]struct {
 		Command         []string
 		Environment     map[string]string
+		EnvFile         []string `yaml:"env_file"`
 		Volumes, Ports  []string
 		StopGracePeriod string `yaml:"stop_grace_period"`
 	}
@@ -43,6 +45,9 @@ func readCompose(t *testing.T) composed {
 	}
 	return c
 }
+
+// composeKey is in the file of keys that the nodes are given.
+const composeKey access.Key = "an-access-key-of-the-tests"
 
 // composeUp starts what the file describes by processes: its Valkey's command, its nodes' environments, on other addresses.
 func composeUp(t *testing.T, c composed) []*nodes.Node {
@@ -62,7 +67,10 @@ func composeUp(t *testing.T, c composed) []*nodes.Node {
 		if err != nil || graceErr != nil || grace < drain+5*time.Second {
 			t.Errorf("%s drains for %v and is killed after %v (%v, %v)", name, drain, grace, err, graceErr)
 		}
-		var env []string
+		if files := c.Services[name].EnvFile; len(files) != 1 || files[0] != "hubstream.env" {
+			t.Errorf("%s has its keys from %v", name, files)
+		}
+		env := []string{"HUBSTREAM_ACCESS_KEYS=" + string(composeKey)}
 		for key, value := range settings {
 			env = append(env, key+"="+strings.ReplaceAll(value, "valkey:6379", valkey))
 		}
@@ -176,7 +184,14 @@ func TestDeployedFilesMakeOneService(t *testing.T) {
 		t.Errorf("the proxy does not use haproxy.cfg: %v", v)
 	}
 	if p := c.Services["proxy"].Ports; len(p) != 1 || !strings.HasPrefix(p[0], "127.0.0.1:") {
-		t.Errorf("in development mode the proxy is published on %v", p)
+		t.Errorf("without TLS the proxy is published on %v", p)
+	}
+	sign := func(audience string) string {
+		token, err := access.Sign(composeKey, access.Token{Audience: audience}, time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return token
 	}
 	for _, program := range []string{"haproxy", "nginx"} {
 		t.Run(program, func(t *testing.T) {
@@ -187,14 +202,17 @@ func TestDeployedFilesMakeOneService(t *testing.T) {
 			name := newHub(t)
 			var going, others []*jsclient.Conn
 			open := func(o jsclient.Options) *jsclient.Conn {
-				o.URL, o.Reconnect = proxy+"/hubs/"+name, []time.Duration{}
+				o.URL, o.Reconnect, o.AccessToken = proxy+"/hubs/"+name, []time.Duration{}, sign(access.ClientAudience(proxy, name))
 				return sharedJS(t).Open(t, o)
 			}
 			for range 3 { // one for each node
 				going = append(going, open(jsclient.Options{Transport: jsclient.WebSockets, Stateful: true}), open(jsclient.Options{Transport: jsclient.LongPolling}))
 				others = append(others, open(jsclient.Options{Transport: jsclient.WebSockets}), open(jsclient.Options{Transport: jsclient.ServerSentEvents}))
 			}
-			b := &backend{t: t, hub: name, bases: []string{proxy}}
+			if _, err := sharedJS(t).TryOpen(t, jsclient.Options{URL: proxy + "/hubs/" + name}); err == nil {
+				t.Error("a client needs no token")
+			}
+			b := &backend{t: t, hub: name, bases: []string{proxy}, token: sign(access.HubAudience(proxy, name))}
 			sent := 0
 			for ; sent < 6; sent++ {
 				b.toAll(sent)

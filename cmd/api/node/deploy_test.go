@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"net"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -72,15 +74,33 @@ func TestKubernetesManifestFitsTheNode(t *testing.T) {
 	container := at(pod, "containers", 0)
 	named := at(container, "env", 0, "name").(string)
 	settings[named] = "hubstream-5d4f7c9b8-abcde"
-	if err := node.CheckEnvironment(append(environ, named+"=x")); err != nil {
+	// Keys are the Secret's alone: one in a file, which may change, one in the environment.
+	const key, admin = "an-access-key-of-the-tests", "an-admin-key-of-the-tests"
+	secret := at(container, "env", 1, "valueFrom", "secretKeyRef")
+	fromSecret := at(container, "env", 1, "name").(string)
+	if at(secret, "name") != "hubstream" || at(secret, "key") != "admin-keys" {
+		t.Errorf("%s comes from %v", fromSecret, secret)
+	}
+	settings[fromSecret] = admin
+	mount, volume := at(container, "volumeMounts", 0), at(pod, "volumes", 0)
+	if path := at(mount, "mountPath").(string) + "/" + at(volume, "secret", "items", 0, "path").(string); path != settings["HUBSTREAM_ACCESS_KEYS_FILE"] ||
+		at(mount, "name") != at(volume, "name") || at(volume, "secret", "secretName") != "hubstream" || at(volume, "secret", "items", 0, "key") != "access-keys" {
+		t.Errorf("the Secret's access key is in %s, of %v", path, volume)
+	}
+	settings["HUBSTREAM_ACCESS_KEYS_FILE"] = writeFile(t, key)
+	if err := node.CheckEnvironment(append(environ, named+"=x", fromSecret+"=x")); err != nil {
 		t.Error(err)
 	}
 	c, err := node.Parse(nil, func(name string) string { return settings[name] })
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.Node != settings[named] {
-		t.Errorf("the node is called %q", c.Node)
+	if c.Node != settings[named] || c.Dev || !slices.Contains(c.AdminKeys, admin) {
+		t.Errorf("the node is called %q, development mode %v, with %d admin keys", c.Node, c.Dev, len(c.AdminKeys))
+	}
+	_, port, _ := net.SplitHostPort(c.MetricsListen)
+	if scraped := at(kinds["Deployment"], "spec", "template", "metadata", "annotations", "prometheus.io/port"); scraped != port {
+		t.Errorf("Prometheus asks port %v, the metrics are at %s", scraped, port)
 	}
 	grace := time.Duration(at(pod, "terminationGracePeriodSeconds").(int)) * time.Second
 	preStop := time.Duration(at(container, "lifecycle", "preStop", "sleep", "seconds").(int)) * time.Second
@@ -107,7 +127,7 @@ func TestKubernetesManifestFitsTheNode(t *testing.T) {
 	}
 }
 
-// The settings of the compose file are ones that a node takes.
+// The settings of the compose file are ones that a node takes, with keys that come from a file which is in no repository or image.
 func TestComposeSettingsAreSettings(t *testing.T) {
 	t.Parallel()
 	services := at(documents(t, "compose.yaml")[0], "services").(map[string]any)
@@ -124,24 +144,46 @@ func TestComposeSettingsAreSettings(t *testing.T) {
 			settings[variable] = value.(string)
 			environ = append(environ, variable+"=x")
 		}
+		if _, err := node.Parse(nil, func(variable string) string { return settings[variable] }); err == nil {
+			t.Errorf("%s starts without a key", name)
+		}
+		for _, variable := range []string{"HUBSTREAM_ACCESS_KEYS", "HUBSTREAM_ADMIN_KEYS"} {
+			settings[variable] = "a-key-of-the-tests-" + variable
+			environ = append(environ, variable+"=x")
+		}
 		c, err := node.Parse(nil, func(variable string) string { return settings[variable] })
 		if err := errors.Join(err, node.CheckEnvironment(environ)); err != nil || c.Node != name || c.Listen != "0.0.0.0:8080" {
 			t.Errorf("%s: %v, %+v", name, err, c)
+		}
+		if file := at(service, "env_file", 0); file != "hubstream.env" || at(service, "env_file", 1) != nil {
+			t.Errorf("%s has its keys from %v", name, file)
 		}
 	}
 	if nodes != 3 {
 		t.Errorf("%d nodes", nodes)
 	}
+	for file, line := range map[string]string{".gitignore": "/deploy/hubstream.env\n", "deploy/Dockerfile.dockerignore": "**/*.env\n"} {
+		if text, err := os.ReadFile("../../../" + file); err != nil || !strings.Contains(string(text), line) {
+			t.Errorf("%s does not ignore the file of keys: %v", file, err)
+		}
+	}
 }
 
-// The unit names flags that there are, and waits for the drain.
+// The unit names flags that there are, and waits for the drain; its settings are taken once they have keys.
 func TestUnitFitsTheNode(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile("../../../deploy/hubstream.service")
 	if err != nil {
 		t.Fatal(err)
 	}
-	file := writeFile(t, "drain = \"20s\"\n")
+	example, err := os.ReadFile("../../../deploy/hubstream.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := node.Parse([]string{"-config", writeFile(t, string(example))}, none); err == nil {
+		t.Error("a node starts with the keys of the example, which everybody knows")
+	}
+	file := writeFile(t, strings.ReplaceAll(string(example), "CHANGE-ME", "a-key-of-the-tests-of-32-letters"))
 	for line := range strings.Lines(string(text)) {
 		for _, key := range []string{"ExecStartPre=/usr/local/bin/hubstream ", "ExecStart=/usr/local/bin/hubstream "} {
 			command, ok := strings.CutPrefix(strings.TrimSpace(line), key)
