@@ -61,7 +61,9 @@ type Attachment struct {
 	// resets is the hub's when the attachment entered it.
 	resets uint64
 	// waiting: nothing is considered before Start.
-	waiting  bool
+	waiting bool
+	// renamed: the handshake's answer, which was taken, has made the connection another user's.
+	renamed  bool
 	stateful bool
 	heard    bool // something came from a stateful client since its handshake was answered
 	acks     acks
@@ -117,6 +119,45 @@ func (a *Attachment) Start(p Position, stateful bool) {
 	a.notify()
 }
 
+// Rename reads the connection's user, and that user's groups, anew: the handshake has changed them. It is called before Start by
+// whoever has made the handshake; who reads its answer in the log learns it there. ErrUnavailable is not final.
+func (a *Attachment) Rename(ctx context.Context) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.rename(ctx)
+}
+
+// rename is Rename with a.mu held, which it gives up while it waits.
+func (a *Attachment) rename(ctx context.Context) error {
+	reply, err := a.current(ctx)
+	if errors.Is(err, ErrGone) {
+		a.renamed = false // what is left is its end
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	known := newFilter(&reply.Record, a.owner, reply.Last)
+	known.started, known.start = a.filter.started, a.filter.start
+	a.filter = known
+	if err := a.hub.reindex(a, reply.Gen, reply.Last); err != nil {
+		return err
+	}
+	a.renamed, a.behind = false, true
+	return nil
+}
+
+// current reads the record, without a.mu, and returns when the window has reached what the log was then.
+func (a *Attachment) current(ctx context.Context) (OpenReply, error) {
+	a.mu.Unlock()
+	defer a.mu.Lock()
+	reply, err := a.hub.node.store.Lookup(ctx, a.hub.name, a.id)
+	if err == nil {
+		err = a.hub.wait(ctx, reply.Last)
+	}
+	return reply, err
+}
+
 // Next appends to dst the matches after the cursor, in order, and moves the cursor. It
 // stops before the match that would exceed maxBytes of bodies in all, but returns at least one
 // if there is one. It returns dst unchanged when there is nothing
@@ -132,6 +173,11 @@ func (a *Attachment) Next(ctx context.Context, dst []*Item, maxBytes int) ([]*It
 	defer a.mu.Unlock()
 	if a.err != nil || !a.begin() {
 		return dst, a.err
+	}
+	if a.renamed {
+		if err := a.rename(ctx); err != nil {
+			return dst, err
+		}
 	}
 	t := taker{a: a, items: dst, left: maxBytes}
 	err := a.take(ctx, &t)
@@ -231,6 +277,10 @@ func (t *taker) offer(item *Item, v verdict) want {
 	}
 	t.left -= len(item.Body)
 	t.items = append(t.items, item)
+	if item.Flags&FlagHandshake != 0 && len(item.Named) > 0 && item.Named[0] != t.a.filter.user {
+		t.a.renamed, t.done = true, true // what follows is for another user
+		return enough
+	}
 	if t.a.stateful {
 		t.a.acks.add(item.Position, len(item.Body), !item.Position.After(t.a.filter.known))
 		if t.a.acks.full() {

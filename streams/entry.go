@@ -89,7 +89,7 @@ type Entry struct {
 	Groups, Users, Connections []string
 	// Excluded are connection IDs that the entry is not for.
 	Excluded []string
-	// Named are the groups of a control entry.
+	// Named are the groups of a control entry, or the user that a handshake's answer has made the connection's.
 	Named []string
 	// Owner holds for KindMoved and KindGen. A message has its trace context here; see Trace.
 	Owner string

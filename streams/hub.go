@@ -3,6 +3,7 @@ package streams
 import (
 	"container/list"
 	"context"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -367,6 +368,13 @@ func (h *hub) enter(a *Attachment, gen string, known Position) error {
 	if a.id != "" {
 		h.conns[a.id] = append(h.conns[a.id], a)
 	}
+	h.index(a, known)
+	return nil
+}
+
+// index makes what is for the attachment's user and groups wake it; they are those of a record that was read when the log ended at
+// known, which is in the window.
+func (h *hub) index(a *Attachment, known Position) {
 	if a.user != "" {
 		h.users[a.user] = append(h.users[a.user], a)
 	}
@@ -384,6 +392,24 @@ func (h *hub) enter(a *Attachment, gen string, known Position) error {
 			h.followOne(a, item, viaUser)
 		}
 	}
+}
+
+// reindex is index for an attachment in service, once it has the filter of another user.
+func (h *hub) reindex(a *Attachment, gen string, known Position) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	switch {
+	case a.place == 0:
+		return nil // it has left
+	case gen != h.gen, known.Before(h.win.start), h.win.end.Before(known):
+		return fmt.Errorf("%w: the log has moved on", ErrUnavailable)
+	}
+	removeFew(h.users, a.user, a)
+	for group := range a.groups {
+		remove(h.groups, group, a)
+	}
+	a.user, a.groups = a.filter.user, nil
+	h.index(a, known)
 	return nil
 }
 

@@ -63,7 +63,7 @@ func (o *memoryOpen) open() (OpenOutcome, *memoryRecord, error) {
 		}
 		return o.create()
 	}
-	if rec.User != o.User {
+	if rec.openedFor != o.User {
 		return 0, nil, ErrGone
 	}
 	if o.Mode == OpenWebSocket && rec.abandoned() {
@@ -103,7 +103,7 @@ func (o *memoryOpen) create() (OpenOutcome, *memoryRecord, error) {
 		Gen:    o.gen,
 		Cursor: o.last,
 		Since:  o.now,
-	}}
+	}, openedFor: o.User}
 	o.add(rec, o.now+o.NewLease.Milliseconds())
 	switch o.Mode {
 	case OpenWebSocket:
@@ -124,7 +124,7 @@ func (o *memoryOpen) ended() (OpenOutcome, *memoryRecord, error) {
 	rec := &memoryRecord{Record: g.reply.Record}
 	rec.State = StateDead
 	switch {
-	case rec.User != o.User:
+	case g.openedFor != o.User:
 		return 0, nil, ErrGone
 	case o.Mode == OpenWebSocket && rec.abandoned():
 		o.buried.extend(&g.lease, o.now+abandonedTombstone.Milliseconds())

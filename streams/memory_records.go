@@ -16,6 +16,8 @@ type memoryRecord struct {
 	answeredBy string
 	finished   Position // of the last Finish's last entry
 	leaving    Leaving  // why the owner that let go last did
+	// openedFor is the user that requests name.
+	openedFor string
 }
 
 // memoryGrave is a tombstone.
@@ -23,6 +25,8 @@ type memoryGrave struct {
 	lease lease
 	token string
 	reply EndReply // for whoever repeats the End that dug it
+	// openedFor is the record's.
+	openedFor string
 }
 
 // add adds a new record.
@@ -104,6 +108,9 @@ func (m *Memory) Handshake(ctx context.Context, hub string, r HandshakeRequest) 
 		}
 		rec.Protocol, rec.Version = r.Protocol, r.Version
 		rec.State = StateOpen
+		if r.Rename {
+			rec.User = r.User
+		}
 		if r.Refused {
 			rec.State = StateClosing
 		}
@@ -293,7 +300,7 @@ func (h *memoryHub) end(rec *memoryRecord, r *EndRequest, now int64) EndReply {
 	} else {
 		delete(h.work, rec.ID)
 	}
-	g := &memoryGrave{token: r.Token, reply: reply}
+	g := &memoryGrave{token: r.Token, reply: reply, openedFor: rec.openedFor}
 	tombstone := r.Tombstone
 	if rec.abandoned() {
 		tombstone = abandonedTombstone

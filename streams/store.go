@@ -286,7 +286,7 @@ const (
 type OpenRequest struct {
 	Mode OpenMode
 	ID   string
-	User string // fixed at creation; a record of another user is ErrGone
+	User string // whom the connection was created for; a record of another is ErrGone. See HandshakeRequest for its user.
 	// Owner is the new owner's token.
 	Owner string
 	// CreateUntil is the time until which the connection may be created (the store's
@@ -368,6 +368,10 @@ type HandshakeRequest struct {
 	Connected bool
 	Context   string
 	Worker    Worker
+	// Rename: the connection is User's from Start on, whoever it was opened for: with its groups, and in its audience. Its requests go
+	// on to name whom it was opened for. Reply then has User as its Named.
+	Rename bool
+	User   string
 }
 
 // HandshakeReply is where the connection starts. The cursor stays where it was: a

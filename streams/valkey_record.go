@@ -13,6 +13,7 @@ import (
 //
 //	g:<group>   the group's intervals, "join,leave;join,"
 //	go, ci      groups it is in; intervals that have ended
+//	of          the user that it was opened for, if the handshake has changed the user
 //	ao          the owner that committed the last answer
 //	dp          where the last Finish ended
 //	fp          token of the Open that was the first poll
@@ -22,7 +23,7 @@ import (
 //	x, xs, xp   of a tombstone: token of the End, the state before it, the close entry's position
 var recordFields = [...]string{
 	"u", "t", "s", "g", "o", "p", "v", "st", "c", "a", "d", "k", "tk",
-	"sn", "m", "pa", "aa", "n", "w", "f", "si", "ms", "fp", "ab", "ev", "he", "dt",
+	"sn", "m", "pa", "aa", "n", "w", "f", "si", "ms", "fp", "ab", "ev", "he", "dt", "of",
 }
 
 // read sets what a field holds, which is the next thing in the answer.

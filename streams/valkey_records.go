@@ -56,6 +56,7 @@ func (v *Valkey) Handshake(ctx context.Context, hub string, r HandshakeRequest) 
 		[]string{
 			r.ID, r.Owner, strconv.Itoa(int(r.Protocol)), strconv.Itoa(int(r.Version)), string(r.Reply),
 			boolArg(r.Refused), ms(r.Lease), randomName(), boolArg(r.Connected), r.Context, r.Worker.Token, ms(r.Worker.Lease),
+			string(k), boolArg(r.Rename), r.User,
 		})
 	if err != nil {
 		return HandshakeReply{}, err

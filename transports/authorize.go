@@ -7,6 +7,7 @@ import (
 	"net/http"
 
 	"hubstream/internal/upstream"
+	"hubstream/negotiate"
 	"hubstream/streams"
 )
 
@@ -18,12 +19,14 @@ const (
 
 // permission is what an upstream may answer when it is asked whether a connection may begin.
 type permission struct {
+	// User is the connection's user; nil: whoever the access token says.
+	User   *string
 	Claims []upstream.Claim
 	Groups []string
 }
 
 // authorize asks the upstream whether a client may connect, by the event "connected", before the handshake is answered. What it
-// says of the client is noted; the connection joins the groups that it names. The refusal is the handshake's error, empty if the
+// says of the client is noted, its user included; the connection joins the groups that it names. The refusal is the handshake's error, empty if the
 // client may. Who cannot be asked about may not.
 func (s *Server) authorize(ctx context.Context, hub, id string, who *client) (refusal string) {
 	up := s.cfg.Upstream
@@ -44,11 +47,14 @@ func (s *Server) authorize(ctx context.Context, hub, id string, who *client) (re
 		return upstreamUnasked
 	}
 	var p permission
-	if len(answer.Body) > 0 && json.Unmarshal(answer.Body, &p) != nil || badGroups(p.Groups) {
+	if len(answer.Body) > 0 && json.Unmarshal(answer.Body, &p) != nil || badGroups(p.Groups) || badUser(p.User) {
 		s.log.Warn("an upstream's answer to a connection cannot be read; the connection is refused", "hub", hub, "connection_id", id)
 		return upstreamUnasked
 	}
 	who.Claims, who.Told = append(who.Claims, p.Claims...), true
+	if p.User != nil && *p.User != who.User {
+		who.User, who.renamed = *p.User, true
+	}
 	if len(p.Groups) > 0 {
 		if _, err := s.node.Join(ctx, hub, id, streams.VerbJoin, p.Groups...); err != nil {
 			s.unconnected(hub, id, who)
@@ -65,6 +71,20 @@ func badGroups(groups []string) bool {
 		}
 	}
 	return len(groups) > streams.MaxGroups
+}
+
+func badUser(user *string) bool { return user != nil && negotiate.UserTooLong(*user) }
+
+// rename makes an attachment deliver to the user whom the handshake has given the connection, waiting for a store that is away.
+func (s *Server) rename(att *streams.Attachment) error {
+	ctx, cancel := context.WithTimeout(s.ctx, s.cfg.StoreTimeout)
+	defer cancel()
+	for {
+		err := att.Rename(ctx)
+		if !errors.Is(err, streams.ErrUnavailable) || sleep(ctx, storeRetry) != nil {
+			return err
+		}
+	}
 }
 
 // unconnected tells the upstream that a connection did not begin after all. Of one that has begun, by a handshake that was

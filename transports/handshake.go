@@ -48,12 +48,16 @@ func (s *Server) answerHandshake(ctx context.Context, hub, id string, who *clien
 	if h.refusal != "" {
 		e.Flags |= streams.FlagFinal
 	}
+	if who != nil && who.renamed {
+		e.Named = []string{who.User} // for the node that holds the poll or stream
+	}
 	r := streams.HandshakeRequest{
 		ID: id, Protocol: e.Protocol, Version: e.Version, Refused: h.refusal != "",
 		Reply: streams.AppendEntry(nil, &e), Lease: liveLease,
 	}
 	if who != nil {
 		r.Connected, r.Context = true, who.keep()
+		r.Rename, r.User = who.renamed, who.User
 	}
 	_, err := s.node.Handshake(ctx, hub, r)
 	return err

@@ -32,6 +32,8 @@ type client struct {
 	Told bool `json:"t,omitempty"`
 	// Protocol is the client's hub protocol.
 	Protocol hubprotocol.Protocol `json:"p"`
+	// renamed: the user is the upstream's choice, and not whom the connection was opened for.
+	renamed bool
 }
 
 // clientFor reads who has sent a connection's request.

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -94,6 +95,8 @@ func (a *app) Call(ctx context.Context, r *upstream.Request) (*upstream.Answer, 
 		return &upstream.Answer{Status: http.StatusOK, ContentType: "application/json", Body: []byte(invocation(1))}, nil
 	case "Picture":
 		return &upstream.Answer{Status: http.StatusOK, ContentType: "image/png", Body: []byte("png")}, nil
+	case "Who":
+		return &upstream.Answer{Status: http.StatusOK, ContentType: "application/json", Body: []byte(result(id, strconv.Quote(r.User)))}, nil
 	case "Hub":
 		return &upstream.Answer{Status: http.StatusOK, Body: []byte(`{"type":3,"invocationId":"` + id + `","error":"not today"}`)}, nil
 	}
@@ -102,7 +105,12 @@ func (a *app) Call(ctx context.Context, r *upstream.Request) (*upstream.Answer, 
 
 // connect answers who may connect by the client's query.
 func (a *app) connect(r *upstream.Request) (*upstream.Answer, error) {
+	if r.User == "ann@mail" {
+		return &upstream.Answer{Status: http.StatusOK, ContentType: "application/json", Body: []byte(`{"user":"ann"}`)}, nil
+	}
 	switch r.Query {
+	case "as=long":
+		return &upstream.Answer{Status: http.StatusOK, Body: []byte(`{"user":"` + strings.Repeat("u", 1025) + `"}`)}, nil
 	case "as=eve":
 		return &upstream.Answer{Status: http.StatusForbidden}, nil
 	case "as=crash":
@@ -579,6 +587,7 @@ func TestAnUpstreamDecidesWhoConnects(t *testing.T) {
 		for query, want := range map[string]string{
 			"&as=eve": "The application refused the connection.", "&as=crash": "The application could not be asked whether the connection may begin.",
 			"&as=rubbish": "The application could not be asked whether the connection may begin.",
+			"&as=long":    "The application could not be asked whether the connection may begin.",
 		} {
 			k := c.negotiate()
 			first := c.do(k.ctx, 0, http.MethodGet, "id="+k.token+query+"&_=1", "")
@@ -600,6 +609,68 @@ func TestAnUpstreamDecidesWhoConnects(t *testing.T) {
 		k.post(0, method("SendToGroup", "1", `["team","say"]`))
 		k.pollNext(1).expect(200, `{"type":1,"target":"say","arguments":[]}`+"\x1e"+void("1"))
 		a.wantTold(t, connected) // once
+	})
+}
+
+// What the upstream says of the user holds at every node, for sends, groups and calls; the client's requests go on to come with the token
+// that it has.
+func TestAnUpstreamGivesAConnectionItsUser(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		a := &app{}
+		c := newCluster(t, 3, a.with, func(cfg *transports.Config) { cfg.Authorize = true })
+		for user, group := range map[string]string{"ann": "anns", "ann@mail": "mails"} {
+			if _, err := c.nodes[0].JoinUser(c.ctx, hubName, user, group, 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+		c.as("ann@mail")
+		s := c.negotiate(userOf("ann@mail"), stateful).openSocket(0, handshakeStateful)
+		s.sendText(ping)
+		e := c.negotiate(userOf("ann@mail")).openEvents(1).shakesHands(2)
+		k := c.negotiate(userOf("ann@mail"))
+		k.poll(0, "1").expect(200, "")
+		waiting := k.poll(1, "2")
+		synctest.Wait()
+		k.post(2, handshakeJSON)
+		waiting.expect(200, accepted)
+
+		n := 0
+		send := func(audience streams.Entry) {
+			n++
+			audience.Kind, audience.Body = streams.KindMessage, []byte(invocation(n))
+			c.publishEntry(n%3, &audience)
+		}
+		send(streams.Entry{Users: []string{"ann"}})
+		n = 9
+		send(streams.Entry{Users: []string{"ann@mail"}})
+		send(streams.Entry{Groups: []string{"mails"}})
+		n = 1
+		send(streams.Entry{Groups: []string{"anns"}})
+		if _, err := c.nodes[1].JoinUser(c.ctx, hubName, "ann", "more", 0); err != nil {
+			t.Fatal(err)
+		}
+		send(streams.Entry{Groups: []string{"more"}})
+		s.expect(invocations(1, 3))
+		e.expectEvents(invocations(1, 3))
+		k.pollNext(2).expect(200, invocations(1, 3))
+
+		s.cut()
+		synctest.Wait()
+		send(streams.Entry{Users: []string{"ann"}})
+		back := s.returns(2, 1, method("Who", "1", "[]"))
+		back.expect(sequence(1) + invocations(1, 4) + result("1", `"ann"`))
+		for _, id := range []string{s.id, e.id, k.id} {
+			if r, err := c.nodes[0].Lookup(c.ctx, hubName, id); err != nil || r.Record.User != "ann" {
+				t.Errorf("the record's user is %q, %v", r.Record.User, err)
+			}
+		}
+		for user, want := range map[string]int64{"ann": 3, "ann@mail": 0} {
+			if got, err := c.nodes[0].Count(c.ctx, hubName, streams.HolderUser, user); err != nil || got != want {
+				t.Errorf("%s has %d connections, %v, want %d", user, got, err, want)
+			}
+		}
+		c.as("ann") // the token decides who may go on
+		k.want("a poll of another's", k.do(0, http.MethodGet, "", ""), 404, "No Connection with that ID")
 	})
 }
 

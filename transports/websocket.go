@@ -372,6 +372,7 @@ func (c *webSocket) open(h handshake) error {
 		}
 		who.Protocol = h.protocol
 		r.Connected, r.Context = true, who.keep()
+		r.Rename, r.User = who.renamed, who.User
 		c.inbound.works, c.who = true, nil
 	}
 	reply, err := c.s.node.Handshake(c.s.ctx, c.hub, r)
@@ -379,6 +380,13 @@ func (c *webSocket) open(h handshake) error {
 		c.s.unconnected(c.hub, c.id, who)
 		c.drop()
 		return errDropped
+	}
+	if r.Rename {
+		if err := c.s.rename(c.att.Load()); err != nil {
+			c.s.end(c.hub, c.id, c.owner)
+			c.drop()
+			return errDropped
+		}
 	}
 	c.stateful.Store(stateful)
 	c.parser = hubprotocol.NewParser(h.protocol, c.s.cfg.MaxMessageBytes)

@@ -39,7 +39,11 @@ local function reply(outcome)
   if #changes > 0 then
     redis.call('HSET', key, unpack(changes))
   end
-  local own, users, version = groups(key, r, KEYS[5], ARGV[11], ARGV[15])
+  local memberships = KEYS[5]
+  if r.u ~= user then
+    memberships = r.u ~= '' and ARGV[16] .. 'ug:' .. escape(r.u) or nil
+  end
+  local own, users, version = groups(key, r, memberships, ARGV[11], ARGV[15])
   return {'ok', outcome, time, gen or '', floor, last, values, own, users, version, changes, displaced}
 end
 
@@ -220,7 +224,7 @@ end
 if not r then
   return create()
 end
-if r.u ~= user then
+if (r.of or r.u) ~= user then
   return {'gone'}
 end
 if mode == WEBSOCKET and abandoned(r) then

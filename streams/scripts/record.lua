@@ -2,7 +2,7 @@
 
 local FIELDS = {
   'u', 't', 's', 'g', 'o', 'p', 'v', 'st', 'c', 'a', 'd', 'k', 'tk',
-  'sn', 'm', 'pa', 'aa', 'n', 'w', 'f', 'si', 'ms', 'fp', 'ab', 'ev', 'he', 'dt',
+  'sn', 'm', 'pa', 'aa', 'n', 'w', 'f', 'si', 'ms', 'fp', 'ab', 'ev', 'he', 'dt', 'of',
 }
 
 -- The record's fixed fields by name, and in their order for the reply; nil and none

@@ -12,6 +12,63 @@ var handshakeTests = []func(*hub){
 	aRefusedHandshakeCloses,
 	aRefusedHandshakeOfAWebSocketCloses,
 	aHandshakeRenewsTheLease,
+	aHandshakeMayChangeTheUser,
+	aHandshakeMayMakeItNobodys,
+}
+
+// Whom it was opened for stays what its requests are asked by; all else is the new user's.
+func aHandshakeMayChangeTheUser(h *hub) {
+	h.userJoin("ann", "anns", 0)
+	h.userJoin("ann", "both", 0)
+	h.userJoin("bob", "bobs", 0)
+	joined := h.userJoin("bob", "both", 0)
+	h.creates("c", "ann")
+	h.join("c", "own")
+	h.userJoin("ann", "own", 0)
+	_, err := h.store.Handshake(h.ctx, h.name, streams.HandshakeRequest{ID: "c", Owner: "n1", Protocol: 3, Version: 2, Lease: long, Rename: true, User: "bob"})
+	h.must("handshake", err)
+	equal(h, "user", h.record("c").User, "bob")
+	h.userIntervals("c", "both", since(joined.Position))
+	h.userIntervals("c", "anns")
+	for user, want := range map[string]int64{"ann": 0, "bob": 1} {
+		h.counts("connections of "+user, streams.HolderUser, user, want)
+	}
+	for group, want := range map[string]int64{"anns": 0, "bobs": 1, "both": 1, "own": 1} {
+		h.counts("members of "+group, streams.HolderGroup, group, want)
+	}
+	h.touches(streams.TouchItem{ID: "c", Owner: "n1", Lease: long, Heard: true})
+	r := request(streams.OpenWebSocket, "c", "n2")
+	r.User = "bob"
+	h.refuses(r, streams.ErrGone)
+	r.User = "ann"
+	reply := h.opens(r, streams.OpenTicket)
+	equal(h, "user as it is opened again", reply.Record.User, "bob")
+	equal(h, "groups as it is opened again", len(reply.Record.UserGroups["bobs"]), 1)
+	r.UserMembership, r.Membership = reply.Record.UserMembership, reply.Record.Membership
+	equal(h, "groups that are known", h.opens(r, streams.OpenTicket).Record.UserGroups == nil, true)
+	h.userLeave("bob", "bobs")
+	h.counts("members of bobs, without bob", streams.HolderGroup, "bobs", 0)
+	h.ends(streams.EndRequest{ID: "c"}, streams.EndDone)
+	for user, group := range map[string]string{"ann": "own", "bob": "both"} {
+		h.counts("connections of "+user, streams.HolderUser, user, 0)
+		h.counts("members of "+group, streams.HolderGroup, group, 0)
+	}
+	h.refuses(r, streams.ErrGone)
+}
+
+func aHandshakeMayMakeItNobodys(h *hub) {
+	h.userJoin("ann", "anns", 0)
+	h.pollingAs("c", "ann")
+	_, err := h.store.Handshake(h.ctx, h.name, streams.HandshakeRequest{ID: "c", Protocol: 3, Version: 1, Reply: reply("c", "{}"), Lease: long, Rename: true})
+	h.must("handshake", err)
+	equal(h, "user", h.record("c").User, "")
+	h.counts("connections", streams.HolderUser, "ann", 0)
+	h.counts("members", streams.HolderGroup, "anns", 0)
+	r := poll("c", "n1", "next")
+	r.User = ""
+	h.refuses(r, streams.ErrGone)
+	r.User = "ann"
+	equal(h, "groups", len(h.opens(r, streams.OpenAttached).Record.UserGroups), 0)
 }
 
 func aHandshakeStartsAtTheLogsEnd(h *hub) {
