@@ -182,6 +182,15 @@ func (h *Handler) connectionOperations() []operation {
 		codes: []code{codeNotFound, codeTooLarge, codeMediaType, codeFull, codeTimeout, codeClientError, codeClientTimeout},
 		serve: withErrorCode(warnConnection, h.invoke),
 	}, {
+		id: "sendItem", summary: "Sends an item of a stream that a connection's client waits for", methods: []string{http.MethodPost},
+		paths: []string{hubPath + "/connections/{connection}/streams/{stream}/:send"}, query: []string{"completed"},
+		body: "item", status: http.StatusAccepted, answer: "receipt",
+		codes: []code{codeTooLarge, codeMediaType, codeKeyReused, codeFull, codeTimeout}, serve: h.sendItem,
+	}, {
+		id: "completeStream", summary: "Ends a stream that a connection's client waits for, with an error if there is a reason",
+		methods: []string{http.MethodPost}, paths: []string{hubPath + "/connections/{connection}/streams/{stream}/:complete"},
+		query: []string{"reason", "error"}, status: http.StatusAccepted, answer: "receipt", codes: []code{codeFull, codeKeyReused}, serve: completeStream,
+	}, {
 		id: "leaveAllGroups", summary: "Takes a connection out of all groups that it has joined", methods: []string{http.MethodDelete},
 		paths: under("/connections/{connection}/groups"), status: http.StatusOK, answer: "membership", serve: leaveAll,
 	}, {
@@ -252,6 +261,13 @@ func (h *Handler) nodeOperations() []operation {
 		id: "generateToken", summary: "Makes an access token for a client", methods: []string{http.MethodPost},
 		paths: []string{hubPath + "/:generateToken", hubPath + ":generateToken"}, query: []string{"userId", "minutesToExpire"},
 		status: http.StatusOK, answer: "token", codes: []code{codeNoKeys}, serve: h.generateToken,
+	}, {
+		id: "execute", summary: "Does commands with all connections that a filter selects", methods: []string{http.MethodPost},
+		paths: []string{hubPath + "/:execute", hubPath + ":execute"}, query: []string{"filter"}, body: "commands", status: http.StatusAccepted,
+		codes: []code{codeTooLarge, codeMediaType, codeTimeout, codeTooManyGroups, codeFull}, serve: h.execute,
+	}, {
+		id: "accessKey", summary: "Hands out a key that signs tokens for some hours, to backends that have an identity provider's token", methods: []string{http.MethodGet},
+		paths: []string{"/api/auth/accessKey", "/api/v1/auth/accessKey"}, status: http.StatusOK, answer: "accessKey", codes: []code{codeNoKeys}, serve: h.accessKey,
 	}, {
 		id: "health", summary: "Says that the node lives", methods: readMethods, paths: []string{"/api/health", "/api/v1/health"},
 		status: http.StatusOK, answer: "health", bare: healthz,

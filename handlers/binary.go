@@ -71,18 +71,28 @@ func (w *sendWork) readFramed(value []byte, p hubprotocol.Protocol, field string
 	if err != nil {
 		return invalid(field, "must be binary")
 	}
+	message, err := wholeMessage(framed, p, field)
+	switch {
+	case err != nil:
+		return err
+	case message.Type != hubprotocol.Invocation || message.InvocationID != "" || len(message.StreamIDs) > 0:
+		return invalid(field, "must be an invocation that wants no answer")
+	}
+	return w.setMessage(message.Target, message.Arguments, p)
+}
+
+// wholeMessage reads the one hub message, with its framing, that a field must be.
+func wholeMessage(framed []byte, p hubprotocol.Protocol, field string) (hubprotocol.Message, error) {
 	parser := hubprotocol.NewParser(p, len(framed)+1)
 	parser.Feed(framed)
 	message, ok, err := parser.Next()
 	switch {
 	case err != nil:
-		return invalid(field, "is no hub message: "+err.Error())
+		return message, invalid(field, "is no hub message: "+err.Error())
 	case !ok || parser.Buffered() > 0:
-		return invalid(field, "must be one whole hub message")
-	case message.Type != hubprotocol.Invocation || message.InvocationID != "" || len(message.StreamIDs) > 0:
-		return invalid(field, "must be an invocation that wants no answer")
+		return message, invalid(field, "must be one whole hub message")
 	}
-	return w.setMessage(message.Target, message.Arguments, p)
+	return message, nil
 }
 
 // setMessage makes the message of a target and arguments in a protocol.

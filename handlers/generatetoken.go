@@ -46,3 +46,21 @@ func (h *Handler) generateToken(c echo.Context, _ *Services) error {
 	}
 	return writeJSON(c, http.StatusOK, map[string]string{"token": token})
 }
+
+// accessKey hands out a temporary key, by which Azure's SDKs sign the tokens of those who have shown one of an identity provider.
+func (h *Handler) accessKey(c echo.Context, _ *Services) error {
+	if h.access == nil {
+		return errNoKeys
+	}
+	id, key, err := h.access.TemporaryKey()
+	if errors.Is(err, access.ErrNoKeys) {
+		return errNoKeys
+	}
+	if err != nil {
+		return err
+	}
+	return writeJSON(c, http.StatusOK, struct {
+		AccessKey access.Key
+		KeyID     string `json:"KeyId"`
+	}{key, id})
+}

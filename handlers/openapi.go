@@ -95,13 +95,15 @@ func (op *operation) describe(path, method string, n int) object {
 	if strings.Contains(path, "{hub}") && op.id != "send" {
 		parameters = append(parameters, reference("parameters", "api-version"))
 	}
-	parameters = append(parameters, reference("parameters", "application"))
+	if strings.Contains(path, "{hub}") {
+		parameters = append(parameters, reference("parameters", "application"))
+	}
 	described := object{"operationId": id, "summary": op.summary, "parameters": parameters, "responses": op.responses(method)}
 	if op.body != "" {
 		described["requestBody"] = apiBodies[op.body]
-		if op.answer == "receipt" {
-			described["parameters"] = append(parameters, reference("parameters", keyHeader))
-		}
+	}
+	if op.answer == "receipt" {
+		described["parameters"] = append(parameters, reference("parameters", keyHeader))
 	}
 	if op.bare != nil {
 		described["security"] = []object{}

@@ -22,7 +22,15 @@ type document struct {
 type described struct {
 	OperationID string
 	Parameters  []map[string]any
-	Responses   map[string]struct {
+	RequestBody struct {
+		Content map[string]struct {
+			Schema struct {
+				Ref  string `json:"$ref"`
+				Type string
+			}
+		}
+	}
+	Responses map[string]struct {
 		Content map[string]struct {
 			Schema struct {
 				Properties struct{ Code struct{ Enum []string } }

@@ -54,6 +54,11 @@ func (w *sendWork) publish(c echo.Context, s *Services, hub string, addressed bo
 	if err != nil {
 		return err
 	}
+	return w.accepted(c, receipt, replayed)
+}
+
+// accepted answers where the entry is.
+func (w *sendWork) accepted(c echo.Context, receipt streams.Receipt, replayed bool) error {
 	c.Response().Header()["Content-Type"] = jsonType
 	c.Response().WriteHeader(http.StatusAccepted)
 	_, _ = c.Response().Write(w.answer(receipt, replayed))

@@ -120,11 +120,8 @@ func exclude(c echo.Context, s *Services, e *streams.Entry) error {
 // closing reads how connections are to be closed.
 func closing(c echo.Context, allowReconnect bool) (reason string, reconnect bool, err error) {
 	reason = c.QueryParam("reason")
-	if len(reason) > maxReasonBytes {
-		return "", false, invalid("reason", fmt.Sprintf("has %d bytes, the limit is %d", len(reason), maxReasonBytes))
-	}
-	if !utf8.ValidString(reason) {
-		return "", false, invalid("reason", "is not valid UTF-8") // no hub message could hold it
+	if err := checkReason(reason); err != nil {
+		return "", false, err
 	}
 	if raw := c.QueryParam("allowReconnect"); raw != "" {
 		if allowReconnect, err = strconv.ParseBool(raw); err != nil {
@@ -132,6 +129,16 @@ func closing(c echo.Context, allowReconnect bool) (reason string, reconnect bool
 		}
 	}
 	return reason, allowReconnect, nil
+}
+
+func checkReason(reason string) error {
+	if len(reason) > maxReasonBytes {
+		return invalid("reason", fmt.Sprintf("has %d bytes, the limit is %d", len(reason), maxReasonBytes))
+	}
+	if !utf8.ValidString(reason) {
+		return invalid("reason", "is not valid UTF-8") // no hub message could hold it
+	}
+	return nil
 }
 
 // closeAudience closes all connections of an audience with one entry: each is sent what came before, then the reason. Those

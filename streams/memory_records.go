@@ -344,6 +344,9 @@ func (m *Memory) List(ctx context.Context, hub, cursor string, limit int) (ListR
 	if err := m.enter(ctx); err != nil {
 		return ListReply{}, err
 	}
+	if len(cursor) > MaxIDBytes {
+		return ListReply{}, ErrPosition
+	}
 	h := m.find(hub)
 	if h == nil {
 		return ListReply{}, nil

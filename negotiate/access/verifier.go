@@ -69,7 +69,7 @@ type verified struct {
 	notBefore time.Time
 	// provided: by the identity provider, whose audiences are names and not addresses.
 	provided bool
-	// until is when it is to be verified again: a key of the identity provider may have gone.
+	// until is when it is to be verified again, as its key may have gone; zero: never.
 	until time.Time
 }
 
@@ -196,13 +196,17 @@ func (v *Verifier) open(keys *keySet, token string) (*verified, error) {
 
 // verify proves who has signed a token, and reads it.
 func (v *Verifier) verify(keys *keySet, token string, now time.Time) (*verified, error) {
-	claims, name := claimSet{}, ""
+	claims, name, until := claimSet{}, "", time.Time{}
 	parsed, err := parser.ParseWithClaims(token, &claims, func(t *jwt.Token) (any, error) {
 		if _, critical := t.Header["crit"]; critical {
 			return nil, ErrMalformed // it has extensions that must be understood
 		}
 		if strings.HasPrefix(t.Method.Alg(), "HS") {
-			for _, k := range keys.keys {
+			candidates := keys.keys
+			if temporary, passes, ok := keys.temporary(t.Header["kid"], now); ok {
+				candidates, until = []key{temporary}, passes
+			}
+			for _, k := range candidates {
 				if t.Method.Verify(token[:strings.LastIndexByte(token, '.')], t.Signature, k.bytes) == nil {
 					name = k.name
 					return k.bytes, nil
@@ -227,7 +231,7 @@ func (v *Verifier) verify(keys *keySet, token string, now time.Time) (*verified,
 	if !strings.HasPrefix(parsed.Method.Alg(), "HS") {
 		return t, v.cfg.Provider.read(t, claims, now)
 	}
-	t.identity.Key = name
+	t.identity.Key, t.until = name, until
 	return t, nil
 }
 
