@@ -1,6 +1,7 @@
 package handlers_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -400,5 +401,25 @@ func TestRefusalsAreReadableAcrossOrigins(t *testing.T) {
 		"Access-Control-Request-Headers", "authorization,x-requested-with,x-signalr-user-agent")
 	if w.Code != http.StatusNoContent || !strings.Contains(w.Header().Get("Access-Control-Allow-Headers"), "authorization") {
 		t.Errorf("the preflight: got %d %v", w.Code, w.Header())
+	}
+}
+
+// The key that is handed out signs what the access key may, and is another.
+func TestAHandedOutKeySigns(t *testing.T) {
+	t.Parallel()
+	f := newGuarded(t, access.Config{})
+	var handed struct{ AccessKey, KeyID string }
+	w := f.do("GET", "/api/auth/accessKey?api-version=2024-12-01", "", "Authorization", "Bearer "+claims(t, keyOne, map[string]any{"aud": "http://hub.example/api/auth/accessKey"}))
+	if err := json.Unmarshal(w.Body.Bytes(), &handed); err != nil || w.Code != http.StatusOK || handed.AccessKey == keyOne {
+		t.Fatalf("got %d %s", w.Code, w.Body)
+	}
+	token := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{"aud": "http://hub.example/api/hubs/chat", "exp": time.Now().Add(time.Hour).Unix()})
+	token.Header["kid"] = handed.KeyID
+	signed, err := token.SignedString([]byte(handed.AccessKey))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if w := f.do("POST", "/api/hubs/chat/send", `{"target":"m"}`, "Authorization", "Bearer "+signed); w.Code != http.StatusAccepted {
+		t.Errorf("got %d %s", w.Code, w.Body)
 	}
 }

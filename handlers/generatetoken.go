@@ -60,7 +60,7 @@ func (h *Handler) accessKey(c echo.Context, _ *Services) error {
 		return err
 	}
 	return writeJSON(c, http.StatusOK, struct {
-		AccessKey access.Key
+		AccessKey string
 		KeyID     string `json:"KeyId"`
-	}{key, id})
+	}{string(key), id})
 }

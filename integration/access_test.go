@@ -251,11 +251,15 @@ func TestConnectionsCloseWhenTheirTokensExpire(t *testing.T) {
 			if err != nil || a.Status != http.StatusOK || !strings.Contains(a.Body, "tokenLifetimeSeconds") {
 				t.Fatalf("refresh: got %d %s %v", a.Status, a.Body, err)
 			}
-			if transport == jsclient.LongPolling { // each poll shows its token; one that has come with the new one does not end
-				return
-			}
 			expiring.Event("reconnecting")
 			expiring.Event("reconnected")
+			if transport == jsclient.LongPolling { // each poll shows the token that it was negotiated with: the renewed one ends with its poll
+				stopped := sharedJS(t).Open(t, jsclient.Options{URL: g.proxy + "/hubs/" + hub, Transport: transport, AccessToken: short()})
+				if e := stopped.Event("closed"); !strings.Contains(e.Error, "401") && !strings.Contains(e.Error, "expired") {
+					t.Errorf("closed with %q", e.Error)
+				}
+				return
+			}
 			(&backend{t: t, hub: hub, bases: []string{g.proxy}, token: g.guardedBackend(oldKey, hub).token}).toConnection(renewed.ConnectionID, "still here")
 			renewed.Expect("message", "still here")
 			if events := renewed.Events(); len(events) > 0 {

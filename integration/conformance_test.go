@@ -193,6 +193,20 @@ func TestAzuresDocumentedOperations(t *testing.T) {
 	a.do("POST", "H/batch", batch, http.StatusOK)
 	nobody.Expect("message", n)
 
+	t.Log("commands for whom a filter selects")
+	n++
+	a.do("POST", "H/:execute"+v24+"&filter="+url.QueryEscape("startswith(userId,'an') and connectionId ne '"+poll.ConnectionID+"'"),
+		fmt.Sprintf(`[{"type":"JoinGroup","group":"chosen"},{"type":"SendMessage","message":%s}]`, message(n)), http.StatusAccepted)
+	for _, conn := range []*jsclient.Conn{socket, later, last} {
+		conn.Expect("message", n)
+	}
+	sends("H/groups/chosen/:send"+v24, socket, later, last)
+	a.do("POST", "H/:execute"+v24, `[{"type":"LeaveGroup","group":"chosen"}]`, http.StatusAccepted)
+	sends("H/groups/chosen/:send" + v24)
+
+	t.Log("a key that signs for a while")
+	a.do("GET", "/api/auth/accessKey"+v24, "", http.StatusOK)
+
 	t.Log("a token that the service makes")
 	var made struct{ Token string }
 	if err := json.Unmarshal([]byte(a.do("POST", "H/:generateToken?api-version=2022-11-01&userId=dan&minutesToExpire=5", "", http.StatusOK).Body), &made); err != nil {
@@ -227,5 +241,79 @@ func wantClosed(t *testing.T, conn *jsclient.Conn, reason string) {
 	t.Helper()
 	if e := conn.Event("closed"); !strings.Contains(e.Error, reason) {
 		t.Errorf("closed with %q, want the reason %q", e.Error, reason)
+	}
+}
+
+// What reaches a JSON client is what was sent, byte by byte, however many arguments there are.
+func TestArgumentsReachClientsAsWritten(t *testing.T) {
+	t.Parallel()
+	a := &azure{guardedCluster: newGuardedCluster(t), hub: newHub(t)}
+	token := "Bearer " + a.client(oldKey, a.hub, "ann")
+	client := func(node int, method, query, body string) rawclient.Answer {
+		t.Helper()
+		answer, err := rawclient.Do(t.Context(), method, a.nodes[node].URL+"/client/"+query, body, "Authorization", token, "Host", strings.TrimPrefix(a.proxy, "http://"))
+		if err != nil || answer.Status != http.StatusOK {
+			t.Fatalf("%s %s: got %d %s %v", method, query, answer.Status, answer.Body, err)
+		}
+		return answer
+	}
+	var negotiated struct{ ConnectionToken string }
+	if err := json.Unmarshal([]byte(client(0, "POST", "negotiate?negotiateVersion=1&hub="+a.hub, "").Body), &negotiated); err != nil {
+		t.Fatal(err)
+	}
+	query := "?hub=" + a.hub + "&id=" + negotiated.ConnectionToken
+	client(1, "GET", query+"&_=1", "")
+	client(2, "POST", query, `{"protocol":"json","version":1}`+"\x1e")
+	client(0, "GET", query+"&_=2", "")
+	const arguments = `[12345678901234567890,1.0,{"z":null,"a":[]},"𝄞 \u00e9 <&>",-0.0,1e3,true,"8",9,10,11,12]`
+	for i, path := range []string{"H/:send" + v24, "V/users/ann"} {
+		a.do("POST", path, `{"Target":"message","Arguments":`+arguments+`}`, http.StatusAccepted)
+		if got, want := client(i, "GET", query+"&_="+fmt.Sprint(3+i), "").Body, `{"type":1,"target":"message","arguments":`+arguments+"}\x1e"; got != want {
+			t.Errorf("%s: got\n%s want\n%s", path, got, want)
+		}
+	}
+}
+
+// Who asks too often is told when to come back, at Azure's paths too; browsers may ask before they negotiate there.
+func TestAzuresClientsAreToldToComeBack(t *testing.T) {
+	t.Parallel()
+	a := &azure{guardedCluster: newGuardedCluster(t, "-send-rate", "1", "-connect-rate", "1"), hub: newHub(t)}
+	token := "Bearer " + a.client(oldKey, a.hub, "ann")
+	tooMany := func(what string, request func() (rawclient.Answer, error)) {
+		t.Helper()
+		for range 100 { // two at once, and one a second
+			answer, err := request()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if answer.Status == http.StatusTooManyRequests {
+				if answer.Header.Get("Retry-After") == "" {
+					t.Errorf("%s: no Retry-After", what)
+				}
+				return
+			}
+			if answer.Status/100 != 2 {
+				t.Fatalf("%s: got %d %s", what, answer.Status, answer.Body)
+			}
+		}
+		t.Errorf("%s: 100 at once were not too many", what)
+	}
+	node := a.nodes[0].URL
+	tooMany("negotiate", func() (rawclient.Answer, error) {
+		return rawclient.Do(t.Context(), "POST", node+"/client/negotiate?negotiateVersion=1&hub="+a.hub, "", "Authorization", token, "Host", strings.TrimPrefix(a.proxy, "http://"))
+	})
+	backend := "Bearer " + a.sign(oldKey, access.Token{Audience: access.HubAudience(node, a.hub)})
+	tooMany("send", func() (rawclient.Answer, error) {
+		return rawclient.Do(t.Context(), "POST", node+"/api/hubs/"+a.hub+"/:send"+v24, message(1), "Authorization", backend, "Content-Type", "application/json")
+	})
+	answer, err := rawclient.Do(t.Context(), "OPTIONS", node+"/client/negotiate?hub="+a.hub, "", "Origin", localPage, "Access-Control-Request-Method", "POST",
+		"Access-Control-Request-Headers", "authorization,x-requested-with,x-signalr-user-agent")
+	if err != nil || answer.Status != http.StatusNoContent {
+		t.Fatalf("preflight: got %d %v", answer.Status, err)
+	}
+	for _, header := range []string{"authorization", "x-requested-with", "x-signalr-user-agent"} {
+		if got := answer.Header.Get("Access-Control-Allow-Headers"); !strings.Contains(strings.ToLower(got), header) {
+			t.Errorf("allowed headers %q lack %s", got, header)
+		}
 	}
 }
