@@ -396,23 +396,27 @@ func (m *Memory) Restamp(ctx context.Context, hub, node string, items []RestampI
 	defer h.step()()
 	for _, item := range items {
 		rec := h.records[item.ID]
+		if rec == nil {
+			continue
+		}
+		last := rec.server()
+		named := item.Owner != "" && item.Owner == last
 		switch {
-		case rec == nil || rec.Gen != from && rec.Gen != to:
+		case rec.Gen != from && rec.Gen != to && !(named && h.gen == to && slices.Contains(h.before, rec.Gen)):
 		case rec.Answers < item.Answers:
 			rec.Gen = noGeneration
-		case item.Owner != "" && rec.Owner != item.Owner:
-		case rec.servedBy(node):
+		case item.Owner != "" && !named:
+		case last == "" || last == node || strings.HasPrefix(last, node+"."):
 			rec.Gen = to
 		}
 	}
 	return nil
 }
 
-// servedBy tells whether node served the connection last, or nobody has yet.
-func (r *memoryRecord) servedBy(node string) bool {
-	last := r.Owner
-	if last == "" && r.Answers != 1 { // the first poll's answer was empty
-		last = r.answeredBy
+// server is who served the connection last; empty if nobody has yet.
+func (r *memoryRecord) server() string {
+	if r.Owner == "" && r.Answers != 1 { // the first poll's answer was empty
+		return r.answeredBy
 	}
-	return last == "" || last == node || strings.HasPrefix(last, node+".")
+	return r.Owner
 }

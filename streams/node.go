@@ -208,9 +208,15 @@ func (n *Node) allHubs() []*hub {
 	return list
 }
 
-// generationWait is how long a record of another generation is given to be carried
-// over by the node that last served it, and a client to be noted as heard.
-const generationWait = 2 * time.Second
+const (
+	// generationWait is how long a record of another generation is given to be carried over by the node that last served
+	// it, which may find out later that the store has failed over, and is not quick when it has much to do.
+	generationWait = 5 * time.Second
+	// heardWait is how long a client is given to be noted as heard.
+	heardWait = 2 * time.Second
+	// recordPause is the pause between two looks at a record that is waited for.
+	recordPause = 50 * time.Millisecond
+)
 
 // Open admits a request of a connection; see OpenRequest. It fills in Moved and
 // Membership. ErrUnverified, ErrGeneration and ErrUnheard never leave it: a log of unknown state
@@ -225,7 +231,7 @@ func (n *Node) Open(ctx context.Context, hubName string, r OpenRequest) (OpenRep
 	h := n.acquire(hubName)
 	defer h.release()
 	r.Moved = AppendEntry(nil, &Entry{Kind: KindMoved, Connections: []string{r.ID}, Owner: r.Owner})
-	began := time.Now()
+	wait := recordWait{hub: h, id: r.ID, owner: r.Owner}
 	for {
 		known := h.membership(r.ID)
 		r.Membership, r.UserMembership = known.version, known.userVersion
@@ -239,20 +245,53 @@ func (n *Node) Open(ctx context.Context, hubName string, r OpenRequest) (OpenRep
 			n.leaveDue(ctx, hubName, reply.Record.User, reply.Due)
 			return reply, nil
 		case errors.Is(err, ErrUnverified):
+			wait.claimed = false
 			if err := h.verify(ctx); err != nil {
 				return OpenReply{}, err
 			}
-		case errors.Is(err, ErrGeneration), errors.Is(err, ErrUnheard):
-			if time.Since(began) > generationWait {
-				return OpenReply{}, fmt.Errorf("%w: %w", ErrGone, err)
+		case errors.Is(err, ErrGeneration):
+			if err := wait.carriedOver(ctx, err); err != nil {
+				return OpenReply{}, err
 			}
-			if err := sleep(ctx, 50*time.Millisecond); err != nil {
-				return OpenReply{}, fmt.Errorf("%w: %w", ErrUnavailable, err)
+		case errors.Is(err, ErrUnheard):
+			if err := wait.pause(ctx, heardWait, err); err != nil {
+				return OpenReply{}, err
 			}
 		default:
 			return OpenReply{}, err
 		}
 	}
+}
+
+// recordWait is the wait for a record to be as an Open needs it.
+type recordWait struct {
+	hub       *hub
+	id, owner string
+	since     time.Time // zero: it is not waited for yet
+	claimed   bool
+}
+
+// carriedOver waits for a record of another generation. It may be this very Open's: made, and its answer lost when the store failed over.
+func (w *recordWait) carriedOver(ctx context.Context, err error) error {
+	if !w.claimed && w.owner != "" {
+		w.claimed = true
+		return w.hub.claim(ctx, w.id, w.owner)
+	}
+	return w.pause(ctx, generationWait, err)
+}
+
+// pause waits a little, or returns ErrGone, for the reason err, if it has taken too long.
+func (w *recordWait) pause(ctx context.Context, limit time.Duration, err error) error {
+	if w.since.IsZero() {
+		w.since = time.Now()
+	}
+	if time.Since(w.since) > limit {
+		return fmt.Errorf("%w: %w", ErrGone, err)
+	}
+	if err := sleep(ctx, recordPause); err != nil {
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	return nil
 }
 
 func sleep(ctx context.Context, d time.Duration) error {
@@ -350,6 +389,20 @@ func newAttachment(h *hub, reply *OpenReply, owner string, lease time.Duration, 
 // Attach. An Open in its place could displace a newer owner. ErrOwner if there is one,
 // ErrGone if the connection has ended, ErrGap if the log no longer reaches back to its cursor.
 func (n *Node) Reopen(ctx context.Context, hubName, id, owner string) (OpenReply, error) {
+	reply, err := n.reopen(ctx, hubName, id, owner)
+	if !errors.Is(err, ErrGeneration) {
+		return reply, err
+	}
+	// The store may have failed over before this node knew that this attach owns it.
+	h := n.acquire(hubName)
+	defer h.release()
+	if err := h.claim(ctx, id, owner); err != nil {
+		return OpenReply{}, err
+	}
+	return n.reopen(ctx, hubName, id, owner)
+}
+
+func (n *Node) reopen(ctx context.Context, hubName, id, owner string) (OpenReply, error) {
 	reply, err := n.store.Lookup(ctx, hubName, id)
 	switch {
 	case err != nil:

@@ -229,14 +229,16 @@ type Records interface {
 	// last: an owner token of its own (node, or what begins with node and ".") owns the
 	// record or, if nobody does, committed its last answer; or nobody has served it yet.
 	// Others are left alone. A record that is older than what the node knows of it (see RestampItem) is not moved:
-	// the log may be whole, and yet what the node wrote after its last entry be lost.
+	// the log may be whole, and yet what the node wrote after its last entry be lost. One that names the item's Owner is as new
+	// as that attach: it is moved from every generation that to continues.
 	Restamp(ctx context.Context, hub, node string, items []RestampItem, from, to string) error
 }
 
 // RestampItem is a connection that a node served.
 type RestampItem struct {
 	ID string
-	// Owner is the token of the attach that serves it now, which must be the record's; empty if none does.
+	// Owner is the token of the attach that serves it now; empty if none does. The record must name it: as its owner or, if
+	// nobody is, as who committed its last answer, which the node may not know yet.
 	Owner string
 	// Answers is the number of the last answer to a poll that the node committed, 0 if it knows of none. A record
 	// with fewer answers would repeat one: it is taken out of every generation.

@@ -306,6 +306,17 @@ func (h *hub) carryOver(ctx context.Context, from, to string) error {
 	return nil
 }
 
+// claim carries over a record that names an attach of this node: whatever else the node knows of it, it is as new as that.
+func (h *hub) claim(ctx context.Context, id, owner string) error {
+	if err := h.verify(ctx); err != nil {
+		return err
+	}
+	h.mu.RLock()
+	gen, item := h.gen, RestampItem{ID: id, Owner: owner, Answers: h.recent[id].answers}
+	h.mu.RUnlock()
+	return h.node.store.Restamp(ctx, h.name, h.node.cfg.Name, []RestampItem{item}, gen, gen)
+}
+
 // lose ends every connection of the hub here: the log was lost or rolled back. The other nodes read of it in the log,
 // or find it out as this one did.
 func (h *hub) lose(reply VerifyReply) {

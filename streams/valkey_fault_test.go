@@ -165,6 +165,7 @@ func TestValkeyRestartedWithItsDataIsProven(t *testing.T) {
 	u := use(t, streams.ValkeyConfig{Addresses: []string{server.Addr}})
 	p := u.send("1")
 	u.stateful("c", "n1")
+	u.stateful("d", "n1.a")
 	before := u.verify(streams.VerifyRequest{})
 
 	server.Kill()
@@ -180,6 +181,15 @@ func TestValkeyRestartedWithItsDataIsProven(t *testing.T) {
 	must(t, "restamp", u.Restamp(t.Context(), hub, "n1", []streams.RestampItem{{ID: "c"}}, before.Gen, after.Gen))
 	if reply := u.open(request(streams.OpenWebSocket, "c", "n2")); reply.Outcome != streams.OpenTicket {
 		t.Errorf("got outcome %v, want a ticket", reply.Outcome)
+	}
+	for _, owner := range []string{"n1.b", "n1.a"} { // what names the caller is moved, whichever generation it knew
+		must(t, "restamp", u.Restamp(t.Context(), hub, "n1", []streams.RestampItem{{ID: "d", Owner: owner}}, after.Gen, after.Gen))
+		_, err = u.Open(t.Context(), hub, request(streams.OpenWebSocket, "d", "n2"))
+		if owner == "n1.a" {
+			must(t, "an upgrade after its owner has moved the record", err)
+		} else {
+			want(t, "an upgrade after another has tried to move the record", err, streams.ErrGeneration)
+		}
 	}
 	u.wantLog("1")
 }

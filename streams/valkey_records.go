@@ -281,9 +281,9 @@ func (v *Valkey) Restamp(ctx context.Context, hub, node string, items []RestampI
 	k := v.keys.hub(hub)
 	for len(items) > 0 {
 		n := min(len(items), touchedAtOnce)
-		keys, args := make([]string, n), []string{from, to, node, noGeneration}
-		for i, item := range items[:n] {
-			keys[i] = k.record(item.ID)
+		keys, args := []string{k.meta()}, []string{from, to, node, noGeneration}
+		for _, item := range items[:n] {
+			keys = append(keys, k.record(item.ID))
 			args = append(args, item.Owner, strconv.FormatUint(item.Answers, 10))
 		}
 		if _, err := v.run(ctx, hub, restampScript, keys, args); err != nil {

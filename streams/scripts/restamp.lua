@@ -1,25 +1,32 @@
 -- Moves records from one generation to another, if they were served last by a node, or
 -- not at all yet, and are not older than what the node knows of them.
 --
--- KEYS records
+-- KEYS meta, records
 -- ARGV from, to, node, the generation that no log has, and for each record: owner, answers
 
-local function served(owner, by, answers)
-  local last = owner or ''
-  if last == '' and answers ~= '1' then -- the first poll's answer was empty
-    last = by or ''
+local from, to, node, none = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local m = redis.call('HMGET', KEYS[1], 'gen', 'prev')
+local continued = m[1] == to and ' ' .. (m[2] or '') .. ' ' or ''
+
+-- Who served it last; empty if nobody has yet.
+local function server(owner, by, answers)
+  if (owner or '') == '' and answers ~= '1' then -- the first poll's answer was empty
+    return by or ''
   end
-  return last == '' or last == ARGV[3] or string.sub(last, 1, #ARGV[3] + 1) == ARGV[3] .. '.'
+  return owner or ''
 end
 
-for i, key in ipairs(KEYS) do
-  local owner, answers = ARGV[3 + 2 * i], ARGV[4 + 2 * i]
-  local r = redis.call('HMGET', key, 'g', 'o', 'ao', 'n')
-  if r[1] == ARGV[1] or r[1] == ARGV[2] then
+for i = 2, #KEYS do
+  local owner, answers = ARGV[1 + 2 * i], ARGV[2 + 2 * i]
+  local r = redis.call('HMGET', KEYS[i], 'g', 'o', 'ao', 'n')
+  local last = server(r[2], r[3], r[4])
+  local named = owner ~= '' and owner == last
+  if r[1] == from or r[1] == to or r[1] and named and string.find(continued, ' ' .. r[1] .. ' ', 1, true) then
+    local mine = last == '' or last == node or string.sub(last, 1, #node + 1) == node .. '.'
     if tonumber(r[4] or 0) < tonumber(answers) then
-      redis.call('HSET', key, 'g', ARGV[4])
-    elseif (owner == '' or owner == r[2]) and served(r[2], r[3], r[4]) then
-      redis.call('HSET', key, 'g', ARGV[2])
+      redis.call('HSET', KEYS[i], 'g', none)
+    elseif (owner == '' or named) and mine then
+      redis.call('HSET', KEYS[i], 'g', to)
     end
   end
 end

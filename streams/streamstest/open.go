@@ -327,12 +327,19 @@ func movedRecordsAreNotOlderThanTheirNodeKnows(h *hub) {
 	h.opens(poll("poll", "n1", "second"), streams.OpenAttached)
 	h.answer("poll", "n1", "second", h.last())
 	answers := h.record("poll").Answers
+	h.polling("answered")
+	h.opens(poll("answered", "n1.d", "second"), streams.OpenAttached)
+	h.answer("answered", "n1.d", "second", h.last())
 	gen := h.record("socket").Gen
 	restamp := func(to string, items ...streams.RestampItem) {
 		h.must("restamp", h.store.Restamp(h.ctx, h.name, "n1", items, gen, to))
 	}
 	restamp("next", streams.RestampItem{ID: "socket", Owner: "n1.b"})
 	equal(h, "generation of a record with another owner", h.record("socket").Gen, gen)
+	restamp("next", streams.RestampItem{ID: "poll", Owner: "n1.c", Answers: answers})
+	equal(h, "generation of a record that another attach answered", h.record("poll").Gen, gen)
+	restamp("next", streams.RestampItem{ID: "answered", Owner: "n1.d", Answers: h.record("answered").Answers - 1})
+	equal(h, "generation of a record that the owner answered meanwhile", h.record("answered").Gen, "next")
 	restamp("next", streams.RestampItem{ID: "socket", Owner: "n1.a"}, streams.RestampItem{ID: "poll", Answers: answers})
 	equal(h, "generation of a record with the owner", h.record("socket").Gen, "next")
 	equal(h, "generation of a record with all answers", h.record("poll").Gen, "next")
