@@ -62,7 +62,7 @@ type logEntry struct {
 	Acknowledged bool `json:"acknowledged,omitempty"`
 }
 
-// showLog shows a hub's log as the query's filters say: after, since (seconds), connection, user, group, broadcasts, limit.
+// showLog shows a hub's log as the query's filters say: after, since (seconds), connection, user, group, broadcasts, target, limit.
 func (h *Handler) showLog(c echo.Context, s *Services) error {
 	hub, err := hubOf(c)
 	if err != nil {
@@ -89,6 +89,9 @@ func (h *Handler) showLog(c echo.Context, s *Services) error {
 func lookBackOf(c echo.Context, s *Services) (r streams.LookBack, err error) {
 	r = streams.LookBack{
 		Limit: defaultLookBack, User: c.QueryParam("user"), Group: c.QueryParam("group"), Broadcasts: c.QueryParam("broadcasts") == "true",
+	}
+	if target := c.QueryParam("target"); target != "" {
+		r.Body = func(body []byte) bool { return targetOf(body) == target }
 	}
 	if id := c.QueryParam("connection"); id != "" {
 		if r.Connection = s.Keyring.ConnectionID(id); r.Connection == "" || len(r.Connection) > streams.MaxIDBytes {
@@ -141,11 +144,7 @@ func logEntryOf(e *streams.LookBackEntry, gen string, payloads bool) logEntry {
 	}
 	body := bytes.TrimSuffix(e.Body, []byte{hubprotocol.RecordSeparator})
 	if e.Kind == streams.KindMessage {
-		var message struct {
-			Target string `json:"target"`
-		}
-		_ = json.Unmarshal(body, &message) // then it has none
-		shown.Target = message.Target
+		shown.Target = targetOf(e.Body)
 	}
 	if payloads && e.Kind == streams.KindClose {
 		shown.Reason = string(body)
@@ -153,6 +152,15 @@ func logEntryOf(e *streams.LookBackEntry, gen string, payloads bool) logEntry {
 		shown.Message = body
 	}
 	return shown
+}
+
+// targetOf returns the method of the clients that a message calls; empty if it calls none.
+func targetOf(body []byte) string {
+	var message struct {
+		Target string `json:"target"`
+	}
+	_ = json.Unmarshal(bytes.TrimSuffix(body, []byte{hubprotocol.RecordSeparator}), &message) // then it has none
+	return message.Target
 }
 
 // connectionPage is all that is known of one connection.

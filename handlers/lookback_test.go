@@ -73,6 +73,8 @@ func TestTheLogIsLookedBackAtByAudience(t *testing.T) {
 		"group=g":         {"group"},
 		"user=alice":      {"user"},
 		"connection=c":    {"all", "group", "user", "connection"},
+		"target=user":     {"user"},
+		"target=us":       nil,
 		"since=3600":      {"all", "group", "other group", "user", "other user", "connection"},
 	} {
 		if got := f.log(query).targets(); !slices.Equal(got, want) {

@@ -19,6 +19,8 @@ type LookBack struct {
 	User, Group string
 	// Broadcasts: what is for all.
 	Broadcasts bool
+	// Body tells whether a message's body is wanted; nil wants all entries. With it there are messages only.
+	Body func(body []byte) bool
 	// Limit bounds the entries that are returned.
 	Limit int
 }
@@ -106,6 +108,8 @@ func (r *LookBack) matches(e *LookBackEntry) bool {
 	case r.Group != "" && !slices.Contains(e.Groups, r.Group) && !slices.Contains(e.Named, r.Group):
 		return false
 	case r.Broadcasts && e.Flags&FlagAll == 0:
+		return false
+	case r.Body != nil && (e.Kind != KindMessage || !r.Body(e.Body)):
 		return false
 	}
 	return true

@@ -101,7 +101,7 @@ const scenarios = {
     await done(page);
   },
 
-  // Charts follow what happens; a killed node is shown as gone.
+  // Charts follow what happens; a killed node is shown as gone, one that is drained as that.
   async watch(browser, o) {
     const page = await open(browser, `${o.url}/#/watch`);
     for (const node of o.nodes) await page.waitForSelector(`tr[data-node=${node}] .pill:text-is('ready')`);
@@ -117,7 +117,10 @@ const scenarios = {
     await ask("kill");
     await page.waitForSelector(`tr[data-node=${o.victim}].dead .pill:text-is('gone')`);
     await page.waitForSelector(`tr[data-node=${o.nodes[0]}] .pill:text-is('ready')`);
-    await page.waitForSelector(".stat:has-text('Nodes'):has-text('1 of 2')");
+    await ask("drain");
+    await page.waitForSelector(`tr[data-node=${o.drained}] .pill:text-is('draining')`);
+    await page.waitForSelector(`tr[data-node=${o.drained}].dead .pill:text-is('stopped')`);
+    await page.waitForSelector(".stat:has-text('Nodes'):has-text('1 of 3')");
     await done(page);
   },
 
@@ -145,6 +148,7 @@ const scenarios = {
     };
     await filter("user", "ada", ["to-users-ada"]);
     await filter("group", "crew", ["to-groups-crew"]);
+    await filter("target", "to-users-grace", ["to-users-grace"]);
     await filter("connection", id, ["to-all-", "to-groups-crew", "to-users-ada"]);
     assert.ok(!(await page.content()).includes("secret words"), "a payload is shown");
 

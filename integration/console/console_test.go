@@ -19,6 +19,7 @@ import (
 	"hubstream/integration/internal/jsclient"
 	"hubstream/integration/internal/nodes"
 	"hubstream/integration/internal/proxytest"
+	"hubstream/integration/internal/rawclient"
 	"hubstream/integration/valkeytest"
 	"hubstream/negotiate/access"
 	"hubstream/web"
@@ -148,6 +149,8 @@ func TestWatchChartsMoveAndAKilledNodeIsGone(t *testing.T) {
 	valkey := valkeytest.Start(t)
 	stays := nodes.Start(t, nodes.Options{Name: "n1", Valkey: valkey.Addr})
 	victim := nodes.StartProcess(t, nodes.Options{Name: "n2", Valkey: valkey.Addr, Fast: true})
+	drained := nodes.StartProcess(t, nodes.Options{Name: "n3", Valkey: valkey.Addr, Fast: true, Drain: 10 * time.Second})
+	rawclient.Hub(t, drained.URL+"/hubs/watch").OpenWebSocket() // keeps the node busy draining
 	js := jsclient.Start(t)
 	traffic := func() {
 		js.Open(t, jsclient.Options{URL: stays.URL + "/hubs/watch", Transport: jsclient.WebSockets})
@@ -159,8 +162,8 @@ func TestWatchChartsMoveAndAKilledNodeIsGone(t *testing.T) {
 			}
 		}()
 	}
-	browse(t, "watch", map[string]any{"url": stays.URL, "nodes": []string{"n1", "n2"}, "victim": "n2"},
-		map[string]func(){"traffic": traffic, "kill": victim.Kill})
+	browse(t, "watch", map[string]any{"url": stays.URL, "nodes": []string{"n1", "n2", "n3"}, "victim": "n2", "drained": "n3"},
+		map[string]func(){"traffic": traffic, "kill": victim.Kill, "drain": drained.Drain})
 }
 
 // send sends one message; while nodes end it may fail.

@@ -37,7 +37,7 @@ export async function logOf(hub: string, query: Record<string, string>): Promise
   return (await call<Log>("GET", `console/api/hubs/${part(hub)}/log?${filters}`)).body;
 }
 
-const asked = { hub: "chat", user: "", group: "", connection: "", broadcasts: "", since: "60" };
+const asked = { hub: "chat", user: "", group: "", connection: "", target: "", broadcasts: "", since: "60" };
 
 export function lookBack(root: HTMLElement, session: Session, rest: string[]): () => void {
   if (rest[0]) asked.hub = rest[0];
@@ -47,7 +47,7 @@ export function lookBack(root: HTMLElement, session: Session, rest: string[]): (
   let run = 0;
 
   const hubs = h("datalist", { id: "hubs" });
-  const text = (name: "hub" | "user" | "group" | "connection", placeholder: string) => h("input", {
+  const text = (name: "hub" | "user" | "group" | "connection" | "target", placeholder: string) => h("input", {
     name, value: asked[name], placeholder, autocomplete: "off", spellcheck: false, list: name === "hub" ? "hubs" : undefined, onchange: (e: Event) => { asked[name] = (e.target as HTMLInputElement).value.trim(); },
   });
   const since = select("since", [["10", "the last 10 s"], ["60", "the last minute"], ["600", "the last 10 min"], ["", "all that is kept"]], asked.since);
@@ -57,7 +57,7 @@ export function lookBack(root: HTMLElement, session: Session, rest: string[]): (
   const list = h("div");
   const count = h("span", { class: "count" });
   const form = h("form", { class: "filters", onsubmit: (e: Event) => { e.preventDefault(); void begin(); } },
-    field("Hub", text("hub", "chat")), field("User", text("user", "any")), field("Group", text("group", "any")), field("Connection", text("connection", "any")), field("From", since),
+    field("Hub", text("hub", "chat")), field("User", text("user", "any")), field("Group", text("group", "any")), field("Connection", text("connection", "any")), field("Target", text("target", "any")), field("From", since),
     h("label", { class: "check" }, broadcasts, "Only to all"), h("label", { class: "check" }, follow, "Follow"), h("button", { type: "submit", class: "primary" }, "Look"));
   replace(root, h("h1", null, "Look back"), h("section", { class: "card", "aria-label": "Filters" }, form, hubs),
     h("section", { class: "card spaced", "aria-label": "Log" }, h("header", null, h("div", null, h("h3", null, "Log ", count),
