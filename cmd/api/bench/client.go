@@ -31,8 +31,9 @@ type client struct {
 	lastPing time.Time
 	wasCut   atomic.Bool // by us
 
-	n      negotiated
-	parser *hubprotocol.Parser
+	n         negotiated
+	resumable bool // the client can return to it
+	parser    *hubprotocol.Parser
 	// Of stateful reconnect (HubProtocol.md, "Stateful Reconnect"): the number of the next message, of the last that was new,
 	// and of the last that was acknowledged; synced is false until the node's Sequence has come. Guarded by the ledger's mutex.
 	expect, done, acked uint64
@@ -51,7 +52,9 @@ const (
 // serve connects, receives, and returns whenever the session ends, until ctx ends. It calls ready once, when the client is
 // first connected, or cannot be.
 func (c *client) serve(ctx context.Context, ready func(error)) {
+	c.connecting <- struct{}{} // those that return are not held up
 	err := c.start(ctx)
+	<-c.connecting
 	ready(err)
 	if err != nil {
 		return
@@ -92,12 +95,13 @@ func (c *client) comeBack(ctx context.Context) bool {
 
 // again returns to the same connection, if that can be.
 func (c *client) again(ctx context.Context) error {
-	if !c.o.Stateful {
+	if !c.resumable {
 		return c.start(ctx)
 	}
 	err := c.resume(ctx)
 	var status *statusError
 	if errors.As(err, &status) || errors.Is(err, errClosed) {
+		c.resumable = false
 		c.counts.refused.Add(1)
 		c.counts.failed(err)
 		return c.start(ctx)
@@ -107,8 +111,6 @@ func (c *client) again(ctx context.Context) error {
 
 // start makes a new connection, and has it join its groups.
 func (c *client) start(ctx context.Context) (err error) {
-	c.connecting <- struct{}{}
-	defer func() { <-c.connecting }()
 	if c.n, err = c.service.negotiate(ctx, c.hub, c.user, c.o.Stateful); err != nil {
 		return fmt.Errorf("negotiate: %w", err)
 	}
@@ -131,7 +133,7 @@ func (c *client) start(ctx context.Context) (err error) {
 	c.ledger.begin(func(stream int) uint32 { return c.plan.streams[stream].issued.Load() })
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.session, c.lastPing = s, time.Now()
+	c.session, c.lastPing, c.resumable = s, time.Now(), c.o.Stateful
 	return nil
 }
 
@@ -210,8 +212,6 @@ func (c *client) join(ctx context.Context) error {
 
 // resume returns to the connection by a new WebSocket. It is served again when the node's Sequence has come.
 func (c *client) resume(ctx context.Context) error {
-	c.connecting <- struct{}{}
-	defer func() { <-c.connecting }()
 	p := c.o.protocol()
 	s, err := c.service.dial(ctx, c.n, p)
 	if err != nil {

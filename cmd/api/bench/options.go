@@ -13,7 +13,7 @@ import (
 
 // Options say what is measured. The zero value is not valid: Register has the defaults.
 type Options struct {
-	// Connections is how many clients connect, Connectors how many of them at once.
+	// Connections is how many clients connect, Connectors how many of them at once, at first.
 	Connections, Connectors int
 	// Transport is what they connect by, Protocol what they speak: json or messagepack.
 	Transport, Protocol string
@@ -49,7 +49,7 @@ type Options struct {
 // Register declares a flag for each option.
 func (o *Options) Register(f *flag.FlagSet) {
 	f.IntVar(&o.Connections, "connections", 100, "number of clients")
-	f.IntVar(&o.Connectors, "connectors", 64, "how many clients connect at once")
+	f.IntVar(&o.Connectors, "connectors", 64, "how many clients connect at once, at first")
 	f.StringVar(&o.Transport, "transport", string(negotiate.WebSockets), "WebSockets, ServerSentEvents or LongPolling")
 	f.StringVar(&o.Protocol, "protocol", hubprotocol.JSON.String(), "json or messagepack")
 	f.BoolVar(&o.Stateful, "stateful", false, "clients reconnect statefully (WebSockets)")

@@ -51,7 +51,7 @@ type webSocket struct {
 	unread  int    // bytes of the reader that receive returned
 }
 
-// Sizes of what is read at once: much for few clients, little for many.
+// readBytes is how much is read of a connection at once.
 const readBytes = 4 << 10 // 4 KiB
 
 // maxFrame limits a frame from a node.
@@ -62,7 +62,7 @@ func (s *Service) dial(ctx context.Context, n negotiated, p hubprotocol.Protocol
 	if n.token != "" {
 		dialer.Header = ws.HandshakeHeaderHTTP(http.Header{"Authorization": {"Bearer " + n.token}})
 	}
-	conn, early, _, err := dialer.Dial(ctx, "ws"+strings.TrimPrefix(s.nodeForSession(), "http")+n.path)
+	conn, early, err := s.upgrade(ctx, &dialer, n.path)
 	if err != nil {
 		var status ws.StatusError
 		if errors.As(err, &status) {
@@ -82,6 +82,18 @@ func (s *Service) dial(ctx context.Context, n negotiated, p hubprotocol.Protocol
 	}
 	w.in = bufio.NewReaderSize(in, readBytes)
 	return w, nil
+}
+
+// upgrade opens a WebSocket at the next node that can be reached.
+func (s *Service) upgrade(ctx context.Context, dialer *ws.Dialer, path string) (conn net.Conn, early *bufio.Reader, err error) {
+	for range s.Nodes {
+		conn, early, _, err = dialer.Dial(ctx, "ws"+strings.TrimPrefix(s.nodeForSession(), "http")+path)
+		var network *net.OpError
+		if !errors.As(err, &network) || network.Op != "dial" {
+			break
+		}
+	}
+	return conn, early, err
 }
 
 func (w *webSocket) receive() ([]byte, error) {
