@@ -106,8 +106,22 @@ func newHub(n *Node, name string) *hub {
 		memberships: map[string]membership{}, recent: map[string]recent{},
 		idle: time.Now(),
 	}
-	h.pages = pages{log: n.store, name: name, size: n.pageEntries, byFrom: map[Position]*list.Element{}, tip: h.tip}
+	h.pages = pages{
+		log: n.store, name: name, size: h.pageEntries, byFrom: map[Position]*list.Element{}, tip: h.tip,
+		maxBytes: n.cfg.WindowBytes, held: &n.pageBytes, nodeMaxBytes: n.cfg.NodeWindowBytes,
+	}
 	return h
+}
+
+// pageEntries is how many entries a page has: fewer where the newest ones are large.
+func (h *hub) pageEntries() int {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	if h.win.bytes == 0 {
+		return h.node.pageEntries
+	}
+	most := min(pageBytes, h.node.cfg.WindowBytes/4)
+	return min(h.node.pageEntries, max(1, most*h.win.len()/h.win.bytes))
 }
 
 // tip is up to where the tail has read the log, and its generation.

@@ -368,6 +368,7 @@ func (n *Node) retire(ctx context.Context) {
 			proof := h.proof // what is known of the log stays known
 			h.restart(Position{})
 			h.proof = proof
+			h.pages.clear()
 			if t := n.tailers[Bucket(name)]; t != nil {
 				delete(t.hubs, name)
 				t.tail.Wake()

@@ -23,7 +23,7 @@ type Config struct {
 	// not before 15 s, and beyond that sends are refused. Default 256 MiB.
 	RetentionBytes int64
 	// WindowBytes limits a hub's window on this node (default 64 MiB), NodeWindowBytes
-	// all windows together (default 512 MiB).
+	// all windows together (default 512 MiB); each limits the pages that are read again for who is behind the window, too.
 	WindowBytes     int
 	NodeWindowBytes int64
 	// Linger is how long a hub is still tailed after its last local use. Default 60 s.
@@ -83,9 +83,9 @@ type Node struct {
 	// How many entries a page holds and one read of a tail returns.
 	pageEntries, tailEntries int
 
-	windowBytes atomic.Int64
-	clock       storeClock
-	contact     contact
+	windowBytes, pageBytes atomic.Int64
+	clock                  storeClock
+	contact                contact
 
 	employed employed
 

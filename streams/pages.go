@@ -7,11 +7,14 @@ import (
 	"fmt"
 	"sort"
 	"sync"
+	"sync/atomic"
 )
 
 const (
 	pageEntries = 1000 // entries of a page
 	pagesKept   = 32   // pages of a hub that stay in memory
+	// pageBytes is about how much is read for a page at most; more, if the entries are larger than the newest ones.
+	pageBytes = 4 << 20 // 4 MiB
 )
 
 // pages is a hub's cache of the log behind the window: receivers that have fallen
@@ -19,7 +22,13 @@ const (
 type pages struct {
 	log  Log
 	name string
-	size int // entries of a page
+	// size returns how many entries are read for a page.
+	size func() int
+	// The pages of a hub take maxBytes at most, as items are measured, and those of a node's hubs, which held counts, nodeMaxBytes; but
+	// each hub keeps the one that was used last.
+	maxBytes     int
+	held         *atomic.Int64
+	nodeMaxBytes int64
 	// tip is up to where the node's tail has read the log, and its generation: nothing after it is in a page. What the
 	// tail has not read proves nothing, and if it is lost nobody must have been sent it.
 	tip func() (Position, string)
@@ -27,6 +36,7 @@ type pages struct {
 	mu     sync.Mutex
 	byFrom map[Position]*list.Element // of *page
 	recent list.List                  // most recently used first
+	bytes  int
 }
 
 // page is the entries after from, up to end. What it holds does not change: if it was read at the log's end, what came
@@ -37,6 +47,7 @@ type page struct {
 	// Set when ready is closed.
 	items []*Item
 	end   Position
+	bytes int
 	err   error
 }
 
@@ -89,17 +100,44 @@ func (c *pages) find(p Position) (pg *page, mine bool) {
 	pg = &page{from: p, ready: make(chan struct{})}
 	c.byFrom[p] = c.recent.PushFront(pg)
 	if c.recent.Len() > pagesKept {
-		oldest := c.recent.Back()
-		c.recent.Remove(oldest)
-		delete(c.byFrom, oldest.Value.(*page).from)
+		c.drop(c.recent.Back())
 	}
 	return pg, true
+}
+
+// drop takes a page out. c.mu is held.
+func (c *pages) drop(e *list.Element) {
+	pg := c.recent.Remove(e).(*page)
+	delete(c.byFrom, pg.from)
+	c.grow(-pg.bytes)
+	pg.bytes = 0
+}
+
+func (c *pages) grow(bytes int) {
+	c.bytes += bytes
+	c.held.Add(int64(bytes))
+}
+
+// keep counts a page that has been read, and drops for it those that were not used for longest.
+func (c *pages) keep(pg *page) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if e := c.byFrom[pg.from]; e == nil || e.Value != pg {
+		return // it was dropped meanwhile
+	}
+	for _, item := range pg.items {
+		pg.bytes += item.size()
+	}
+	c.grow(pg.bytes)
+	for c.recent.Len() > 1 && (c.bytes > c.maxBytes || c.held.Load() > c.nodeMaxBytes) {
+		c.drop(c.recent.Back())
+	}
 }
 
 func (c *pages) load(ctx context.Context, pg *page) {
 	defer close(pg.ready)
 	tip, gen := c.tip()
-	reply, err := c.log.Range(ctx, c.name, pg.from, c.size)
+	reply, err := c.log.Range(ctx, c.name, pg.from, c.size())
 	read := reply.Entries
 	for len(read) > 0 && read[len(read)-1].Position.After(tip) {
 		read = read[:len(read)-1]
@@ -124,24 +162,26 @@ func (c *pages) load(ctx context.Context, pg *page) {
 	}
 	if pg.err != nil || len(pg.items) == 0 {
 		c.forget(pg) // errors pass
+		return
 	}
+	c.keep(pg)
 }
 
 func (c *pages) forget(pg *page) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if e := c.byFrom[pg.from]; e != nil && e.Value == pg {
-		c.recent.Remove(e)
-		delete(c.byFrom, pg.from)
+		c.drop(e)
 	}
 }
 
-// clear drops every page: the log's tail was lost.
+// clear drops every page.
 func (c *pages) clear() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.recent.Init()
-	clear(c.byFrom)
+	for c.recent.Len() > 0 {
+		c.drop(c.recent.Back())
+	}
 }
 
 // visit is window.visit for a page.

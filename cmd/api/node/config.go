@@ -133,6 +133,8 @@ type Config struct {
 	RetentionBytes int64
 	// WindowBytes limits what this node holds in memory of one hub's log. Default 64 MiB.
 	WindowBytes int64
+	// NodeWindowBytes limits what this node holds in memory of all hubs' logs. Default 512 MiB.
+	NodeWindowBytes int64
 
 	// ConsolePayloads lets the console show what is in messages. Default false.
 	ConsolePayloads bool
@@ -180,6 +182,7 @@ func defaults() Config {
 		Retention:          2 * time.Minute,
 		RetentionBytes:     256 << 20,
 		WindowBytes:        64 << 20,
+		NodeWindowBytes:    512 << 20,
 		TraceSample:        0.01,
 		LogFormat:          "text",
 	}

@@ -37,7 +37,7 @@ func TestDefaultsNeedNothing(t *testing.T) {
 		StatefulReconnect: true, PollTimeout: 25 * time.Second, KeepAlive: 15 * time.Second, ClientTimeout: 30 * time.Second,
 		HandshakeTimeout: 15 * time.Second, ConnectDeadline: time.Minute, MaxSendBytes: 1 << 20, MaxMessageBytes: 32 << 10,
 		UpstreamTimeout: 100 * time.Second, UpstreamRetries: 2, UpstreamEventRetry: 5 * time.Minute, UpstreamCalls: 512, StreamIdle: 5 * time.Minute,
-		Retention: 2 * time.Minute, RetentionBytes: 256 << 20, WindowBytes: 64 << 20, TraceSample: 0.01, LogFormat: "text",
+		Retention: 2 * time.Minute, RetentionBytes: 256 << 20, WindowBytes: 64 << 20, NodeWindowBytes: 512 << 20, TraceSample: 0.01, LogFormat: "text",
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v\nwant %+v", got, want)
@@ -113,6 +113,7 @@ var each = []struct {
 	{"retention", "5m", func(c node.Config) any { return c.Retention }, 5 * time.Minute, map[string]string{"0": "between"}},
 	{"retention-bytes", "1GiB", func(c node.Config) any { return c.RetentionBytes }, int64(1 << 30), map[string]string{"1MiB": "between", "4000000000GiB": "between"}},
 	{"window-bytes", "8MiB", func(c node.Config) any { return c.WindowBytes }, int64(8 << 20), map[string]string{"1MiB": "between"}},
+	{"node-window-bytes", "1GiB", func(c node.Config) any { return c.NodeWindowBytes }, int64(1 << 30), map[string]string{"8MiB": "between"}},
 	{"console-payloads", "true", func(c node.Config) any { return c.ConsolePayloads }, true, map[string]string{"some": "true nor false"}},
 	{"trace-endpoint", "http://127.0.0.1:4318/", func(c node.Config) any { return c.TraceEndpoint }, "http://127.0.0.1:4318/v1/traces",
 		map[string]string{"127.0.0.1:4318": "is not an address", "http://user:hunter2@a.example": "is not an address", "https://a.example?key=1": "is not an address"}},

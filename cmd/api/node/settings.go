@@ -164,6 +164,8 @@ var settings = []setting{
 		func(c *Config) *int64 { return &c.RetentionBytes }, size(4<<20, 1<<40)),
 	define("window-bytes", "Limit of what this node holds in memory of one hub's log, in bytes.",
 		func(c *Config) *int64 { return &c.WindowBytes }, size(4<<20, 1<<40)),
+	define("node-window-bytes", "Limit of what this node holds in memory of all hubs' logs together, in bytes; up to 1 MiB of each hub in use is held whatever the limit.",
+		func(c *Config) *int64 { return &c.NodeWindowBytes }, size(16<<20, 1<<40)),
 
 	define("console-payloads", "Let the console show what is in messages, to whom it shows anything.",
 		func(c *Config) *bool { return &c.ConsolePayloads }, boolean),
