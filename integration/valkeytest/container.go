@@ -117,11 +117,14 @@ func (m *container) stop(force bool) error {
 	return err
 }
 
+// freeze signals the process itself: an engine's own pause may be refused its end ("cannot resume a running process") where the
+// machine is busy.
 func (m *container) freeze(on bool) error {
+	signal := docker.Signal(syscall.SIGCONT)
 	if on {
-		return m.pool.Client.PauseContainer(m.id())
+		signal = docker.Signal(syscall.SIGSTOP)
 	}
-	return m.pool.Client.UnpauseContainer(m.id())
+	return m.pool.Client.KillContainer(docker.KillContainerOptions{ID: m.id(), Signal: signal})
 }
 
 func (m *container) discard() error { return m.pool.Purge(m.resource) }
