@@ -88,7 +88,8 @@ func (n *Node) keepWorker(ctx context.Context) {
 	}
 }
 
-// adoptWork takes the work of workers that are gone.
+// adoptWork takes the work of workers that are gone, and looks at what this node's worker has already: it may have got that in a step
+// whose answer was lost, and not know.
 func (n *Node) adoptWork(ctx context.Context, hubName string) {
 	if n.employed.worker.Load() == nil || !n.contact.lasts(min(n.cfg.Contact, adoptContact)) {
 		return
@@ -120,7 +121,7 @@ func (n *Node) Accept(ctx context.Context, hubName string, r AcceptRequest) erro
 		r.Token = random64()
 	}
 	run, err := n.store.Accept(ctx, hubName, r)
-	if err == nil && run {
+	if run || errors.Is(err, ErrUnavailable) { // then it may be this worker's all the same
 		n.employed.tell(hubName, r.ID)
 	}
 	return err

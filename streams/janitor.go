@@ -297,15 +297,16 @@ func (h *hub) trimmed(now time.Time, upTo Position, reply TrimReply) {
 	h.pressed, h.full = over, full
 }
 
-// sweep ends the connections whose lease has passed, in the hubs that are used here
+// sweep ends the connections whose lease has passed, and takes work that nobody does, in the hubs that are used here
 // and, one bucket at a time, in those that nobody uses any more.
 func (n *Node) sweep(ctx context.Context) {
-	if !n.contact.lasts(n.cfg.Contact) {
-		return
-	}
 	names := map[string]bool{}
 	for _, h := range n.allHubs() {
 		names[h.name] = true
+		n.adoptWork(ctx, h.name) // needs less contact
+	}
+	if !n.contact.lasts(n.cfg.Contact) {
+		return
 	}
 	first := rand.IntN(Buckets)
 	for i := range sweepBuckets {
@@ -317,12 +318,12 @@ func (n *Node) sweep(ctx context.Context) {
 			if !names[name] {
 				names[name] = true
 				_, _ = n.sweepUsersOf(ctx, name) // the next sweep repeats it
+				n.adoptWork(ctx, name)
 			}
 		}
 	}
 	for name := range names {
 		n.sweepHub(ctx, name)
-		n.adoptWork(ctx, name)
 	}
 }
 

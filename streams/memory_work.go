@@ -236,7 +236,7 @@ func (m *Memory) Adopt(ctx context.Context, hub string, r AdoptRequest) (AdoptRe
 	}
 	for _, id := range ids {
 		w := h.work[id]
-		if w == nil || w.exec == "" || w.exec == r.Worker.Token || w.exec != nobody && h.bucket.works(w.exec, now) {
+		if w == nil || w.exec == "" || w.exec != r.Worker.Token && w.exec != nobody && h.bucket.works(w.exec, now) {
 			continue
 		}
 		w.exec = r.Worker.Token

@@ -25,8 +25,8 @@ type Work interface {
 	NextWork(ctx context.Context, hub string, r NextRequest) (NextReply, error)
 	// Reply appends what a call in the background has to say; see ReplyRequest.
 	Reply(ctx context.Context, hub string, r ReplyRequest) (ReplyReply, error)
-	// Adopt gives the worker the lists of workers whose lease has passed, and those that were released: the one of
-	// connection ID, or of about Limit connections from Cursor on (empty: the beginning).
+	// Adopt gives the worker the lists of workers whose lease has passed, and those that were released, and names them with those
+	// that it has: the one of connection ID, or of about Limit connections from Cursor on (empty: the beginning).
 	Adopt(ctx context.Context, hub string, r AdoptRequest) (AdoptReply, error)
 	// KeepWorker renews a worker's lease in a bucket.
 	KeepWorker(ctx context.Context, bucket int, w Worker) error

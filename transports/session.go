@@ -94,10 +94,13 @@ func (w *session) run() {
 	r := streams.NextRequest{ID: w.id}
 	for {
 		next, err := w.next(r)
-		if err != nil { // it is another's, or this node stops
+		if err != nil { // it is another's, or nobody's, or this node stops
 			w.endCalls(stoppedRunning)
-			w.leave(true)
-			return
+			if w.leave(w.s.works.ctx.Err() != nil) {
+				return
+			}
+			w.begun, r = false, streams.NextRequest{ID: w.id} // it has become this node's again
+			continue
 		}
 		w.begin(next)
 		r = streams.NextRequest{ID: w.id}

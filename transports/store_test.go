@@ -2,6 +2,7 @@ package transports_test
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -90,6 +91,34 @@ func (s *store) Touch(ctx context.Context, hub string, items []streams.TouchItem
 
 func (s *store) Finish(ctx context.Context, hub string, r streams.FinishRequest) (streams.Position, error) {
 	return step(s, "finish", func() (streams.Position, error) { return s.Store.Finish(ctx, hub, r) })
+}
+
+func (s *store) Accept(ctx context.Context, hub string, r streams.AcceptRequest) (bool, error) {
+	return step(s, "accept", func() (bool, error) { return s.Store.Accept(ctx, hub, r) })
+}
+
+// NextWork is the step "next", and "next finishing" if an item is finished. After "next refused" there is no reply to lose.
+func (s *store) NextWork(ctx context.Context, hub string, r streams.NextRequest) (streams.NextReply, error) {
+	name := "next"
+	if r.Number > 0 {
+		name = "next finishing"
+	}
+	reply, err := step(s, name, func() (streams.NextReply, error) { return s.Store.NextWork(ctx, hub, r) })
+	if hook := s.after.Load(); hook != nil && errors.Is(err, streams.ErrOwner) {
+		_ = (*hook)("next refused")
+	}
+	return reply, err
+}
+
+// Adopt is the step "adopt", and after it "adopted" if it has adopted something.
+func (s *store) Adopt(ctx context.Context, hub string, r streams.AdoptRequest) (streams.AdoptReply, error) {
+	reply, err := step(s, "adopt", func() (streams.AdoptReply, error) { return s.Store.Adopt(ctx, hub, r) })
+	if hook := s.after.Load(); hook != nil && len(reply.IDs) > 0 {
+		if err := (*hook)("adopted"); err != nil {
+			return streams.AdoptReply{}, err
+		}
+	}
+	return reply, err
 }
 
 func (s *store) End(ctx context.Context, hub string, r streams.EndRequest) (streams.EndReply, error) {

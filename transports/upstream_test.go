@@ -442,6 +442,72 @@ func TestAnUploadIsOneRequest(t *testing.T) {
 	})
 }
 
+// What a client sends is executed, whichever of the store's answers about its work are lost.
+func TestWorkGoesOnWhenTheStoresAnswersAreLost(t *testing.T) {
+	loseOnce := func(c *cluster, name string) {
+		var lost atomic.Bool
+		c.store.onAfter(func(step string) error {
+			if step == name && lost.CompareAndSwap(false, true) {
+				return streams.ErrUnavailable
+			}
+			return nil
+		})
+	}
+	t.Run("finished", func(t *testing.T) {
+		bubble(t, func(t *testing.T) {
+			c := newCluster(t, 1, (&app{}).with)
+			s := c.negotiate().openSocket(0, handshakeJSON)
+			synctest.Wait() // connected is told
+			refused, step1, step2 := make(chan struct{}), true, true
+			c.store.onAfter(func(step string) error {
+				switch {
+				case step == "next finishing" && step1: // the list is nobody's now
+					step1 = false
+					return streams.ErrUnavailable
+				case step == "next refused" && step2: // and more comes before the session has learned of that
+					step2 = false
+					close(refused)
+					time.Sleep(time.Second)
+				}
+				return nil
+			})
+			s.sendText(method("A", "0", "[]"))
+			s.expect(result("0", 42))
+			<-refused
+			s.sendText(method("B", "1", "[]"))
+			s.expect(result("1", 42))
+		})
+	})
+	t.Run("accepted", func(t *testing.T) {
+		bubble(t, func(t *testing.T) {
+			c := newCluster(t, 1, (&app{}).with)
+			k := c.openPolling(handshakeJSON)
+			synctest.Wait()
+			loseOnce(c, "accept")
+			if got := k.do(0, http.MethodPost, "", method("A", "0", "[]")); got.status != 503 {
+				t.Errorf("POST: got %d %s, want 503", got.status, got.body)
+			}
+			k.pollNext(0).expect(200, result("0", 42))
+		})
+	})
+	t.Run("adopted", func(t *testing.T) {
+		bubble(t, func(t *testing.T) {
+			a := &app{}
+			c := newCluster(t, 2, a.with)
+			time.Sleep(time.Minute)
+			k := c.openPolling(handshakeJSON)
+			a.gate("Slow")
+			k.post(0, method("Slow", "0", "[]"))
+			synctest.Wait()
+			k.pollNext(1).expectNothing(time.Second) // the other node uses the hub
+			c.kill(0)
+			a.gate("Slow")()
+			loseOnce(c, "adopted")
+			k.pollNext(1).expect(200, result("0", 42))
+		})
+	})
+}
+
 // A stream of a node that has died ends with an error; the rest of the connection's work goes on.
 func TestAStreamOfADeadNodeFails(t *testing.T) {
 	bubble(t, func(t *testing.T) {

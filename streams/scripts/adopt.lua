@@ -1,4 +1,4 @@
--- Gives a worker the lists whose workers' leases have passed, and those that nobody has.
+-- Gives a worker the lists whose workers' leases have passed, and those that nobody has; those that it has are named again.
 --
 -- KEYS exec, workers
 -- ARGV worker, lease, id, cursor, limit
@@ -8,16 +8,13 @@ local worker, time = ARGV[1], now()
 keep(KEYS[2], worker, ARGV[2])
 local ids = {}
 local function adopt(id, who)
-  if who == worker then
-    return
-  end
-  if who ~= NOBODY then
-    local lease = redis.call('ZSCORE', KEYS[2], who)
+  if who ~= worker then
+    local lease = who ~= NOBODY and redis.call('ZSCORE', KEYS[2], who)
     if lease and tonumber(lease) > time then
       return
     end
+    redis.call('HSET', KEYS[1], id, worker)
   end
-  redis.call('HSET', KEYS[1], id, worker)
   ids[#ids + 1] = id
 end
 

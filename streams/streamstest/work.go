@@ -212,6 +212,7 @@ func workOfADeadWorkerIsAdopted(h *hub) {
 	var all []string
 	h.eventually("adopted", func() bool { all = append(all, h.adopt("w2")...); return len(all) >= 2 })
 	h.check(same(all, []string{"c", "d"}), "adopted: %v", all)
+	h.check(same(h.adopt("w2"), []string{"c", "d"}), "a worker that may not have had the answer is told again what it has")
 	h.notTheWorkers("w1")
 	h.item("the same again", h.next("w2", 0), 1, "c1")
 }
@@ -227,6 +228,9 @@ func releasedWorkIsAdopted(h *hub) {
 	one, err := h.store.Adopt(h.ctx, h.name, streams.AdoptRequest{Worker: worker("w2"), ID: "c"})
 	h.must("adopt", err)
 	h.check(slices.Equal(one.IDs, []string{"c"}), "adopted: %v", one.IDs)
+	one, err = h.store.Adopt(h.ctx, h.name, streams.AdoptRequest{Worker: worker("w2"), ID: "c"})
+	h.must("adopt", err)
+	h.check(slices.Equal(one.IDs, []string{"c"}), "adopted, when asked again: %v", one.IDs)
 	one, err = h.store.Adopt(h.ctx, h.name, streams.AdoptRequest{Worker: worker("w3"), ID: "c"})
 	h.must("adopt", err)
 	h.check(len(one.IDs) == 0, "adopted twice")
