@@ -688,6 +688,8 @@ func (w *world) finish() {
 		}
 		c.over = true
 	}
+	w.wait()
+	w.pull()                        // by the new time all that is there is old, and may be trimmed
 	w.mem.StepClock(24 * time.Hour) // it may have been set back meanwhile
 	// A hub that nobody uses any more is swept when its bucket's turn comes.
 	for i := 0; i < 400 && !w.allEnded(); i++ {
@@ -695,8 +697,10 @@ func (w *world) finish() {
 		w.pull()
 	}
 	w.finishUsers()
-	time.Sleep(time.Minute)
-	w.pull()
+	for range 6 { // a minute, of which nothing is trimmed before it is pulled
+		time.Sleep(10 * time.Second)
+		w.pull()
+	}
 	for _, c := range w.byID {
 		if c.truth.ended != 1 && !c.mayEnd || c.record() != nil {
 			w.fail("%s ended %d times; its record is %+v", c, c.truth.ended, c.record())
