@@ -24,6 +24,9 @@ func (o *memoryOpen) poll(rec *memoryRecord) (OpenOutcome, error) {
 		o.extend(rec)
 		return OpenFirstPoll, nil
 	}
+	if o.overtaken(rec) {
+		return 0, ErrOwner
+	}
 	answer := o.arrival(rec)
 	if answer == answerUndecided {
 		return OpenUndecided, nil
@@ -40,8 +43,23 @@ func (o *memoryOpen) poll(rec *memoryRecord) (OpenOutcome, error) {
 		o.answerFirst(rec)
 		return OpenFirstPoll, nil
 	}
+	rec.ownerMark, rec.ownerCame = "", o.came
+	if o.Unique {
+		rec.ownerMark = o.Mark
+	}
 	o.own(rec)
 	return OpenAttached, nil
+}
+
+// overtaken tells whether the same poll, sent again, came after this one and is being answered, or was answered last.
+func (o *memoryOpen) overtaken(rec *memoryRecord) bool {
+	switch {
+	case o.Mark == "", rec.Owner == o.Owner:
+		return false
+	case rec.Owner != "":
+		return o.Mark == rec.ownerMark && o.came < rec.ownerCame
+	}
+	return rec.unique && o.Mark == rec.Mark && o.came < rec.PollAt
 }
 
 // answerFirst commits the first poll's answer, which is empty: the client then knows
@@ -49,12 +67,12 @@ func (o *memoryOpen) poll(rec *memoryRecord) (OpenOutcome, error) {
 // given again, it is this poll's: what was known of the other's arrival says nothing.
 func (o *memoryOpen) answerFirst(rec *memoryRecord) {
 	rec.Answers, rec.Wrote, rec.Failed = 1, 0, 0
-	rec.Mark, rec.PollAt, rec.AnsweredAt = o.Mark, o.came, o.now
+	rec.Mark, rec.PollAt, rec.AnsweredAt, rec.unique = o.Mark, o.came, o.now, o.Unique
 	rec.Sent = rec.Cursor
 }
 
 // arrival decides whether the last answer has arrived. An equal mark alone proves
-// nothing: consecutive polls of one client often carry the same millisecond.
+// nothing, unless it is unique: consecutive polls of one client often carry the same millisecond.
 func (o *memoryOpen) arrival(rec *memoryRecord) arrival {
 	switch {
 	case rec.Owner != "":
@@ -72,7 +90,7 @@ func (o *memoryOpen) arrival(rec *memoryRecord) arrival {
 
 func (o *memoryOpen) arrivalOfEqual(rec *memoryRecord) arrival {
 	switch {
-	case o.came-rec.AnsweredAt >= repeatedPoll:
+	case rec.unique, o.came-rec.AnsweredAt >= repeatedPoll:
 		return answerLost
 	case rec.Wrote == rec.Answers:
 		return answerArrived

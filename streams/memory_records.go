@@ -14,6 +14,9 @@ type memoryRecord struct {
 	// answeredBy is the owner that committed the last answer, so that repeating the
 	// Answer is known as such after the owner has been given up.
 	answeredBy string
+	unique     bool     // Mark; see AnswerRequest
+	ownerMark  string   // the owner's poll's, if that is unique
+	ownerCame  int64    // when the owner's poll came
 	finished   Position // of the last Finish's last entry
 	leaving    Leaving  // why the owner that let go last did
 	// openedFor is the user that requests name.
@@ -145,7 +148,7 @@ func (m *Memory) Answer(ctx context.Context, hub string, r AnswerRequest) (n uin
 			return ErrBeyond
 		}
 		rec.Sent, rec.Mark, rec.PollAt = r.Sent, r.Mark, now-since(r.Arrived)
-		rec.AnsweredAt = now
+		rec.AnsweredAt, rec.unique = now, r.Unique
 		rec.Answers++
 		rec.Owner, rec.answeredBy = "", r.Owner
 		h.renew(rec, now, r.Lease)

@@ -264,6 +264,7 @@ const (
 	// Mark, PollAt, AnsweredAt, Sent = Cursor) and there is no owner. Otherwise it decides whether the answer before
 	// has arrived:
 	//   - Failed = Answers: no;
+	//   - equal non-empty Mark, which was Unique: no, or ErrOwner if this poll came before that one, which was it again;
 	//   - equal non-empty Mark: if the answer was 1 s old or older when this poll came, no; else if Wrote = Answers, yes; else
 	//     OpenUndecided, with nothing changed, unless Force: then no;
 	//   - the poll before (PollAt) had come 95 s before this one or earlier: no;
@@ -271,7 +272,8 @@ const (
 	// Yes: Cursor = Sent. No: Sent = Cursor, and if the answer in question was the first poll's
 	// (Answers = 1) this is OpenFirstPoll again: Mark, PollAt and AnsweredAt become this poll's, Wrote and Failed 0,
 	// so that the next poll is not taken for a loss for the same reason again. Else the poll owns the connection
-	// (OpenAttached); if another poll owned it, that one has decided already, and a KindMoved entry is appended. If
+	// (OpenAttached); if another poll owned it, that one has decided already, and a KindMoved entry is appended, or ErrOwner returned
+	// if that one was this one again, as above. If
 	// Owner owned it, nothing changes. States new, open and closing pass.
 	OpenPoll
 	// OpenPost is a POST. Without a record: creates it with no transport and no owner.
@@ -298,8 +300,9 @@ type OpenRequest struct {
 	// NewLease is the same for a connection in state new, counted from its creation or
 	// take-over.
 	Lease, NewLease time.Duration
-	// Mark and Force are for OpenPoll, Ticket for OpenReattach.
+	// Mark, Unique and Force are for OpenPoll, Ticket for OpenReattach. Unique is as in AnswerRequest, for the first poll's answer.
 	Mark   string
+	Unique bool
 	Force  bool
 	Ticket uint64
 	// Arrived is when a poll came, by the clock of this process; zero means now. The store may have been away since, and
@@ -389,6 +392,8 @@ type AnswerRequest struct {
 	ID, Owner string
 	Sent      Position // where the answer ends
 	Mark      string   // the poll's "_"
+	// Unique: no other poll of the client has this Mark. One that has is this poll again, which was not answered.
+	Unique bool
 	// Arrived is as in OpenRequest.
 	Arrived time.Time
 	Lease   time.Duration

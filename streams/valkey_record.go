@@ -15,6 +15,8 @@ import (
 //	go, ci      groups it is in; intervals that have ended
 //	of          the user that it was opened for, if the handshake has changed the user
 //	ao          the owner that committed the last answer
+//	um          its poll's mark, if that is unique
+//	om, oc      the owner's poll's, if that is, and when that came
 //	dp          where the last Finish ended
 //	fp          token of the Open that was the first poll
 //	lw          why the owner that let go last did, and its token, "why owner"

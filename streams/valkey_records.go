@@ -25,6 +25,7 @@ func (v *Valkey) Open(ctx context.Context, hub string, r OpenRequest) (OpenReply
 		strconv.Itoa(int(r.Mode)), r.ID, r.User, r.Owner, strconv.FormatInt(r.CreateUntil, 10), ms(r.Lease), ms(r.NewLease),
 		r.Mark, boolArg(r.Force), uintArg(r.Ticket), uintArg(r.Membership), string(r.Moved), randomName(), "1",
 		r.UserMembership.String(), string(k), strconv.FormatInt(since(r.Arrived), 10),
+		boolArg(r.Unique),
 	}
 	reply, err := v.run(ctx, hub, openScript, keys, args)
 	if errors.Is(err, ErrFull) {
@@ -70,7 +71,7 @@ func (v *Valkey) Answer(ctx context.Context, hub string, r AnswerRequest) (uint6
 	k := v.keys.hub(hub)
 	reply, err := v.run(ctx, hub, answerScript,
 		[]string{k.meta(), k.log(), k.live(), k.record(r.ID)},
-		[]string{r.ID, r.Owner, r.Sent.String(), r.Mark, strconv.FormatInt(since(r.Arrived), 10), ms(r.Lease)})
+		[]string{r.ID, r.Owner, r.Sent.String(), r.Mark, strconv.FormatInt(since(r.Arrived), 10), ms(r.Lease), boolArg(r.Unique)})
 	if err != nil {
 		return 0, err
 	}

@@ -36,6 +36,7 @@ type poll struct {
 	s        *Server
 	owner    string
 	mark     string // the "_" of JavaScript and Java clients
+	unique   bool   // no other poll of the client has that mark
 	arrived  time.Time
 	deadline time.Time
 	late     bool // the node was stopping already when it came
@@ -55,6 +56,7 @@ func (s *Server) servePoll(c *request) {
 		request: c, s: s, owner: s.node.NewOwner(), mark: c.query("_"),
 		arrived: time.Now(), late: s.isDraining(), wake: make(chan struct{}, 1),
 	}
+	p.unique = p.mark != "" && readsMilliseconds(c.Header)
 	if !s.active.begin() {
 		panic(http.ErrAbortHandler) // it may be a poll again whose answer was lost; see poll.undecided
 	}
@@ -70,10 +72,13 @@ func (s *Server) servePoll(c *request) {
 	case isAway(err):
 		p.write(http.StatusOK, nil) // which touches nothing
 		return
+	case errors.Is(err, streams.ErrOwner):
+		panic(http.ErrAbortHandler) // it was sent again since
 	case err != nil:
 		s.refuseError(c, err)
 		return
 	case p.opened.Outcome == streams.OpenFirstPoll:
+		p.hold()
 		p.wrote(p.opened.Record.Answers, p.write(http.StatusOK, nil))
 		return
 	}
@@ -95,7 +100,7 @@ func (s *Server) servePoll(c *request) {
 func (p *poll) open(ctx context.Context) error {
 	r := p.s.openRequest(p.request, streams.OpenPoll, p.owner)
 	r.Lease = time.Until(p.deadline) + pollLease
-	r.Mark, r.Arrived = p.mark, p.arrived
+	r.Mark, r.Unique, r.Arrived = p.mark, p.unique, p.arrived
 	for {
 		reply, err := p.s.node.Open(ctx, p.hub, r)
 		switch {
@@ -197,6 +202,7 @@ func (p *poll) reopen(ctx context.Context) error {
 
 // serve waits for something to answer.
 func (p *poll) serve() {
+	p.hold()
 	// Before the handshake's answer a JavaScript client with MessagePack dies of an empty
 	// one, and which protocol it will ask for is not known: it waits for that, or for the
 	// refusal of a handshake that does not come.
@@ -333,7 +339,7 @@ func (p *poll) body(items []*streams.Item) (body []byte, final bool) {
 func (p *poll) commit(ctx context.Context) (uint64, error) {
 	r := streams.AnswerRequest{
 		ID: p.token.ConnectionID, Owner: p.owner, Sent: p.att.Cursor(),
-		Mark: p.mark, Arrived: p.arrived, Lease: pollLease,
+		Mark: p.mark, Unique: p.unique, Arrived: p.arrived, Lease: pollLease,
 	}
 	for {
 		// The answer must be tried even when the poll's time is up.
@@ -380,6 +386,12 @@ func (p *poll) over(err error) {
 func (p *poll) finish(err error) {
 	p.s.log.Debug("poll ended", "hub", p.hub, "connection_id", p.token.ConnectionID, "reason", err)
 	if errors.Is(err, streams.ErrOwner) && p.proto != 0 {
+		if p.unique {
+			// Or one of which a proxy sent this in place, that came to the store after this and may commit an answer: then an
+			// empty one would tell the next poll that it has arrived. A poll that is given up needs none, and what a proxy sends again
+			// finds out.
+			panic(http.ErrAbortHandler)
+		}
 		p.write(http.StatusOK, nil)
 		return
 	}
@@ -408,9 +420,9 @@ func (p *poll) write(status int, body []byte) bool {
 }
 
 // wrote tells the next poll, wherever it goes, whether this answer went out. That it did is asked only by a poll with
-// the same mark: without one there is nothing to tell.
+// the same mark: if there is none, or no other poll has it, there is nothing to tell.
 func (p *poll) wrote(n uint64, ok bool) {
-	if ok && p.mark == "" {
+	if ok && (p.mark == "" || p.unique) {
 		return
 	}
 	s, hub, id := p.s, p.hub, p.token.ConnectionID

@@ -24,7 +24,7 @@ type pending struct {
 }
 
 // poll starts a poll at a node; an empty mark is none.
-func (k *connection) poll(by int, mark string) *pending {
+func (k *connection) poll(by int, mark string, header ...string) *pending {
 	ctx, cancel := context.WithCancel(k.ctx)
 	p := &pending{k, make(chan answer, 1), cancel}
 	query := "id=" + k.token
@@ -33,7 +33,7 @@ func (k *connection) poll(by int, mark string) *pending {
 	}
 	go func() {
 		defer cancel()
-		p.answered <- k.cluster.do(ctx, by, http.MethodGet, query, "")
+		p.answered <- k.cluster.do(ctx, by, http.MethodGet, query, "", header...)
 	}()
 	return p
 }

@@ -4,7 +4,7 @@
 -- KEYS meta, log, live, record, the user's memberships (if there is a user)
 -- ARGV mode, id, user, owner, create until, lease, lease while new, mark, force,
 --      ticket, membership, moved entry, token of the call, 1 if a connection may be created, the user's membership, prefix of the
---      hub's keys, how long ago the request came (ms)
+--      hub's keys, how long ago the request came (ms), 1 if the mark is unique
 -- returns outcome, now, generation, floor, last position, record as it was, groups, the user's, their version,
 --         fields of the record that were set, each followed by its value, 1 if a live owner was displaced
 
@@ -54,6 +54,7 @@ local function first_poll()
   set('w', '0')
   set('f', '0')
   set('m', ARGV[8])
+  set('um', ARGV[18] == '1' and ARGV[8] or '')
   set('pa', came)
   set('aa', time)
   set('sn', r.c)
@@ -116,7 +117,7 @@ end
 
 -- Whether the answer before this poll has arrived; nil if that cannot be told yet.
 -- It was decided already when another poll owns the connection.
-local function arrived()
+local function arrived(unique)
   if r.o ~= '' then
     return true
   end
@@ -124,7 +125,7 @@ local function arrived()
     return false
   end
   if r.m ~= '' and r.m == ARGV[8] then
-    if came - r.aa >= REPEATED_POLL then
+    if came - r.aa >= REPEATED_POLL or unique then
       return false
     end
     if r.w == r.n then
@@ -152,7 +153,16 @@ local function poll()
   if r.fp == token then
     return reply(FIRST_POLL) -- a repetition
   end
-  local yes = arrived()
+  local known = redis.call('HMGET', key, 'um', 'om', 'oc')
+  local unique = r.m ~= '' and known[1] == r.m
+  local theirs, at = unique and r.m, r.pa
+  if r.o ~= '' then
+    theirs, at = known[2], known[3]
+  end
+  if ARGV[8] ~= '' and theirs == ARGV[8] and came < tonumber(at) then
+    return {'owner'} -- the same poll, sent before that one
+  end
+  local yes = arrived(unique)
   if yes == nil then
     return reply(UNDECIDED)
   end
@@ -165,6 +175,8 @@ local function poll()
   if not yes and r.n == '1' then
     return first_poll()
   end
+  set('om', ARGV[18] == '1' and ARGV[8] or '')
+  set('oc', came)
   return attach()
 end
 

@@ -31,6 +31,12 @@ func (h *hub) answerHeld(id, owner, mark string, sent streams.Position, held tim
 	return n
 }
 
+func (h *hub) answerUnique(id, owner, mark string, sent streams.Position) {
+	h.Helper()
+	_, err := h.store.Answer(h.ctx, h.name, streams.AnswerRequest{ID: id, Owner: owner, Sent: sent, Mark: mark, Unique: true, Lease: long})
+	h.must("answer", err)
+}
+
 func anAnswerIsCommitted(h *hub) {
 	h.polling("c")
 	time.Sleep(3 * time.Millisecond) // after the first poll's answer

@@ -13,6 +13,9 @@ var pollTests = []func(*hub){
 	anEqualMarkIsUndecidedUntilWritten,
 	anEqualMarkOfAnOldAnswerIsARepeat,
 	anEqualMarkIsNotAboutTheAgeOfThePoll,
+	aUniqueMarkThatComesAgainIsARepeat,
+	aUniqueMarkOfTheFirstPollIsARepeat,
+	aPollThatWasOvertakenByItselfIsRefused,
 	anAbandonedPollIsRepeated,
 	aPollIsJudgedByWhenItCame,
 	theFirstPollIsRepeated,
@@ -104,6 +107,46 @@ func anEqualMarkIsNotAboutTheAgeOfThePoll(h *hub) {
 	_, sent := h.answered("c", time.Hour)
 	h.wrote("c", h.record("c").Answers, true)
 	h.begins(poll("c", "n2", "m"), sent)
+}
+
+// Although it was written, and a moment ago.
+func aUniqueMarkThatComesAgainIsARepeat(h *hub) {
+	cursor, sent := h.answered("c", 0)
+	h.begins(poll("c", "n2", "unique"), sent)
+	h.answerUnique("c", "n2", "unique", h.last())
+	h.wrote("c", h.record("c").Answers, true)
+	h.begins(poll("c", "n3", "unique"), sent)
+	h.answerUnique("c", "n3", "unique", h.last())
+	h.begins(poll("c", "n1", "next"), h.last())
+
+	// The next answer's mark is another's, whether or not it is equal.
+	h.answer("c", "n1", "unique", h.last())
+	h.opens(poll("c", "n2", "unique"), streams.OpenUndecided)
+	h.check(cursor.Before(sent), "nothing was answered")
+}
+
+func aUniqueMarkOfTheFirstPollIsARepeat(h *hub) {
+	first := poll("c", "n1", "m")
+	first.Unique = true
+	h.opens(first, streams.OpenFirstPoll)
+	h.wrote("c", 1, true)
+	h.opens(first, streams.OpenFirstPoll)
+	h.opens(poll("c", "n2", "next"), streams.OpenAttached)
+}
+
+// A proxy sends a poll again, and that comes to the store before the first.
+func aPollThatWasOvertakenByItselfIsRefused(h *hub) {
+	h.polling("c")
+	again, first := poll("c", "n2", "m"), poll("c", "n1", "m")
+	again.Unique, first.Unique = true, true
+	first.Arrived = time.Now().Add(-time.Second)
+	h.opens(again, streams.OpenAttached)
+	h.refuses(first, streams.ErrOwner)
+	h.opens(again, streams.OpenAttached) // a repetition
+	p := h.send("1")
+	h.answerUnique("c", "n2", "m", p)
+	h.refuses(first, streams.ErrOwner)
+	h.begins(poll("c", "n3", "next"), p)
 }
 
 func anAbandonedPollIsRepeated(h *hub) {

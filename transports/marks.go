@@ -1,0 +1,34 @@
+package transports
+
+import (
+	"net/http"
+	"strings"
+	"time"
+)
+
+// A poll's mark is the client's clock. A proxy, or a browser, sends a poll again when its connection breaks, with the same mark, and
+// whether the answer had arrived nobody at this end can tell: its bytes may have been on the way. If no other poll of the
+// client has the mark, then that it comes again says that it had not.
+
+// uniqueHold is how long a poll is held at least. A clock that moves every millisecond shows the client another time when it
+// has the answer, and polls again.
+const uniqueHold = 2 * time.Millisecond
+
+// readsMilliseconds tells whether a client's clock moves every millisecond: that of the official JavaScript clients does. Not in
+// Firefox, which resists fingerprinting with steps of 16.7 ms; and Java's moves every 15.6 ms on Windows.
+func readsMilliseconds(h http.Header) bool {
+	browser := h.Get("User-Agent")
+	agent := h.Get("X-SignalR-User-Agent") // a browser does not let the client set the other
+	if agent == "" {
+		agent = browser
+	}
+	return strings.HasPrefix(agent, "Microsoft SignalR/") &&
+		(strings.Contains(agent, "; NodeJS;") || strings.Contains(agent, "; Browser;") && !strings.Contains(browser, "Firefox/"))
+}
+
+// hold waits until the client's next poll cannot have the mark of this one.
+func (p *poll) hold() {
+	if p.unique {
+		time.Sleep(uniqueHold - time.Since(p.arrived))
+	}
+}
