@@ -9,6 +9,7 @@ interface Page { connections: Row[]; next: string; total: number }
 type Kind = "user" | "group";
 interface Names { total: number; next: string }
 const shownNames = 50;
+const closeTries = 10; // a second between them
 
 const columns = (...titles: string[]) => h("thead", null, h("tr", null, titles.map((t) => h("th", { scope: "col" }, t))));
 const problem = (error: unknown) => h("p", { class: "notice bad", role: "alert" }, (error as Error).message);
@@ -81,13 +82,21 @@ function one(root: HTMLElement, hub: string, find: string, over: () => boolean):
     } catch (error) { toast((error as Error).message, true); }
     await Promise.all([load(), users.load(), groups.load()]);
   }
+  // A connection ends when its client has been sent what comes before; until then it is listed.
+  async function close(id: string): Promise<void> {
+    await act("Closed", "DELETE", `${api}/connections/${part(id)}?reason=${part("closed by an operator")}`);
+    for (let tries = 0; tries < closeTries && !over() && connections.querySelector(`[data-connection="${id}"]`); tries++) {
+      await new Promise((resolve) => setTimeout(resolve, 1000));
+      if (!over()) await Promise.all([load(), users.load(), groups.load()]);
+    }
+  }
   const row = (c: Row) => h("tr", { "data-connection": c.connectionId }, h("th", { scope: "row" }, connectionLink(hub, c.connectionId)), h("td", null, c.user ?? ""), h("td", null, transportNames[c.transport ?? ""] ?? "–"),
     h("td", null, c.node ?? "–"), h("td", { class: "wrap" }, c.groups.map((g) => h("span", { class: "tag" }, g))),
     h("td", { class: "right" }, h("button", { type: "button", class: "small", onclick: () => {
       const name = group.value.trim();
       if (name) void act(`Joined ${name}`, "PUT", `${api}/groups/${part(name)}/connections/${part(c.connectionId)}`);
       else { toast("Name the group below first"); group.focus(); }
-    } }, "Join"), h("button", { type: "button", class: "small danger", onclick: () => void act("Closed", "DELETE", `${api}/connections/${part(c.connectionId)}?reason=${part("closed by an operator")}`) }, "Close")));
+    } }, "Join"), h("button", { type: "button", class: "small danger", onclick: () => void close(c.connectionId) }, "Close")));
 
   async function load(): Promise<void> {
     try {
