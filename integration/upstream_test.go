@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -18,6 +19,7 @@ import (
 	"hubstream/integration/internal/nodes"
 	"hubstream/integration/valkeytest"
 	"hubstream/internal/upstream"
+	"hubstream/negotiate/access"
 )
 
 // upstreamKey signs what nodes ask the application.
@@ -31,11 +33,12 @@ type application struct {
 	mu    sync.Mutex
 	told  map[string][]string // by connection
 	keys  map[string]int      // how often each idempotency key came
+	order map[string]string   // sequence number of an event -> which
 	ended chan string         // methods whose request was ended by the client
 }
 
 func newApplication(t testing.TB) *application {
-	a := &application{t: t, told: map[string][]string{}, keys: map[string]int{}, ended: make(chan string, 100)}
+	a := &application{t: t, told: map[string][]string{}, keys: map[string]int{}, order: map[string]string{}, ended: make(chan string, 100)}
 	server := httptest.NewServer(a)
 	t.Cleanup(server.Close)
 	a.url = server.URL
@@ -59,6 +62,14 @@ func (a *application) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a.mu.Lock()
 	a.told[id] = append(a.told[id], event)
 	a.keys[h.Get("Idempotency-Key")]++
+	again := a.keys[h.Get("Idempotency-Key")] > 1
+	if number := h.Get("X-Hubstream-Sequence"); number != "" {
+		if which := id + " " + event; a.order[number] == "" {
+			a.order[number] = which
+		} else if a.order[number] != which {
+			a.t.Errorf("events %s and %s have the number %s", a.order[number], which, number)
+		}
+	}
 	a.mu.Unlock()
 	c := &calling{w: w, r: r, binary: h.Get("Content-Type") == "application/x-msgpack"}
 	if event == "Sum" {
@@ -68,7 +79,17 @@ func (a *application) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, _ := io.ReadAll(r.Body)
 	c.read(body)
 	switch event {
-	case "connected", "disconnected":
+	case "connected":
+		c.connect()
+	case "disconnected":
+	case "Hang": // until it is asked again
+		if !again {
+			<-r.Context().Done()
+			return
+		}
+		c.result(7)
+	case "Who":
+		c.text(h.Get("X-ASRS-User-Id"))
 	case "Add":
 		c.result(c.number(0) + c.number(1))
 	case "Slow":
@@ -96,7 +117,7 @@ func (a *application) events(id string) []string {
 
 func (a *application) wantEvents(t testing.TB, id string, want ...string) {
 	t.Helper()
-	deadline := time.Now().Add(2 * time.Minute)
+	deadline := time.Now().Add(4 * time.Minute)
 	for !slices.Equal(a.events(id), want) {
 		if time.Now().After(deadline) || len(a.events(id)) > len(want) {
 			t.Fatalf("connection %s: told %v, want %v", id, a.events(id), want)
@@ -142,6 +163,20 @@ func (c *calling) number(i int) int64 {
 		return int64(n)
 	}
 	return -1
+}
+
+// connect says by the client's query whose connection it is, and what it may.
+func (c *calling) connect() {
+	query, _ := url.ParseQuery(strings.TrimPrefix(c.r.Header.Get("X-ASRS-Client-Query"), "?"))
+	if login := query.Get("login"); login != "" {
+		fmt.Fprintf(c.w, `{"user":%q,"groups":["logged-in"],"claims":[{"type":"hubstream.rights","value":"SendToGroup:logged-in"}]}`, login)
+	}
+}
+
+// text answers with a text, in JSON.
+func (c *calling) text(s string) {
+	c.w.Header().Set("Content-Type", "application/json")
+	fmt.Fprintf(c.w, `{"type":3,"invocationId":%q,"result":%q}`, c.invocationID, s)
 }
 
 func (c *calling) result(n int64) {
@@ -330,26 +365,160 @@ func TestStatefulCallsSurviveTheirSocket(t *testing.T) {
 	}
 }
 
-// A killed node's connections are told of as ended, each once; calls under way are made again under their keys by the others.
+// A killed node's connections are told of as ended, each once, over every transport, with calls under way: their callers get an error, and
+// other nodes make the calls again under their keys.
 func TestConnectionsOfAKilledNodeAreDisconnectedOnce(t *testing.T) {
 	t.Parallel()
 	c, a := behindUpstream(t, nodes.StartProcess)
 	js := jsclient.Start(t)
-	dead := js.Open(t, jsclient.Options{URL: c.nodes[0].URL + "/hubs/chat", Transport: jsclient.WebSockets})
-	lives := js.Open(t, jsclient.Options{URL: c.nodes[1].URL + "/hubs/chat", Transport: jsclient.WebSockets})
-	if _, err := dead.Invoke("Add", 1, 2); err != nil {
-		t.Fatal(err)
+	var dead []*jsclient.Conn
+	failed := make(chan error, 10)
+	for _, transport := range []string{jsclient.WebSockets, jsclient.ServerSentEvents, jsclient.LongPolling} {
+		conn := js.Open(t, jsclient.Options{URL: c.nodes[0].URL + "/hubs/chat", Transport: transport})
+		if _, err := conn.Invoke("Add", 1, 2); err != nil {
+			t.Fatal(err)
+		}
+		go func() { _, err := conn.Invoke("Hang"); failed <- err }()
+		dead = append(dead, conn)
 	}
-	time.Sleep(time.Second)
+	lives := js.Open(t, jsclient.Options{URL: c.nodes[1].URL + "/hubs/chat", Transport: jsclient.WebSockets})
+	for _, conn := range dead {
+		a.wantEvents(t, conn.ConnectionID, "connected", "Add", "Hang")
+	}
 	c.nodes[0].Kill()
-	dead.Event("closed")
-	a.wantEvents(t, dead.ConnectionID, "connected", "Add", "disconnected")
+	for _, conn := range dead {
+		conn.Event("closed")
+		if err := <-failed; err == nil {
+			t.Error("a call under way was answered")
+		}
+	}
+	for _, conn := range dead {
+		a.wantEvents(t, conn.ConnectionID, "connected", "Add", "Hang", "Hang", "disconnected")
+	}
 	if got, err := lives.Invoke("Add", 2, 3); err != nil || got != "5" {
 		t.Errorf("the other connection: %s %v", got, err)
 	}
 	time.Sleep(10 * time.Second) // two sweeps of both nodes
-	a.wantEvents(t, dead.ConnectionID, "connected", "Add", "disconnected")
+	for _, conn := range dead {
+		a.wantEvents(t, conn.ConnectionID, "connected", "Add", "Hang", "Hang", "disconnected")
+	}
 	a.wantEvents(t, lives.ConnectionID, "connected", "Add")
+}
+
+// Valkey is killed, and comes back with what it had, while calls are under way and others wait: each is made, in order, and answered once; connections are
+// begun and ended once.
+func TestCallsAndEventsSurviveAKilledValkey(t *testing.T) {
+	t.Parallel()
+	a, c := newApplication(t), &cluster{}
+	server := valkeytest.Start(t, valkeytest.AppendOnly())
+	for _, name := range []string{"n1", "n2"} {
+		c.nodes = append(c.nodes, nodes.Start(t, nodes.Options{Name: name, Valkey: server.Addr, Args: a.args()}))
+	}
+	js := jsclient.Start(t)
+	proxy := c.haproxy(t)
+	var conns []*jsclient.Conn
+	for _, transport := range []string{jsclient.WebSockets, jsclient.ServerSentEvents} {
+		conns = append(conns, js.Open(t, jsclient.Options{URL: proxy + "/hubs/chat", Transport: transport}))
+	}
+	var wait sync.WaitGroup
+	for _, conn := range conns {
+		for i := range 4 {
+			wait.Go(func() {
+				if got, err := conn.Invoke("Slow", i); err != nil || got != fmt.Sprint(i) {
+					t.Errorf("over %s, call %d: %s %v", conn.Transport, i, got, err)
+				}
+			})
+			time.Sleep(20 * time.Millisecond)
+		}
+	}
+	for _, conn := range conns {
+		for deadline := time.Now().Add(jsclient.Patience); !slices.Contains(a.events(conn.ConnectionID), "Slow"); time.Sleep(5 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatal("nothing was asked")
+			}
+		}
+	}
+	server.Kill()
+	server.Start()
+	wait.Wait()
+	for _, conn := range conns {
+		if err := conn.Stop(); err != nil {
+			t.Error(err)
+		}
+		a.wantEvents(t, conn.ConnectionID, "connected", "Slow", "Slow", "Slow", "Slow", "disconnected")
+	}
+}
+
+// What decides on connect gives official clients, over every transport, their user, groups and rights.
+func TestAnUpstreamDecidesWhoClientsAre(t *testing.T) {
+	t.Parallel()
+	c, _ := behindUpstream(t, nodes.Start, "-upstream-authorize")
+	js := jsclient.Start(t)
+	proxy := c.haproxy(t)
+	b := c.backend(t, "chat")
+	var conns []*jsclient.Conn
+	for _, k := range kindsOf("10") {
+		o := jsclient.Options{URL: proxy + "/hubs/chat?login=ann", Transport: k.transport, Protocol: k.protocol}
+		o.Stateful = k.transport == jsclient.WebSockets
+		conns = append(conns, js.Open(t, o))
+	}
+	b.toUser("ann", 1)
+	for i, conn := range conns {
+		conn.Expect("message", 1)
+		if conn.Transport == jsclient.WebSockets { // it comes back to another node, as who it was
+			if err := conn.Drop(); err != nil {
+				t.Error(err)
+			}
+		}
+		if got, err := conn.Invoke("Who"); err != nil || got != `"ann"` {
+			t.Errorf("connection %d is of %s %v", i, got, err)
+		}
+		if _, err := conn.Invoke("SendToGroup", "logged-in", "message", "from", i); err != nil {
+			t.Error(err)
+		}
+	}
+	b.toUser("ann", 2)
+	for _, conn := range conns {
+		for i := range conns {
+			conn.Expect("message", "from", i)
+		}
+		conn.Expect("message", 2)
+	}
+}
+
+// Rights of real access tokens, and nothing beyond them.
+func TestRightsOfAccessTokens(t *testing.T) {
+	t.Parallel()
+	g := newGuardedCluster(t)
+	hub := newHub(t)
+	open := func(transport string, rights ...string) *jsclient.Conn {
+		return sharedJS(t).Open(t, jsclient.Options{URL: g.proxy + "/hubs/" + hub, Transport: transport, AccessToken: g.sign(oldKey, access.Token{
+			Audience: access.ClientAudience(g.proxy, hub), User: "ann", Claims: map[string]any{"hubstream.rights": rights},
+		})})
+	}
+	for _, transport := range []string{jsclient.WebSockets, jsclient.ServerSentEvents, jsclient.LongPolling} {
+		group := "room-" + transport
+		member, listener := open(transport, "JoinGroup:room-*", "LeaveGroup:room-*", "SendToGroup:"+group), open(transport, "JoinGroup:"+group)
+		for _, conn := range []*jsclient.Conn{member, listener} {
+			if _, err := conn.Invoke("JoinGroup", group); err != nil {
+				t.Errorf("over %s: %v", transport, err)
+			}
+		}
+		if _, err := member.Invoke("SendToGroup", group, "message", "hello"); err != nil {
+			t.Errorf("over %s: %v", transport, err)
+		}
+		for _, conn := range []*jsclient.Conn{member, listener} {
+			conn.Expect("message", "hello")
+		}
+		for _, refused := range [][]any{{"SendToAll", "message"}, {"JoinGroup", "other"}, {"SendToGroup", "room-", "message"}} {
+			if _, err := member.Invoke(refused[0].(string), refused[1:]...); err == nil || !strings.Contains(err.Error(), "unauthorized") {
+				t.Errorf("over %s, %v: %v", transport, refused, err)
+			}
+		}
+		if _, err := listener.Invoke("SendToGroup", group, "message"); err == nil {
+			t.Errorf("over %s: who may only join has sent", transport)
+		}
+	}
 }
 
 // Without any backend: clients talk to each other by rights that development mode gives them.

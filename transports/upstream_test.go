@@ -14,6 +14,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/gobwas/ws"
+
 	"hubstream/internal/upstream"
 	"hubstream/streams"
 	"hubstream/transports"
@@ -107,6 +109,9 @@ func (a *app) Call(ctx context.Context, r *upstream.Request) (*upstream.Answer, 
 func (a *app) connect(r *upstream.Request) (*upstream.Answer, error) {
 	if r.User == "ann@mail" {
 		return &upstream.Answer{Status: http.StatusOK, ContentType: "application/json", Body: []byte(`{"user":"ann"}`)}, nil
+	}
+	if r.User == "eve" {
+		return &upstream.Answer{Status: http.StatusUnauthorized}, nil
 	}
 	switch r.Query {
 	case "as=long":
@@ -744,6 +749,18 @@ func TestAnUpstreamDecidesWhichSocketsOpen(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		a := &app{}
 		c := newCluster(t, 1, a.with, func(cfg *transports.Config) { cfg.Authorize = true })
+		const refusal = `{"error":"The application refused the connection."}` + "\x1e"
+		refused := c.negotiate(userOf("eve")).dialSocket(0)
+		refused.sendText(handshakeJSON)
+		refused.expectFrame(refusal, ws.OpText)
+		refused.expectClose(ws.StatusNormalClosure)
+		e := c.negotiate(userOf("eve")).openEvents(0)
+		e.post(0, handshakeJSON)
+		e.expectEvents(refusal)
+		e.expectEnd()
+		a.mu.Lock()
+		a.told = nil
+		a.mu.Unlock()
 		open := a.gate("connected")
 		k := c.negotiate()
 		s := k.dialSocket(0)
