@@ -22,10 +22,11 @@ import (
 // events is the client's side of an event stream.
 type events struct {
 	*connection
-	conn net.Conn
-	head http.Header
-	in   chan string // pieces of the body
-	rest string      // of the last piece, not expected yet
+	conn  net.Conn
+	head  http.Header
+	in    chan string // pieces of the body
+	rest  string      // of the last piece, not expected yet
+	pause pause
 }
 
 // get asks a node for an event stream.
@@ -58,6 +59,7 @@ func (e *events) receive(body io.Reader) {
 	for {
 		n, err := body.Read(b)
 		if n > 0 {
+			e.pause.wait()
 			e.in <- string(b[:n])
 		}
 		if err != nil {

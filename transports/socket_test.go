@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing/synctest"
 	"time"
 
@@ -24,7 +25,8 @@ type socket struct {
 	in   chan ws.Frame
 	end  chan error // why in has ended
 
-	rest string // of the last message, not expected yet
+	rest  string // of the last message, not expected yet
+	pause pause
 }
 
 const upgradeHeader = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
@@ -77,8 +79,25 @@ func (s *socket) receive(r *bufio.Reader) {
 			close(s.in)
 			return
 		}
+		s.pause.wait()
 		s.in <- f
 	}
+}
+
+// pause keeps a client from reading on.
+type pause struct{ gate atomic.Pointer[chan struct{}] }
+
+func (p *pause) wait() {
+	if gate := p.gate.Load(); gate != nil {
+		<-*gate
+	}
+}
+
+// hold makes the client read nothing until the returned function is called.
+func (p *pause) hold() (release func()) {
+	gate := make(chan struct{})
+	p.gate.Store(&gate)
+	return func() { close(gate) }
 }
 
 // dialSocket opens a WebSocket, which must be accepted.

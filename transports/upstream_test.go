@@ -428,6 +428,65 @@ func TestAStreamWaitsForItsClient(t *testing.T) {
 	})
 }
 
+// The same for clients that do not read their event stream or socket, or do not acknowledge what they read; a cancelled stream is not made any further.
+func TestAStreamWaitsForWhoDoesNotReadIt(t *testing.T) {
+	for name, open := range map[string]func(c *cluster) (reading *pause, post func(string), take func() string){
+		"event stream": func(c *cluster) (*pause, func(string), func() string) {
+			e := c.negotiate().openEvents(0).shakesHands(1)
+			return &e.pause, func(m string) { e.post(1, m) }, func() string { return <-e.in }
+		},
+		"socket": func(c *cluster) (*pause, func(string), func() string) {
+			s := c.negotiate().openSocket(0, handshakeJSON)
+			return &s.pause, func(m string) { s.sendText(m) }, func() string { return payload(s) }
+		},
+		"stateful socket": func(c *cluster) (*pause, func(string), func() string) {
+			s := c.openStateful(0)
+			taken := 0
+			return &s.pause, func(m string) { s.sendText(m) }, func() string {
+				m := payload(s)
+				if n := strings.Count(m, `{"type":2`) + strings.Count(m, `{"type":3`); n > 0 {
+					taken += n
+					s.sendText(ack(taken))
+				}
+				return m
+			}
+		},
+	} {
+		bubbleRun(t, name, func(t *testing.T) {
+			a := &app{}
+			reading, post, take := open(newCluster(t, 2, a.with))
+			release := reading.hold()
+			post(streamCall("Fast", "7"))
+			time.Sleep(20 * time.Second)
+			synctest.Wait()
+			if n := a.made.Load(); n == 0 || n > 2000 {
+				t.Errorf("%d items were made for a client that does not take them", n)
+			}
+			release()
+			for before := a.made.Load(); a.made.Load() == before; { // it goes on when the client does
+				take()
+			}
+			post(`{"type":5,"invocationId":"7"}` + "\x1e")
+			for !strings.Contains(take(), strings.TrimSuffix(void("7"), "\x1e")) {
+			}
+			synctest.Wait()
+			before := a.made.Load()
+			time.Sleep(time.Second)
+			if made := a.made.Load() - before; made > 0 {
+				t.Errorf("%d items were made after the end", made)
+			}
+		})
+	}
+}
+
+func payload(s *socket) string {
+	f, err := s.next()
+	if err != nil {
+		s.Fatal(err)
+	}
+	return string(f.Payload)
+}
+
 // What a client uploads reaches the upstream in one request, from whichever nodes it comes.
 func TestAnUploadIsOneRequest(t *testing.T) {
 	bubble(t, func(t *testing.T) {
