@@ -35,10 +35,11 @@ type application struct {
 	keys  map[string]int      // how often each idempotency key came
 	order map[string]string   // sequence number of an event -> which
 	ended chan string         // methods whose request was ended by the client
+	quiet chan string         // invocation IDs of streams that are left to others
 }
 
 func newApplication(t testing.TB) *application {
-	a := &application{t: t, told: map[string][]string{}, keys: map[string]int{}, order: map[string]string{}, ended: make(chan string, 100)}
+	a := &application{t: t, told: map[string][]string{}, keys: map[string]int{}, order: map[string]string{}, ended: make(chan string, 100), quiet: make(chan string, 1)}
 	server := httptest.NewServer(a)
 	t.Cleanup(server.Close)
 	a.url = server.URL
@@ -88,6 +89,11 @@ func (a *application) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		c.result(7)
+	case "Quiet":
+		w.Header().Set("Content-Type", "application/x-ndjson")
+		_ = http.NewResponseController(w).Flush()
+		a.quiet <- c.invocationID
+		<-r.Context().Done()
 	case "Who":
 		c.text(h.Get("X-ASRS-User-Id"))
 	case "Add":
@@ -333,6 +339,47 @@ func testHubMethods(t *testing.T, c *cluster, a *application, conn *jsclient.Con
 	a.wantEvents(t, conn.ConnectionID, "connected", "Add", "Nothing", "Fails", "Crashes", "Add", "Counter", "Endless", "Sum", "disconnected")
 	if got := b.call(http.MethodPost, path, `{"target":"ask"}`); got.Status != 404 {
 		t.Errorf("asked when gone: %d %s", got.Status, got.Body)
+	}
+}
+
+// A stream that the upstream leaves open is made by a backend, through any node, item by item, to its end.
+func TestABackendMakesAClientsStream(t *testing.T) {
+	t.Parallel()
+	c, a := behindUpstream(t, nodes.Start)
+	js := jsclient.Start(t)
+	proxy := c.haproxy(t)
+	b := c.backend(t, "chat")
+	for _, k := range kindsOf("10") {
+		conn := js.Open(t, jsclient.Options{URL: proxy + "/hubs/chat", Transport: k.transport, Protocol: k.protocol})
+		type outcome struct {
+			items string
+			err   error
+		}
+		for _, end := range []string{"", "no more"} {
+			got := make(chan outcome, 1)
+			go func() { items, err := conn.Stream("Quiet"); got <- outcome{items, err} }()
+			path := "/connections/" + conn.ConnectionID + "/streams/" + <-a.quiet + "/"
+			send := func(path, body string) {
+				t.Helper()
+				if answer := b.call(http.MethodPost, path, body); answer.Status != http.StatusAccepted {
+					t.Fatalf("%v: got %d %s", k, answer.Status, answer.Body)
+				}
+			}
+			send(path+":send", "1")
+			send(path+":send", `{"b":[2,null]}`)
+			if end == "" {
+				send(path+":send?completed=true", `"3"`)
+			} else {
+				send(path+":complete?reason="+url.QueryEscape(end), "")
+			}
+			o := <-got
+			switch {
+			case end == "" && (o.err != nil || o.items != `[1,{"b":[2,null]},"3"]`):
+				t.Errorf("%v: got %s %v", k, o.items, o.err)
+			case end != "" && (o.err == nil || !strings.Contains(o.err.Error(), end)):
+				t.Errorf("%v: got %s %v, want the error %s", k, o.items, o.err, end)
+			}
+		}
 	}
 }
 
