@@ -296,13 +296,20 @@ func TestACallOfADeadNodeIsMadeAgain(t *testing.T) {
 		c := newCluster(t, 2, a.with)
 		time.Sleep(time.Minute) // long enough in contact to take over
 		k := c.openPolling(handshakeJSON)
+		synctest.Wait() // node 1 has executed "connected", and given the work up
 		a.gate("Slow")
 		k.post(0, method("Slow", "0", "[]"))
 		k.post(1, method("B", "1", "[]"))
 		synctest.Wait()
 		c.kill(0)
 		a.gate("Slow")() // the next one answers at once
-		k.pollNext(1).expect(200, result("0", 42)+result("1", 42))
+		want, got := result("0", 42)+result("1", 42), ""
+		for len(got) < len(want) { // in one answer or two
+			got += k.pollNext(1).expectAny()
+		}
+		if got != want {
+			t.Fatalf("got %q, want %q", got, want)
+		}
 		a.wantTold(t, connected, told("Slow", "2", "0", "[]"), told("Slow", "2", "0", "[]"), told("B", "3", "1", "[]"))
 	})
 }
