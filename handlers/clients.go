@@ -43,8 +43,17 @@ func (h *Handler) serveNegotiate(c echo.Context, s *Services) error {
 	if err := h.limits.mayNegotiate(c, s, hub, who.User); err != nil {
 		return err
 	}
-	return writeJSON(c, http.StatusOK, s.Negotiator.Negotiate(hub, clientOf(&who), c.QueryParams()))
+	response := s.Negotiator.Negotiate(hub, clientOf(&who), c.QueryParams())
+	body, err := response.AppendJSON(make([]byte, 0, negotiateBytes))
+	if err != nil {
+		return err
+	}
+	writeEncoded(c, http.StatusOK, body)
+	return nil
 }
+
+// negotiateBytes is room for an answer to negotiate: three transports and a connection token.
+const negotiateBytes = 640
 
 // clientOf is what negotiating needs to know of a client. For how long its token is good it is told only where that matters to its
 // connection.

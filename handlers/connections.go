@@ -182,10 +182,14 @@ func writeJSON(c echo.Context, status int, value any) error {
 	if err := encoder.Encode(value); err != nil {
 		return fmt.Errorf("encode an answer: %w", err)
 	}
+	writeEncoded(c, status, bytes.TrimSuffix(body.Bytes(), []byte("\n")))
+	return nil
+}
+
+func writeEncoded(c echo.Context, status int, body []byte) {
 	header := c.Response().Header()
 	header["Content-Type"] = jsonType
 	header.Set("Cache-Control", "no-store")
 	c.Response().WriteHeader(status)
-	_, _ = c.Response().Write(bytes.TrimSuffix(body.Bytes(), []byte("\n"))) // if the caller has gone there is nobody to tell
-	return nil
+	_, _ = c.Response().Write(body) // if the caller has gone there is nobody to tell
 }

@@ -57,6 +57,30 @@ func wantJSON(t *testing.T, r negotiate.Response, want string) {
 	if string(got) != want {
 		t.Errorf("body\n got %s\nwant %s", got, want)
 	}
+	if got, err = r.AppendJSON([]byte("x")); err != nil || string(got) != "x"+want {
+		t.Errorf("appended\n got %s %v\nwant x%s", got, err, want)
+	}
+}
+
+func TestAnswerIsEscapedWhereItMustBe(t *testing.T) {
+	t.Parallel()
+	for _, id := range []string{"plain", "", `"`, `\`, "\n", "\x1e", "\x7f", "ü", "\xff"} {
+		r := negotiate.Response{ConnectionID: id}
+		body, _ := r.AppendJSON(nil)
+		var got negotiate.Response
+		if err := json.Unmarshal(body, &got); err != nil || got.ConnectionID != strings.ToValidUTF8(id, "\ufffd") {
+			t.Errorf("%q: got %q %v in %s", id, got.ConnectionID, err, body)
+		}
+	}
+}
+
+func TestAnswerIsAppendedWithoutAllocating(t *testing.T) {
+	n, _ := newNegotiator(t, stateful)
+	r := n.Negotiate("chat", negotiate.Client{User: "ada"}, parseQuery(t, "negotiateVersion=1&useStatefulReconnect=true"))
+	b := make([]byte, 0, 1024)
+	if n := testing.AllocsPerRun(100, func() { _, _ = r.AppendJSON(b) }); n != 0 {
+		t.Errorf("%v allocations, want none", n)
+	}
 }
 
 func TestVersion1Answer(t *testing.T) {
@@ -381,9 +405,10 @@ func FuzzNegotiate(f *testing.F) {
 func BenchmarkNegotiate(b *testing.B) {
 	n, _ := newNegotiator(b, nil)
 	query := url.Values{"negotiateVersion": {"1"}}
+	body := make([]byte, 0, 1024)
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := json.Marshal(n.Negotiate("chat", negotiate.Client{User: "ada"}, query)); err != nil {
+		if _, err := n.Negotiate("chat", negotiate.Client{User: "ada"}, query).AppendJSON(body); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -1,6 +1,9 @@
 package negotiate
 
-import "encoding/json"
+import (
+	"encoding/json"
+	"strconv"
+)
 
 // Response is the body of an answer to negotiate, always with status 200 (TransportProtocols.md, "POST
 // [endpoint-base]/negotiate request"). It is one of three: an error, a redirect, or the answer that lets the client
@@ -48,11 +51,60 @@ func (r Response) MarshalJSON() ([]byte, error) {
 			AccessToken string `json:"accessToken,omitempty"`
 		}{r.URL, r.AccessToken})
 	}
-	type fields Response // without this method
-	answer := fields(r)
-	answer.AccessToken = ""
-	if answer.AvailableTransports == nil {
-		answer.AvailableTransports = []AvailableTransport{} // .NET throws if it is missing, or null
+	return r.appendAnswer(nil), nil
+}
+
+// AppendJSON appends what MarshalJSON returns; the answer, which every connection begins with, without reflection.
+func (r Response) AppendJSON(b []byte) ([]byte, error) {
+	if r.Error == "" && r.URL == "" {
+		return r.appendAnswer(b), nil
 	}
-	return json.Marshal(answer)
+	other, err := r.MarshalJSON()
+	return append(b, other...), err
+}
+
+func (r *Response) appendAnswer(b []byte) []byte {
+	b = append(b, `{"negotiateVersion":`...)
+	b = strconv.AppendInt(b, int64(r.NegotiateVersion), 10)
+	b = appendText(append(b, `,"connectionId":`...), r.ConnectionID)
+	if r.ConnectionToken != "" {
+		b = appendText(append(b, `,"connectionToken":`...), r.ConnectionToken)
+	}
+	if r.UseStatefulReconnect {
+		b = append(b, `,"useStatefulReconnect":true`...)
+	}
+	b = append(b, `,"availableTransports":[`...) // .NET throws if it is missing, or null
+	for i, available := range r.AvailableTransports {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = appendText(append(b, `{"transport":`...), string(available.Transport))
+		b = append(b, `,"transferFormats":[`...)
+		for i, format := range available.TransferFormats {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			b = appendText(b, string(format))
+		}
+		b = append(b, "]}"...)
+	}
+	b = append(b, ']')
+	if r.TokenLifetimeSeconds != 0 {
+		b = append(b, `,"tokenLifetimeSeconds":`...)
+		b = strconv.AppendInt(b, r.TokenLifetimeSeconds, 10)
+	}
+	return append(b, '}')
+}
+
+// appendText appends a string of JSON. Ours need no escapes.
+func appendText(b []byte, s string) []byte {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' {
+			quoted, _ := json.Marshal(s) // never fails for a string
+			return append(b, quoted...)
+		}
+	}
+	b = append(b, '"')
+	b = append(b, s...)
+	return append(b, '"')
 }
