@@ -322,6 +322,11 @@ func (p *poll) answer(ctx context.Context, items []*streams.Item) {
 
 // body joins the items' messages. final says that the last of them ends the connection.
 func (p *poll) body(items []*streams.Item) (body []byte, final bool) {
+	size := 0
+	for _, item := range items {
+		size += len(item.Body)
+	}
+	body = make([]byte, 0, size) // MessagePack is smaller, or little larger
 	for _, item := range items {
 		if item.Flags&streams.FlagHandshake != 0 {
 			p.proto = hubprotocol.Protocol(item.Protocol)
