@@ -73,6 +73,30 @@ func TestReturningClientIsNotOneTooMany(t *testing.T) {
 	})
 }
 
+// A JavaScript client takes what its abandoned socket is answered, when it opens it again, for the end of the connection that it has
+// now: it is never told that it has too many.
+func TestAbandonedSocketIsNotOneTooMany(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 1, func(cfg *transports.Config) { cfg.MaxUserConnections, cfg.MaxAddressConnections = 1, 1 })
+		c.who.Store(&access.Identity{Authenticated: true, User: "ann", Address: "192.0.2.1"})
+		k := c.negotiate(userOf("ann"), stateful)
+		s := k.openSocket(0, handshakeStateful)
+		s.sendText(pingText)
+		synctest.Wait()
+		s.cut()
+		synctest.Wait()
+		ghost := k.dialSocket(0)
+		time.Sleep(3 * time.Second) // it is silent: its client has another connection
+		ghost.cut()
+		synctest.Wait()
+		c.negotiate(userOf("ann")).openSocket(0, handshakeJSON) // which is this one, all that it may have
+		again := k.dialSocket(0)
+		again.sendText(sequence(1))
+		again.expectEnd()
+		k.wantRecord(false)
+	})
+}
+
 func TestAnAddressHasNoMoreSocketsAndStreamsThanAllowed(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		c := newCluster(t, 1, func(cfg *transports.Config) { cfg.MaxAddressConnections = 1 })

@@ -89,7 +89,7 @@ func (s *Server) serveWebSocket(c *request) {
 		s.refuseError(c, err)
 		return
 	}
-	leave, ok := s.admission.enter(c, c.token.User, opened.Outcome == streams.OpenTicket)
+	leave, ok := s.admission.enter(c, c.token.User, waits(opened.Outcome))
 	if !ok {
 		s.end(c.hub, c.token.ConnectionID, r.Owner)
 		s.active.Done()
