@@ -74,7 +74,7 @@ func composeUp(t *testing.T, c composed) []*nodes.Node {
 		for key, value := range settings {
 			env = append(env, key+"="+strings.ReplaceAll(value, "valkey:6379", valkey))
 		}
-		all = append(all, nodes.StartProcess(t, nodes.Options{Name: name, Env: env, Drain: 2 * time.Second}))
+		all = append(all, nodes.StartProcess(t, nodes.Options{Name: name, Env: env, Drain: 4 * time.Second}))
 	}
 	if len(all) != 3 {
 		t.Fatalf("there are %d nodes", len(all))

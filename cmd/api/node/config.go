@@ -28,6 +28,9 @@ type Config struct {
 	Node string
 	// Drain is how long the node takes to move its connections elsewhere when it is asked to end. Default 20 s.
 	Drain time.Duration
+	// DrainNotice is how much of Drain the node lets pass before it moves any: it says that it is not ready, and serves new
+	// connections still, until balancers have noticed. Default 0.
+	DrainNotice time.Duration
 
 	// Valkey are the addresses of Valkey, host:port or URLs. Default: none, the log is in memory.
 	Valkey []string
@@ -199,6 +202,9 @@ func (c *Config) complete() error {
 	}
 	if c.ValkeyMode == streams.ValkeySentinel && c.ValkeyMaster == "" {
 		return fmt.Errorf("-valkey-mode sentinel needs the primary's name in -valkey-master (%s)", variable("valkey-master"))
+	}
+	if c.DrainNotice > c.Drain {
+		return fmt.Errorf("-drain-notice (%s) is a part of -drain (%s), and cannot be longer", variable("drain-notice"), variable("drain"))
 	}
 	if err := c.checkUpstream(); err != nil {
 		return err

@@ -57,6 +57,7 @@ var each = []struct {
 	{"dev", "true", func(c node.Config) any { return c.Dev }, true, map[string]string{"perhaps": "true nor false"}},
 	{"node", "n-1.a_b", func(c node.Config) any { return c.Node }, "n-1.a_b", map[string]string{"a b": "not allowed", strings.Repeat("n", 129): "limit is 128", "ü": "not allowed"}},
 	{"drain", "1m30s", func(c node.Config) any { return c.Drain }, 90 * time.Second, map[string]string{"20": "duration", "soon": "duration", "-1s": "between", "2h": "between"}},
+	{"drain-notice", "5s", func(c node.Config) any { return c.DrainNotice }, 5 * time.Second, map[string]string{"5": "duration", "-1s": "between", "21s": "cannot be longer"}},
 	{"valkey", "a:1, valkeys://u:p@b:2", func(c node.Config) any { return c.Valkey }, []string{"a:1", "valkeys://u:p@b:2"}, map[string]string{"a:1,": "empty", "a:1,a:1": "twice"}},
 	{"valkey-mode", "standalone", func(c node.Config) any { return c.ValkeyMode }, streams.ValkeyStandalone, map[string]string{"Cluster": "none of standalone,sentinel,cluster", "sentinel": "-valkey"}},
 	{"valkey-master", "", nil, nil, map[string]string{"a b": "not allowed", "mymaster": "-valkey"}},

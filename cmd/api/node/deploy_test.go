@@ -103,9 +103,12 @@ func TestKubernetesManifestFitsTheNode(t *testing.T) {
 		t.Errorf("Prometheus asks port %v, the metrics are at %s", scraped, port)
 	}
 	grace := time.Duration(at(pod, "terminationGracePeriodSeconds").(int)) * time.Second
-	preStop := time.Duration(at(container, "lifecycle", "preStop", "sleep", "seconds").(int)) * time.Second
-	if grace < preStop+c.Drain+5*time.Second {
-		t.Errorf("it is killed after %v: preStop takes %v, the drain %v, and the end some seconds", grace, preStop, c.Drain)
+	if grace < c.Drain+5*time.Second {
+		t.Errorf("it is killed after %v: the drain takes %v, and the end some seconds", grace, c.Drain)
+	}
+	probe := at(container, "readinessProbe")
+	if seen := time.Duration(at(probe, "periodSeconds").(int)*at(probe, "failureThreshold").(int)) * time.Second; c.DrainNotice <= seen {
+		t.Errorf("connections are moved after %v, but that it is not ready is seen after %v", c.DrainNotice, seen)
 	}
 	n := start(t)
 	for probe, want := range map[string]string{"livenessProbe": "/healthz", "readinessProbe": "/readyz"} {

@@ -142,6 +142,33 @@ func TestNodesStartServeAndEnd(t *testing.T) {
 	}
 }
 
+// Balancers go on to send new connections to a node until they have seen that it is not ready.
+func TestDrainBeginsWhenBalancersHaveNoticed(t *testing.T) {
+	t.Parallel()
+	const notice = 5 * time.Second
+	n := start(t, "-drain", "8s", "-drain-notice", notice.String())
+	stream := func() *http.Response {
+		answer, err := http.Get(n.url + "/api/hubs/chat/events")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = answer.Body.Close() })
+		return answer
+	}
+	early := stream()
+	began := time.Now()
+	n.stop()
+	for status := 200; status != 503; status, _, _ = n.do("GET", "/readyz", "") {
+	}
+	late := stream()
+	for what, answer := range map[string]*http.Response{"a stream": early, "a stream that comes late": late} {
+		_, _ = io.Copy(io.Discard, answer.Body)
+		if took := time.Since(began); answer.StatusCode != 200 || took < notice {
+			t.Errorf("%s: got %d, and its end after %v; want 200, and %v", what, answer.StatusCode, took, notice)
+		}
+	}
+}
+
 func TestAnnouncementSaysHowToUseTheNode(t *testing.T) {
 	t.Parallel()
 	n := start(t)

@@ -60,6 +60,8 @@ var settings = []setting{
 		func(c *Config) *string { return &c.Node }, text(name)),
 	define("drain", "How long to take for moving connections elsewhere when asked to end.",
 		func(c *Config) *time.Duration { return &c.Drain }, duration(0, time.Hour)),
+	define("drain-notice", "How much of that time to be not ready, and to serve new connections still, before any is moved: as long as balancers take to notice.",
+		func(c *Config) *time.Duration { return &c.DrainNotice }, duration(0, time.Hour)),
 
 	define("valkey", "Addresses of Valkey, host:port or valkey://user:password@host:port (valkeys:// for TLS), separated by commas. Default: the log is in memory.",
 		func(c *Config) *[]string { return &c.Valkey }, valkeyAddresses),
