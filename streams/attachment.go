@@ -58,7 +58,7 @@ type Attachment struct {
 	next uint64
 	// behind: after the cursor there may be a match that nothing will wake it for.
 	behind bool
-	// resets is the hub's when the attachment entered it.
+	// resets is the hub's when the attachment entered it. While it is another one, there is nothing for the attachment but its end.
 	resets uint64
 	// waiting: nothing is considered before Start.
 	waiting bool
@@ -222,7 +222,7 @@ func (a *Attachment) take(ctx context.Context, t *taker) error {
 			return nil
 		}
 		pg, err := a.page(ctx)
-		if err != nil || a.err != nil {
+		if err != nil || a.err != nil || a.isLost() {
 			return err
 		}
 		a.cursor = pg.visit(&a.filter, a.cursor, t.offer)
@@ -366,6 +366,25 @@ func (a *Attachment) fail(err error) {
 	}
 	a.mu.Unlock()
 	a.notify()
+}
+
+// refused ends an attachment that the store knows nothing of.
+func (a *Attachment) refused() {
+	a.mu.Lock()
+	lost := a.isLost() // and its record with it
+	a.mu.Unlock()
+	if lost {
+		a.fail(ErrLost)
+	} else {
+		a.fail(ErrOwner)
+	}
+}
+
+// isLost tells whether the log is not the one that the attachment was served by. a.mu is held.
+func (a *Attachment) isLost() bool {
+	a.hub.mu.RLock()
+	defer a.hub.mu.RUnlock()
+	return a.resets != a.hub.resets
 }
 
 // notify makes the server of the connection call Next.

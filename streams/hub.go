@@ -26,7 +26,8 @@ type hub struct {
 	gen     string
 	run     string // of the store's process, when the log was verified last
 	tailing bool
-	// resets counts how often the window began anew, passing over entries.
+	// resets counts how often the window began anew, passing over entries, or went over to a log that does not continue the one
+	// before.
 	resets uint64
 	// proof is the newest entry that the tail has read; without a tail, the newest one that was appended here.
 	proof RawEntry
@@ -134,10 +135,9 @@ func (h *hub) tip() (Position, string) {
 // append takes what the tail has read. It returns false, and takes nothing, if an entry is missing there that the store
 // had acknowledged to this node.
 func (h *hub) append(entries []RawEntry) bool {
-	var lost []*Attachment
+	var lost *lostLog
 	var told []*Item
 	wake := h.woken[:0]
-	disowned := false
 	h.mu.Lock()
 	if !h.tailing { // retired while the read was under way
 		h.mu.Unlock()
@@ -169,7 +169,7 @@ func (h *hub) append(entries []RawEntry) bool {
 			told = append(told, item)
 		}
 		if item.Kind == KindGen && item.Flags&FlagLost != 0 && h.gen != "" && item.Owner != h.gen {
-			lost, disowned = h.disown(item.Owner), true
+			lost = h.disown(item.Owner, h.win.next()-1)
 		}
 	}
 	if everybody {
@@ -192,7 +192,7 @@ func (h *hub) append(entries []RawEntry) bool {
 	for _, item := range told {
 		h.node.tell(h.name, &item.Entry)
 	}
-	if disowned {
+	if lost != nil {
 		h.tellLost(lost)
 	}
 	return true
@@ -332,6 +332,9 @@ func (h *hub) visit(a *Attachment, offer func(*Item, verdict) want) (reached boo
 	h.mu.RLock()
 	defer h.mu.RUnlock()
 	w := &h.win
+	if a.resets != h.resets {
+		return true
+	}
 	if a.cursor.Before(w.start) {
 		return false
 	}

@@ -214,7 +214,7 @@ func (h *hub) touchSome(ctx context.Context, live []*Attachment) (rest []*Attach
 		return live
 	}
 	for _, id := range refused {
-		byID[id].fail(ErrOwner)
+		byID[id].refused()
 	}
 	return live
 }

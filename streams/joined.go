@@ -84,10 +84,10 @@ func (a *Attachment) takeBroadcasts(j *Joined, f *Format, maxBytes int) (done bo
 	h.mu.RLock()
 	defer h.mu.RUnlock()
 	w := &h.win
-	if a.cursor.Before(w.start) {
+	if a.resets == h.resets && a.cursor.Before(w.start) {
 		return false
 	}
-	if !a.cursor.Before(w.end) {
+	if a.resets != h.resets || !a.cursor.Before(w.end) {
 		a.reached(false)
 		return true
 	}

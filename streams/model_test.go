@@ -133,7 +133,7 @@ func (w *world) startNode(i int) *simNode {
 	s.ctx, s.cancel = context.WithCancel(context.WithValue(context.Background(), stallable{}, true))
 	s.Node = NewNode(s.store, Config{
 		Name: s.name, Retention: 45 * time.Second, Linger: 5 * time.Second, Contact: 25 * time.Second,
-		WindowBytes: pick(w, 1, 2500, 10000, 64<<20),
+		WindowBytes: pick(w, 1, 2500, 10000, 64<<20), LossSpread: pick(w, 0, 10*time.Second, 30*time.Second),
 	})
 	s.Node.pageEntries = pick(w, 2, 7, pageEntries)
 	s.Node.tailEntries = pick(w, 3, tailEntries)

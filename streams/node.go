@@ -37,6 +37,9 @@ type Config struct {
 	// Tombstone is how long an ended connection's token is refused: longer than
 	// a token may create a connection. Default 2 minutes.
 	Tombstone time.Duration
+	// LossSpread is the time over which connections are closed after a part of their hub's log was lost, but for those that
+	// cannot go on at all. Zero: all at once.
+	LossSpread time.Duration
 	// Traced is called with each message of a hub's log that has a trace context, as soon as it is read and before it is
 	// delivered. It must not wait, nor call the node. Nil: nobody looks.
 	Traced func(i *Item)
@@ -129,6 +132,18 @@ func (n *Node) Start(ctx context.Context) error {
 	n.every(ctx, userSweepInterval, n.sweepUsers)
 	n.every(ctx, time.Second, n.retire)
 	return nil
+}
+
+// begin runs f until the node stops; false: it does not work.
+func (n *Node) begin(f func(context.Context)) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	ctx := n.ctx
+	if ctx == nil || ctx.Err() != nil {
+		return false
+	}
+	n.running.Go(func() { f(ctx) })
+	return true
 }
 
 // Wait returns when everything that Start started has stopped.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"time"
 )
@@ -315,40 +314,6 @@ func (h *hub) claim(ctx context.Context, id, owner string) error {
 	gen, item := h.gen, RestampItem{ID: id, Owner: owner, Answers: h.recent[id].answers}
 	h.mu.RUnlock()
 	return h.node.store.Restamp(ctx, h.name, h.node.cfg.Name, []RestampItem{item}, gen, gen)
-}
-
-// lose ends every connection of the hub here: the log was lost or rolled back. The other nodes read of it in the log,
-// or find it out as this one did.
-func (h *hub) lose(reply VerifyReply) {
-	h.mu.Lock()
-	if h.gen == reply.Gen { // the tail has read of it meanwhile
-		h.mu.Unlock()
-		return
-	}
-	lost := h.disown(reply.Gen)
-	h.run = reply.Run
-	h.restart(reply.Last)
-	h.mu.Unlock()
-	h.tellLost(lost)
-}
-
-// disown goes over to a generation that does not continue the one before, and returns whom it cannot serve any more.
-// h.mu is held.
-func (h *hub) disown(gen string) []*Attachment {
-	h.gen, h.own, h.doubt = gen, nil, false // what is missing of them is part of what was lost
-	h.trims.samples = nil                   // they may be positions of what is lost
-	clear(h.memberships)
-	maps.DeleteFunc(h.recent, func(_ string, known recent) bool { return known.gen != gen })
-	return h.attached()
-}
-
-func (h *hub) tellLost(lost []*Attachment) {
-	h.node.stats.Losses.Add(1)
-	h.node.log.Error("the hub's log was lost or rolled back; closing its connections", "hub", h.name, "connections", len(lost))
-	h.pages.clear()
-	for _, a := range lost {
-		a.fail(ErrLost)
-	}
 }
 
 const (

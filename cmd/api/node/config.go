@@ -132,6 +132,8 @@ type Config struct {
 
 	// Retention is how long messages are kept for clients that come back. Default 2 minutes.
 	Retention time.Duration
+	// LossSpread is the time over which connections are closed after a part of their hub's log was lost. Default 30 s.
+	LossSpread time.Duration
 	// RetentionBytes limits what is kept for one hub. Default 256 MiB.
 	RetentionBytes int64
 	// WindowBytes limits what this node holds in memory of one hub's log. Default 64 MiB.
@@ -183,6 +185,7 @@ func defaults() Config {
 		UpstreamCalls:      512,
 		StreamIdle:         5 * time.Minute,
 		Retention:          2 * time.Minute,
+		LossSpread:         30 * time.Second,
 		RetentionBytes:     256 << 20,
 		WindowBytes:        64 << 20,
 		NodeWindowBytes:    512 << 20,

@@ -37,7 +37,7 @@ func TestDefaultsNeedNothing(t *testing.T) {
 		StatefulReconnect: true, PollTimeout: 25 * time.Second, KeepAlive: 15 * time.Second, ClientTimeout: 30 * time.Second,
 		HandshakeTimeout: 15 * time.Second, ConnectDeadline: time.Minute, MaxSendBytes: 1 << 20, MaxMessageBytes: 32 << 10,
 		UpstreamTimeout: 100 * time.Second, UpstreamRetries: 2, UpstreamEventRetry: 5 * time.Minute, UpstreamCalls: 512, StreamIdle: 5 * time.Minute,
-		Retention: 2 * time.Minute, RetentionBytes: 256 << 20, WindowBytes: 64 << 20, NodeWindowBytes: 512 << 20, TraceSample: 0.01, LogFormat: "text",
+		Retention: 2 * time.Minute, LossSpread: 30 * time.Second, RetentionBytes: 256 << 20, WindowBytes: 64 << 20, NodeWindowBytes: 512 << 20, TraceSample: 0.01, LogFormat: "text",
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v\nwant %+v", got, want)
@@ -112,6 +112,7 @@ var each = []struct {
 	{"rights", "JoinGroup,SendToGroup:news*", func(c node.Config) any { return c.Rights }, []string{"JoinGroup", "SendToGroup:news*"},
 		map[string]string{"Join": "is no right", "SendToAll:x": "is no right", "JoinGroup:": "is no right", "JoinGroup,JoinGroup": "twice"}},
 	{"retention", "5m", func(c node.Config) any { return c.Retention }, 5 * time.Minute, map[string]string{"0": "between"}},
+	{"loss-spread", "1m", func(c node.Config) any { return c.LossSpread }, time.Minute, map[string]string{"-1s": "between", "25h": "between"}},
 	{"retention-bytes", "1GiB", func(c node.Config) any { return c.RetentionBytes }, int64(1 << 30), map[string]string{"1MiB": "between", "4000000000GiB": "between"}},
 	{"window-bytes", "8MiB", func(c node.Config) any { return c.WindowBytes }, int64(8 << 20), map[string]string{"1MiB": "between"}},
 	{"node-window-bytes", "1GiB", func(c node.Config) any { return c.NodeWindowBytes }, int64(1 << 30), map[string]string{"8MiB": "between"}},

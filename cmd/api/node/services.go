@@ -66,7 +66,8 @@ func (n *node) openServices(ctx context.Context) (_ *services, err error) {
 	working, stop := context.WithCancel(context.WithoutCancel(ctx))
 	s := &services{store: store, stopStreams: stop, streams: streams.NewNode(store, streams.Config{
 		Name: n.cfg.Node, Retention: n.cfg.Retention, RetentionBytes: n.cfg.RetentionBytes, WindowBytes: int(n.cfg.WindowBytes), NodeWindowBytes: n.cfg.NodeWindowBytes,
-		Tombstone: max(2*time.Minute, n.cfg.ConnectDeadline+time.Minute), Pace: pace, Traced: n.tracerOfReads(), Logger: n.log,
+		LossSpread: n.cfg.LossSpread,
+		Tombstone:  max(2*time.Minute, n.cfg.ConnectDeadline+time.Minute), Pace: pace, Traced: n.tracerOfReads(), Logger: n.log,
 	})}
 	defer func() {
 		if err != nil {

@@ -162,6 +162,8 @@ var settings = []setting{
 
 	define("retention", "How long messages are kept for clients that come back.",
 		func(c *Config) *time.Duration { return &c.Retention }, duration(time.Second, 24*time.Hour)),
+	define("loss-spread", "How long to take for closing a hub's connections after Valkey has lost messages, but for those that cannot go on at all; 0: all at once.",
+		func(c *Config) *time.Duration { return &c.LossSpread }, duration(0, 24*time.Hour)),
 	define("retention-bytes", "Limit of what is kept for one hub, in bytes.",
 		func(c *Config) *int64 { return &c.RetentionBytes }, size(4<<20, 1<<40)),
 	define("window-bytes", "Limit of what this node holds in memory of one hub's log, in bytes.",
