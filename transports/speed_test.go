@@ -28,6 +28,7 @@ type sink struct {
 	closed chan struct{}
 	once   sync.Once
 	write  func([]byte)
+	hold   atomic.Pointer[chan struct{}] // its peer takes nothing until this is closed; nil: it takes all
 }
 
 func (s *sink) Read(b []byte) (int, error) {
@@ -44,6 +45,9 @@ func (s *sink) Read(b []byte) (int, error) {
 }
 
 func (s *sink) Write(b []byte) (int, error) {
+	if hold := s.hold.Load(); hold != nil {
+		<-*hold
+	}
 	s.write(b)
 	return len(b), nil
 }
@@ -187,6 +191,46 @@ func TestMemoryOfSlowReadersIsBounded(t *testing.T) {
 	const each, all = 128 << 10, messages * 10_000 * 6
 	if grown := heap() - before; grown > readers*each+all {
 		t.Errorf("%d readers hold up %d KiB, want at most %d", readers, grown>>10, (readers*each+all)>>10)
+	}
+}
+
+// While 5 % of the clients do not read, the memory that goes on being sent takes is what it takes when all of them read.
+func TestMemoryStaysFlatWhileSomeDoNotRead(t *testing.T) {
+	const readers, stuck, rounds, messages = 200, 10, 3, 200
+	a := newAudience(t, readers, handshakeJSON)
+	var read atomic.Int64
+	count := func(b []byte) { read.Add(int64(len(b))) }
+	a.check.Store(&count)
+	body := fmt.Sprintf(`{"type":1,"target":"m","arguments":["%s"]}`+"\x1e", strings.Repeat("x", 10_000))
+	var before runtime.MemStats
+	// round returns by how much the heap has grown: by what the log and the window hold, at least.
+	round := func(reading int64) int64 {
+		want := read.Load() + reading*messages*int64(len(ws.MustCompileFrame(ws.NewTextFrame([]byte(body)))))
+		for range messages {
+			a.publishBody(0, body)
+		}
+		for end := time.Now().Add(time.Minute); read.Load() < want; time.Sleep(5 * time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatalf("those that read have %d bytes, want %d", read.Load(), want)
+			}
+		}
+		last := int64(before.HeapAlloc)
+		runtime.GC()
+		runtime.GC()
+		runtime.ReadMemStats(&before)
+		return int64(before.HeapAlloc) - last
+	}
+	round(readers)
+	usual := round(readers)
+	release := make(chan struct{})
+	t.Cleanup(func() { close(release) })
+	for _, s := range a.sinks[:stuck] {
+		s.hold.Store(&release)
+	}
+	for range rounds {
+		if grown := round(readers - stuck); grown > usual+usual/4+stuck*(128<<10) {
+			t.Errorf("with %d clients that do not read the heap grows by %d KiB, without by %d KiB", stuck, grown>>10, usual>>10)
+		}
 	}
 }
 
