@@ -22,7 +22,15 @@ type simStore struct {
 	gate   gate
 	bells  []chan struct{}
 	frozen bool // tails do not even time out: the process is paused
+	// calls counts those in one instant. A node that goes round and round makes very many: time stands still for it, and the run
+	// would wait for ever. It is cut off, and spins says why.
+	instant time.Time
+	calls   int
+	spins   bool
 }
+
+// spinning is more calls than a node makes in one instant.
+const spinning = 20_000
 
 // stalled is a call that waits, before it is made or before its answer arrives.
 type stalled struct {
@@ -79,10 +87,22 @@ func isVerify() bool {
 func (s *simStore) usable() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if now := time.Now(); !now.Equal(s.instant) {
+		s.instant, s.calls = now, 0
+	}
+	if s.calls++; s.calls > spinning {
+		s.spins, s.dead = true, true
+	}
 	if s.dead || s.away {
 		return errSim
 	}
 	return nil
+}
+
+func (s *simStore) hasSpun() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.spins
 }
 
 // set changes the node's state and lets its tails see it.

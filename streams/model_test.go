@@ -166,6 +166,11 @@ func (w *world) note(format string, args ...any) {
 
 func (w *world) fail(format string, args ...any) {
 	w.t.Helper()
+	for _, n := range w.nodes {
+		if n.store.hasSpun() {
+			format += "\n" + n.name + " asks the store for the same again and again, and never waits"
+		}
+	}
 	w.t.Fatalf("seed %d, step %d: %s\nlast steps:\n%s", w.seed, w.step, fmt.Sprintf(format, args...),
 		strings.Join(w.trace[max(0, len(w.trace)-*modelTrace):], "\n"))
 }
@@ -179,6 +184,11 @@ func (w *world) wait() {
 
 // pull lets the model read what the log has more.
 func (w *world) pull() {
+	for _, n := range w.nodes {
+		if n.store.hasSpun() {
+			w.fail("a node does not come to rest")
+		}
+	}
 	for _, t := range w.hubs {
 		for {
 			reply, err := w.mem.Range(context.Background(), t.hub, t.after, 1000)

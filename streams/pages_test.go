@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"hubstream/streams"
@@ -82,4 +83,77 @@ func TestManyReturnAfterFewReads(t *testing.T) {
 	if n := store.ranges.Load(); n > 10 {
 		t.Errorf("%d clients that missed the same messages read the log %d times", clients, n)
 	}
+}
+
+// heldStore is a store whose tails can be held up.
+type heldStore struct {
+	*streams.Memory
+	hold atomic.Pointer[chan struct{}] // until it is closed; nil: they are not
+}
+
+func (s *heldStore) Tail(bucket int) streams.Tail { return heldTail{s.Memory.Tail(bucket), s} }
+
+type heldTail struct {
+	streams.Tail
+	s *heldStore
+}
+
+func (t heldTail) Read(ctx context.Context, after []streams.Cursor, limit int, block time.Duration) ([]streams.Batch, error) {
+	batches, err := t.Tail.Read(ctx, after, limit, block)
+	if hold := t.s.hold.Load(); hold != nil {
+		select {
+		case <-*hold:
+		case <-ctx.Done():
+		}
+	}
+	return batches, err
+}
+
+// What the tail has not read may be lost without the node's noticing: nobody is sent it.
+func TestPagesEndWhereTheTailDoes(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store := &heldStore{Memory: streams.NewMemory(streams.MemoryConfig{})}
+		ctx, cancel := context.WithCancel(context.Background())
+		node := streams.NewNode(store, streams.Config{Name: "n1", WindowBytes: 1}) // all is read from pages
+		must(t, "start", node.Start(ctx))
+		defer func() {
+			cancel()
+			node.Wait()
+			_ = store.Close()
+		}()
+		att, _, err := node.Follow(ctx, hub, streams.Audience{}, streams.Receipt{}, func() {})
+		must(t, "follow", err)
+		send := func(body string) {
+			t.Helper()
+			_, err := store.Append(ctx, hub, streams.AppendEntry(nil, &streams.Entry{Kind: streams.KindMessage, Flags: streams.FlagAll, Body: []byte(body)}))
+			must(t, "append", err)
+			synctest.Wait()
+		}
+		gets := func(want string) {
+			t.Helper()
+			got := ""
+			for more := true; more; {
+				items, err := att.Next(ctx, nil, 1<<20)
+				must(t, "next", err)
+				for _, i := range items {
+					got += string(i.Body)
+				}
+				more = len(items) > 0
+			}
+			if got != want {
+				t.Errorf("got %q, want %q", got, want)
+			}
+		}
+		send("1")
+		send("2")
+		hold := make(chan struct{})
+		store.hold.Store(&hold)
+		send("3")
+		gets("12")
+		store.hold.Store(nil)
+		close(hold)
+		synctest.Wait()
+		gets("3")
+	})
 }

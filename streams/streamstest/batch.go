@@ -39,6 +39,10 @@ func aBatchIsAppendedInItsOrder(h *hub) {
 }
 
 func aBatchMakesTheLog(h *hub) {
+	for _, item := range []streams.OnceRequest{unkeyed("0"), once("k", "s", "0")} {
+		other := newHub(h.T, h.store)
+		other.isNew(other.appendAll(item)[0].Position)
+	}
 	results := h.appendAll(unkeyed("1"), once("k", "s", "2"))
 	h.check(results[0].Position.Before(results[1].Position), "positions %v", results)
 	equal(h, "the log's last position", h.last(), results[1].Position)

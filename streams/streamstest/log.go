@@ -20,7 +20,12 @@ var appendTests = []func(*hub){
 }
 
 func theFirstAppendMakesTheLog(h *hub) {
-	p := h.send("hello")
+	h.isNew(h.send("hello"))
+}
+
+// isNew fails unless the log is new, and its only entry but that of its generation is at p.
+func (h *hub) isNew(p streams.Position) {
+	h.Helper()
 	r := h.slice(streams.Position{}, 10)
 	if len(r.Entries) != 2 {
 		h.Fatalf("got %d entries, want the generation and the message", len(r.Entries))
@@ -120,6 +125,7 @@ func aKeyAppendsOnce(h *hub) {
 	first, replayed, err := h.store.AppendOnce(h.ctx, h.name, once("k", "s", "hello"))
 	h.must("append once", err)
 	h.check(!replayed, "the first append was taken for a repeat")
+	h.isNew(first)
 	h.at("the append", first, message("hello"))
 	second, replayed, err := h.store.AppendOnce(h.ctx, h.name, once("k", "s", "hello"))
 	h.must("repeat", err)
