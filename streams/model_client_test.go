@@ -298,6 +298,9 @@ func (c *client) reconnect() {
 		}
 		return
 	}
+	if r := c.record(); r != nil && r.Gen != c.w.gen(c.hub.hub) {
+		c.w.untangle() // the node waits for somebody to carry it over: time passes, for others, too
+	}
 	s := c.newSocket()
 	reply, err := s.node.Open(context.Background(), c.hub.hub, c.openRequest(OpenWebSocket, s.owner))
 	c.w.note("reconnect %s at %s: %v ticket=%d %v", c, s.node.name, reply.Outcome, reply.Record.Tickets, err)
