@@ -101,6 +101,7 @@ func (h *Handler) crossOrigin(w http.ResponseWriter, r *http.Request) (done bool
 		return true
 	}
 	if !allowed && (r.Header["Upgrade"] != nil || isAPI(r) && changes(r.Method)) {
+		h.count(errOrigin.Code)
 		answerRefusal(w, r, errOrigin)
 		return true
 	}

@@ -135,6 +135,9 @@ func TestForeignPages(t *testing.T) {
 			}
 		}
 	}
+	if n := f.Refusals()["origin_not_allowed"]; n != 9 {
+		t.Errorf("%d refusals are counted", n)
+	}
 }
 
 // Pages from the node's own address, as it is seen from outside, need no setting.
