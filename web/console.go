@@ -139,6 +139,7 @@ func (c *Console) Payloads() bool { return c.cfg.Payloads }
 func (c *Console) serveData(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "no-store")
 	if !c.Allowed(r) {
+		w.Header().Set("WWW-Authenticate", "Bearer")
 		http.Error(w, "the console needs an admin key", http.StatusUnauthorized)
 		return
 	}

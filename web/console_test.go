@@ -86,8 +86,8 @@ func TestDataIsOnlyForWhoIsAllowed(t *testing.T) {
 		return r.Header.Get("Authorization") == "Bearer right"
 	}}, func() *web.Feed { return f })
 	for _, path := range []string{"/console/feed", "/console/history"} {
-		if w := get(c, path); w.Code != http.StatusUnauthorized || strings.Contains(w.Body.String(), "n1") {
-			t.Errorf("%s without a key: %d %s", path, w.Code, w.Body)
+		if w := get(c, path); w.Code != http.StatusUnauthorized || w.Header().Get("WWW-Authenticate") != "Bearer" || strings.Contains(w.Body.String(), "n1") {
+			t.Errorf("%s without a key: %d %v %s", path, w.Code, w.Header(), w.Body)
 		}
 	}
 	if w := get(c, "/console/session"); !strings.Contains(w.Body.String(), `"keys":true,"allowed":false`) {
