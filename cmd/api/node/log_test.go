@@ -67,3 +67,27 @@ func TestNodeLogsNeitherTokensNorMessages(t *testing.T) {
 		}
 	}
 }
+
+// A line in JSON has each name once: readers take the last of two, so that an attribute "time" would hide when it was.
+func TestLinesOfTheLogHaveEachNameOnce(t *testing.T) {
+	t.Parallel()
+	log := newOutput()
+	n := startLogging(t, log, "-log-level", "debug", "-log-format", "json")
+	n.do("GET", "/readyz", "")
+	n.wait()
+	lines := strings.Split(strings.TrimSpace(log.String()), "\n")
+	if text := log.String(); !strings.Contains(text, `"draining"`) || !strings.Contains(text, `"request"`) {
+		t.Fatalf("it logs nothing to judge:\n%s", text)
+	}
+	for _, line := range lines {
+		var names map[string]json.RawMessage
+		if err := json.Unmarshal([]byte(line), &names); err != nil {
+			t.Fatalf("%s: %v", line, err)
+		}
+		for name := range names {
+			if strings.Count(line, `"`+name+`":`) != 1 {
+				t.Errorf("%s is there more than once: %s", name, line)
+			}
+		}
+	}
+}

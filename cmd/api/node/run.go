@@ -260,7 +260,7 @@ func (n *node) storeName() string {
 // drain moves the connections elsewhere, when balancers have had the time to see that the node is not ready: until then they
 // send it new ones.
 func (n *node) drain(ctx context.Context, s *services) {
-	n.log.Info("draining", "time", n.cfg.Drain, "notice", n.cfg.DrainNotice)
+	n.log.Info("draining", "drain", n.cfg.Drain, "notice", n.cfg.DrainNotice)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), n.cfg.Drain)
 	defer cancel()
 	time.Sleep(n.cfg.DrainNotice)
