@@ -148,11 +148,7 @@ func TestSentinelFailover(t *testing.T) {
 		conn.Expect("message", "before")
 	}
 	// All that was written has reached the replica: with its tail, a failover is noticed by nobody.
-	for end := time.Now().Add(rawclient.Patience); group.Primary.Do("WAIT", "1", "1000") != "1"; {
-		if time.Now().After(end) {
-			t.Fatal("the replica does not follow")
-		}
-	}
+	group.WaitReplicated(t)
 	group.Primary.Kill()
 	group.WaitPromoted(t)
 	for _, n := range c.nodes {

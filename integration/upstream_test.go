@@ -36,10 +36,14 @@ type application struct {
 	order map[string]string   // sequence number of an event -> which
 	ended chan string         // methods whose request was ended by the client
 	quiet chan string         // invocation IDs of streams that are left to others
+	held  chan struct{}       // calls of Held wait until it is closed
 }
 
 func newApplication(t testing.TB) *application {
-	a := &application{t: t, told: map[string][]string{}, keys: map[string]int{}, order: map[string]string{}, ended: make(chan string, 100), quiet: make(chan string, 1)}
+	a := &application{
+		t: t, told: map[string][]string{}, keys: map[string]int{}, order: map[string]string{},
+		ended: make(chan string, 100), quiet: make(chan string, 1), held: make(chan struct{}),
+	}
 	server := httptest.NewServer(a)
 	t.Cleanup(server.Close)
 	a.url = server.URL
@@ -100,6 +104,9 @@ func (a *application) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		c.result(c.number(0) + c.number(1))
 	case "Slow":
 		time.Sleep(300 * time.Millisecond)
+		c.result(c.number(0))
+	case "Held":
+		<-a.held
 		c.result(c.number(0))
 	case "Nothing":
 		w.WriteHeader(http.StatusNoContent)
@@ -493,6 +500,55 @@ func TestCallsAndEventsSurviveAKilledValkey(t *testing.T) {
 			t.Error(err)
 		}
 		a.wantEvents(t, conn.ConnectionID, "connected", "Slow", "Slow", "Slow", "Slow", "disconnected")
+	}
+}
+
+// A replica takes over for Valkey while calls are under way and others wait: each is made and answered once, connections are begun and ended once.
+func TestCallsAndEventsSurviveAFailover(t *testing.T) {
+	t.Parallel()
+	a, c := newApplication(t), &cluster{}
+	group := valkeytest.StartSentinel(t, 3)
+	for _, name := range []string{"n1", "n2"} {
+		c.nodes = append(c.nodes, nodes.Start(t, nodes.Options{
+			Name: name, Valkey: strings.Join(group.Sentinels, ","),
+			Args: append(a.args(), "-valkey-mode", "sentinel", "-valkey-master", group.Name),
+		}))
+	}
+	js := jsclient.Start(t)
+	proxy := c.haproxy(t)
+	var conns []*jsclient.Conn
+	for _, k := range kindsOf("10") {
+		conns = append(conns, js.Open(t, jsclient.Options{URL: proxy + "/hubs/chat", Transport: k.transport, Protocol: k.protocol}))
+	}
+	var wait sync.WaitGroup
+	for _, conn := range conns {
+		for i, method := range []string{"Held", "Add"} {
+			wait.Go(func() {
+				if got, err := conn.Invoke(method, 7*i, 7); err != nil || got != fmt.Sprint(14*i) {
+					t.Errorf("over %s, %s: %s %v", conn.Transport, method, got, err)
+				}
+			})
+			if i > 0 {
+				continue
+			}
+			for deadline := time.Now().Add(jsclient.Patience); !slices.Contains(a.events(conn.ConnectionID), "Held"); time.Sleep(5 * time.Millisecond) {
+				if time.Now().After(deadline) {
+					t.Fatal("nothing was asked")
+				}
+			}
+		}
+	}
+	time.Sleep(300 * time.Millisecond) // in which the second calls come; else they come later
+	group.WaitReplicated(t)
+	group.Primary.Kill()
+	group.WaitPromoted(t)
+	close(a.held)
+	wait.Wait()
+	for _, conn := range conns {
+		if err := conn.Stop(); err != nil {
+			t.Error(err)
+		}
+		a.wantEvents(t, conn.ConnectionID, "connected", "Held", "Add", "disconnected")
 	}
 }
 

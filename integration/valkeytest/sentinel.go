@@ -89,6 +89,31 @@ func (g *Sentinel) WaitPromoted(tb testing.TB) {
 	}
 }
 
+// WaitReplicated returns when the replica has what the primary has by now. (WAIT tells that only of writes of its own connection.)
+func (g *Sentinel) WaitReplicated(tb testing.TB) {
+	tb.Helper()
+	offset := func(s *Server) (n int64, err error) {
+		text, err := infoField(s.Addr, "replication", "master_repl_offset")
+		if err == nil {
+			n, err = strconv.ParseInt(text, 10, 64)
+		}
+		return n, err
+	}
+	want, err := offset(g.Primary)
+	if err == nil {
+		err = eventually(syncTimeout, func() error {
+			got, err := offset(g.Replica)
+			if err == nil && got < want {
+				err = fmt.Errorf("the replica is at %d of %d", got, want)
+			}
+			return err
+		})
+	}
+	if err != nil {
+		tb.Fatal(err)
+	}
+}
+
 // WaitReplica returns when the replica is synchronised with its primary.
 func WaitReplica(tb testing.TB, replica *Server) {
 	tb.Helper()
