@@ -2,12 +2,17 @@ package integration_test
 
 import (
 	"net/http"
+	"net/http/httptest"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"hubstream/integration/internal/jsclient"
+	"hubstream/integration/internal/nodes"
 	"hubstream/integration/internal/rawclient"
+	"hubstream/integration/internal/relay"
+	"hubstream/integration/valkeytest"
 )
 
 func TestHandshakeVersionsUpToTwoAreAccepted(t *testing.T) {
@@ -144,4 +149,64 @@ func TestHandshakeLargerThanAMessageMayBeIsRefused(t *testing.T) {
 		t.Fatalf("got %q, want one error", records)
 	}
 	wantHandshakeError(t, records[0])
+}
+
+// What reaches a script together with the handshake's answer, because both were held up on the way, it does not count. It must
+// not be sent anything that counts by then, or it takes that twice when it comes back.
+func TestMessagesThatArriveWithTheHandshakesAnswerComeOnce(t *testing.T) {
+	t.Parallel()
+	asked, allowed := make(chan struct{}), make(chan struct{})
+	app := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("X-ASRS-Event") == "connected" {
+			close(asked)
+			<-allowed
+		}
+	}))
+	t.Cleanup(app.Close)
+	n := nodes.Start(t, nodes.Options{
+		Name: "n1", Valkey: valkeytest.Shared(t).Addr, Args: []string{"-upstream", app.URL + "/{hub}/{category}/{event}", "-upstream-authorize"},
+	})
+	way, hub := relay.Start(t, n.Addr), newHub(t)
+	opened := make(chan *jsclient.Conn, 1)
+	go func() {
+		conn, err := sharedJS(t).TryOpen(t, jsclient.Options{
+			URL: "http://" + way.Addr + "/hubs/" + hub, Transport: jsclient.WebSockets, Protocol: jsclient.JSON, Stateful: true,
+		})
+		if err != nil {
+			t.Error(err)
+		}
+		opened <- conn
+	}()
+	<-asked // the handshake is with the node
+	way.Hold()
+	close(allowed)
+	b := (&cluster{[]*nodes.Node{n}}).backend(t, hub)
+	const total = 30
+	for i := range total {
+		b.toAll(i)
+		time.Sleep(100 * time.Millisecond)
+	}
+	way.Release()
+	conn := <-opened
+	if conn == nil {
+		return
+	}
+	b.toAll(total)
+	last := -1
+	for dropped := false; last < total+1; {
+		got := number(t, conn.Next())
+		if got <= last || last >= 0 && got != last+1 {
+			t.Fatalf("got message %d after %d", got, last)
+		}
+		if last = got; last == total && !dropped {
+			dropped = true
+			if err := conn.Drop(); err != nil {
+				t.Fatal(err)
+			}
+			b.toAll(total + 1)
+		}
+	}
+	if events := conn.Events(); len(events) > 0 {
+		t.Errorf("the client noticed: %v", events)
+	}
 }

@@ -27,6 +27,7 @@ type socket struct {
 
 	rest  string // of the last message, not expected yet
 	pause pause
+	deaf  atomic.Bool // to the ping that comes with the handshake's answer
 }
 
 const upgradeHeader = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
@@ -80,6 +81,12 @@ func (s *socket) receive(r *bufio.Reader) {
 			return
 		}
 		s.pause.wait()
+		if f.Header.OpCode == ws.OpPing && string(f.Payload) == "handled" {
+			if !s.deaf.Load() {
+				s.sendRaw(frameOf(ws.OpPong, true, "handled"))
+			}
+			continue
+		}
 		s.in <- f
 	}
 }

@@ -194,6 +194,10 @@ func (c *webSocket) read() error {
 		switch op {
 		case ws.OpPing:
 			_ = c.write(ws.MustCompileFrame(ws.NewPongFrame(control)))
+		case ws.OpPong:
+			if string(control) == handled {
+				c.unhold()
+			}
 		case ws.OpClose:
 			c.closedByClient(control)
 			// The clients check for 1000, whatever they have sent themselves.
@@ -317,9 +321,7 @@ func (c *webSocket) take(b []byte) error {
 		b = rest
 	} else {
 		c.unheard = false
-		if c.held.CompareAndSwap(true, false) {
-			c.schedule()
-		}
+		c.unhold()
 	}
 	c.parser.Feed(b)
 	for {
@@ -392,14 +394,16 @@ func (c *webSocket) open(h handshake) error {
 	c.parser = hubprotocol.NewParser(h.protocol, c.s.cfg.MaxMessageBytes)
 	c.proto.Store(uint32(h.protocol))
 	c.inbound.expect = 1
-	if err := c.writeMessage(hubprotocol.HandshakeResponse("")); err != nil {
+	answer := protocolFrame(hubprotocol.HandshakeResponse(""), c.protocol())
+	if stateful {
+		answer = append(answer, handledPing...)
+	}
+	if err := c.write(answer); err != nil {
 		return err
 	}
 	// A client that has not seen the handshake's answer starts anew with another ID. The JavaScript client opens this one
 	// again as well, in the background, and would take what it is sent there for the new connection's.
 	c.unheard = stateful
-	// Clients begin to count only after they have handled the handshake's answer: what
-	// would count waits for the first frame that they send after it, or a second.
 	c.held.Store(stateful)
 	now := c.s.wheel.now()
 	c.opened.Store(now)
@@ -409,6 +413,24 @@ func (c *webSocket) open(h handshake) error {
 	c.ready.Store(true)
 	c.schedule()
 	return nil
+}
+
+// JavaScript clients begin to count only after they have handled the handshake's answer, and what reaches them along with it,
+// because it was held up on the way, they handle before. So what counts waits for the answer to a ping that comes after the
+// handshake's, or for anything that the client says. RFC 6455, section 5.5.3, has every client answer it, with the same
+// text; maxHold is for one that does not.
+const (
+	handled = "handled"
+	maxHold = 10 * time.Second
+)
+
+var handledPing = ws.MustCompileFrame(ws.NewPingFrame([]byte(handled)))
+
+// unhold lets out what counts.
+func (c *webSocket) unhold() {
+	if c.held.CompareAndSwap(true, false) {
+		c.schedule()
+	}
 }
 
 func (c *webSocket) refuseHandshake(text string) {

@@ -133,7 +133,7 @@ func (c *webSocket) tick(w *wheel, now int64) (due bool) {
 		c.ping.Store(true)
 		due = true
 	}
-	if c.held.Load() && now-c.opened.Load() >= ackInterval.Milliseconds() && c.held.CompareAndSwap(true, false) {
+	if c.held.Load() && now-c.opened.Load() >= maxHold.Milliseconds() && c.held.CompareAndSwap(true, false) {
 		due = true
 	}
 	if c.ackDue.Load() > 0 && now-c.acked.Load() >= ackInterval.Milliseconds() {

@@ -67,7 +67,7 @@ func (c *officialClient) options(closed chan struct{}) jsclient.Options {
 		switch e.Name {
 		case "reconnecting":
 			c.end(endOf(e.Error), e.Error)
-			c.begin()
+			c.beginAt(time.UnixMilli(e.At).Sub(c.run.began))
 		case "reconnected":
 			c.opened(e.ConnectionID)
 		case "closed":

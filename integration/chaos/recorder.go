@@ -36,10 +36,13 @@ func (r *recorder) note(format string, args ...any) {
 }
 
 // begin begins a session, before its first request.
-func (r *recorder) begin() *Session {
+func (r *recorder) begin() *Session { return r.beginAt(r.run.now()) }
+
+// beginAt begins a session that was begun before; one learns of it late where scripts are frozen.
+func (r *recorder) beginAt(opening time.Duration) *Session {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	s := &Session{Client: r.name, Kind: r.kind, Official: r.official, Hub: r.hub, User: r.user, Opening: r.run.now()}
+	s := &Session{Client: r.name, Kind: r.kind, Official: r.official, Hub: r.hub, User: r.user, Opening: opening}
 	if !r.frozen {
 		r.current = s
 		r.sessions = append(r.sessions, s)

@@ -72,6 +72,9 @@ func (s *socket) read(r *recorder, in io.Reader) {
 		if _, err := io.ReadFull(in, payload); err != nil {
 			return
 		}
+		if header.OpCode == ws.OpPing {
+			s.write(ws.NewPongFrame(payload))
+		}
 		if header.OpCode.IsData() {
 			select {
 			case s.payloads <- payload:
@@ -82,10 +85,13 @@ func (s *socket) read(r *recorder, in io.Reader) {
 	}
 }
 
-// send writes one message; a socket that cannot be written ends.
-func (s *socket) send(text string) {
+// send writes one message.
+func (s *socket) send(text string) { s.write(ws.NewTextFrame([]byte(text))) }
+
+// write writes one frame at once; a socket that cannot be written ends.
+func (s *socket) write(f ws.Frame) {
 	_ = s.conn.SetWriteDeadline(time.Now().Add(connectTimeout))
-	if err := ws.WriteFrame(s.conn, ws.MaskFrame(ws.NewTextFrame([]byte(text)))); err != nil {
+	if _, err := s.conn.Write(ws.MustCompileFrame(ws.MaskFrame(f))); err != nil {
 		s.conn.Close()
 	}
 }

@@ -102,7 +102,7 @@ function open(o) {
       if (o.results && target in o.results) return o.results[target];
     });
   }
-  if (hub.onreconnecting) hub.onreconnecting((e) => emit({ ev: "reconnecting", id: o.id, error: text(e) }));
+  if (hub.onreconnecting) hub.onreconnecting((e) => emit({ ev: "reconnecting", id: o.id, at: Date.now(), error: text(e) }));
   if (hub.onreconnected) hub.onreconnected((connectionId) => emit({ ev: "reconnected", id: o.id, connectionId, transport: transportName(hub) }));
   hub.onclose((e) => emit({ ev: "closed", id: o.id, error: text(e) }));
   return hub.start().then(() => describe(conn));

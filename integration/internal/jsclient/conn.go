@@ -47,6 +47,7 @@ type Event struct {
 	Error        string
 	ConnectionID string // of "reconnected"
 	Transport    string // of "reconnected"
+	At           int64  // of "reconnecting": when, in milliseconds since 1970
 }
 
 // Request is an HTTP request of the client that was answered, in the order in which the answers began.
@@ -68,7 +69,7 @@ func (c *Conn) happened(e event) {
 	case "http":
 		c.requests = append(c.requests, Request{e.Kind, e.Status, e.Node})
 	default:
-		c.events = append(c.events, Event{e.Ev, e.Error, e.ConnectionID, e.Transport})
+		c.events = append(c.events, Event{e.Ev, e.Error, e.ConnectionID, e.Transport, e.At})
 	}
 	select {
 	case c.changed <- struct{}{}:
@@ -83,7 +84,7 @@ func (o *Observer) happened(e event) {
 	case "http":
 		o.Request(Request{e.Kind, e.Status, e.Node})
 	default:
-		o.Event(Event{e.Ev, e.Error, e.ConnectionID, e.Transport})
+		o.Event(Event{e.Ev, e.Error, e.ConnectionID, e.Transport, e.At})
 	}
 }
 

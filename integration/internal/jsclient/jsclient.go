@@ -139,6 +139,7 @@ func (c *Client) Freeze(on bool) {
 // event is one line from the driver, all kinds in one.
 type event struct {
 	Ev    string
+	At    int64
 	Seq   int
 	Value json.RawMessage
 	Error string
