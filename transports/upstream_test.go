@@ -567,6 +567,7 @@ func TestWorkGoesOnWhenTheStoresAnswersAreLost(t *testing.T) {
 			c := newCluster(t, 2, a.with)
 			time.Sleep(time.Minute)
 			k := c.openPolling(handshakeJSON)
+			synctest.Wait() // node 1 has executed "connected", and given the work up
 			a.gate("Slow")
 			k.post(0, method("Slow", "0", "[]"))
 			synctest.Wait()
