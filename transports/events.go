@@ -179,7 +179,7 @@ func (e *eventStream) appendClose(dst []byte, c closing) []byte {
 		return dst
 	}
 	e.closed = true
-	if e.s.endFor(e.hub, e.id, e.owner, c.text) {
+	if outcome, _ := e.s.endFor(e.hub, e.id, e.owner, c.text); outcome == streams.EndRefused {
 		return dst
 	}
 	return appendEvent(dst, hubprotocol.AppendClose(nil, hubprotocol.JSON, c.text, c.reconnect))

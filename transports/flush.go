@@ -117,8 +117,9 @@ func (c *webSocket) close(how closing) {
 		return
 	}
 	c.s.counters.close(how.reason)
-	if c.s.endFor(c.hub, c.id, c.owner, how.text) && c.isStateful() {
-		c.drop() // the client has another socket
+	outcome, err := c.s.endFor(c.hub, c.id, c.owner, how.text)
+	if c.isStateful() && (outcome == streams.EndRefused || err != nil) {
+		c.drop() // the client has another socket; or it comes back, and is told when the connection can be ended
 		return
 	}
 	c.s.log.Debug("connection closed", "hub", c.hub, "connection_id", c.id, "reason", how.reason)

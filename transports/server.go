@@ -381,18 +381,17 @@ func sleep(ctx context.Context, d time.Duration) error {
 }
 
 // end ends a connection. It is tried for a while only: the lease does it otherwise.
-// refused: another attach serves the connection, which goes on there.
-func (s *Server) end(hub, id, owner string) (refused bool) { return s.endFor(hub, id, owner, "") }
+func (s *Server) end(hub, id, owner string) { _, _ = s.endFor(hub, id, owner, "") }
 
-// endFor is end with a reason, for an upstream.
-func (s *Server) endFor(hub, id, owner, reason string) (refused bool) {
+// endFor is end with a reason, for an upstream. streams.EndRefused: another attach serves the connection, which goes on there.
+func (s *Server) endFor(hub, id, owner, reason string) (streams.EndOutcome, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), s.cfg.StoreTimeout)
 	defer cancel()
 	reply, err := s.node.EndFor(ctx, hub, id, owner, reason)
 	if err != nil {
 		s.log.Debug("connection not ended", "hub", hub, "connection_id", id, "error", err)
 	}
-	return err == nil && reply.Outcome == streams.EndRefused
+	return reply.Outcome, err
 }
 
 // jittered spreads d by jitter to both sides.

@@ -227,12 +227,16 @@ func (c *webSocket) reattach(r streams.OpenRequest) (streams.OpenReply, error) {
 	}
 }
 
-// sayGone tells a client, whose upgrade was accepted already, that its connection is over.
+// sayGone tells a client, whose upgrade was accepted already, that its connection is over. It is ended first: a JavaScript client that
+// is told opens it again at once, beside its next one, and must be refused, though the record was only not carried over in time.
 func (c *webSocket) sayGone(err error) {
 	how := closing{text: fmt.Sprintf("The connection cannot be continued: %v.", err), reconnect: true}
 	if errors.Is(err, streams.ErrGap) {
 		how = closingFor(err)
-		c.s.end(c.hub, c.id, "")
+	}
+	if _, err := c.s.endFor(c.hub, c.id, "", ""); err != nil {
+		c.drop() // it comes back
+		return
 	}
 	b := hubprotocol.AppendSequence(nil, c.protocol(), 1)
 	b = hubprotocol.AppendClose(b, c.protocol(), how.text, how.reconnect)

@@ -862,6 +862,49 @@ func TestReattachOfAConnectionThatEndedMeanwhile(t *testing.T) {
 	})
 }
 
+// A client that is told that its connection cannot be continued opens it again, beside its next one; refused it leaves it at that.
+func TestWhoIsToldThatItsConnectionIsOverIsRefused(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 2)
+		a := c.openStateful(0)
+		synctest.Wait()
+		a.cut()
+		synctest.Wait()
+		b := a.dialSocket(1)
+		c.store.onBefore(func(step string) error { // nobody carries its record over
+			if step == "open" {
+				return streams.ErrGeneration
+			}
+			return nil
+		})
+		b.sendText(sequence(1))
+		b.expect(sequence(1) + closeMessage(fmt.Sprintf("The connection cannot be continued: %v: %v.", streams.ErrGone, streams.ErrGeneration)))
+		c.store.onBefore(func(string) error { return nil }) // now they do
+		a.wantRefused(1, http.StatusNotFound, "No Connection with that ID")
+		b.expectClose(ws.StatusNormalClosure)
+	})
+}
+
+// Where a connection cannot be ended its client is not told that it was: it would be let in when it opens that again.
+func TestAConnectionThatCannotBeEndedIsCut(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 2)
+		a := c.openStateful(0)
+		a.sendText(ping)
+		time.Sleep(time.Second) // it is noted as heard
+		c.store.onBefore(func(step string) error {
+			if step == "end" {
+				return streams.ErrUnavailable
+			}
+			return nil
+		})
+		a.sendText("no hub message\x1e")
+		a.expectEnd()
+		c.store.onBefore(func(string) error { return nil })
+		a.returns(1, 1).expect(sequence(1))
+	})
+}
+
 // A node that dies takes nothing with it.
 func TestOwnerNodeIsKilled(t *testing.T) {
 	bubble(t, func(t *testing.T) {
