@@ -23,6 +23,16 @@ func (c *cluster) openStateful(by int) *socket {
 	return s
 }
 
+// openAndCut is openStateful, and the socket cut off as soon as it was heard.
+func (c *cluster) openAndCut(by int) *socket {
+	c.Helper()
+	s := c.openStateful(by)
+	synctest.Wait()
+	s.cut()
+	synctest.Wait()
+	return s
+}
+
 // returns opens another socket for a stateful connection, as a client does that was cut off.
 func (s *socket) returns(by, sequenceID int, messages ...string) *socket {
 	s.Helper()
@@ -179,10 +189,7 @@ func TestNewSocketWaitsForTheOldOnesEnd(t *testing.T) {
 func TestReattachWithNothingSent(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		c := newCluster(t, 2)
-		a := c.openStateful(0)
-		synctest.Wait()
-		a.cut()
-		synctest.Wait()
+		a := c.openAndCut(0)
 		b := a.returns(1, 1)
 		b.expect(sequence(1))
 		c.publish(0, 1)
@@ -374,10 +381,7 @@ func TestGhostSocketIsToldNothingAndDoesNoHarm(t *testing.T) {
 func TestNobodyReturnsAfterTheEnd(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		c := newCluster(t, 2)
-		a := c.openStateful(0)
-		synctest.Wait()
-		a.cut()
-		synctest.Wait()
+		a := c.openAndCut(0)
 		b := a.returns(1, 1)
 		b.expect(sequence(1))
 		b.sendText(clientClose)
@@ -391,10 +395,7 @@ func TestNobodyReturnsAfterTheEnd(t *testing.T) {
 func TestConnectionWithAnAbandonedSocketIsNotTakenOver(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		c := newCluster(t, 3)
-		a := c.openStateful(0)
-		synctest.Wait()
-		a.cut()
-		synctest.Wait()
+		a := c.openAndCut(0)
 		ghost := a.dialSocket(1)
 		time.Sleep(3 * time.Second)
 		c.publish(0, 1)
@@ -412,10 +413,7 @@ func TestConnectionWithAnAbandonedSocketIsNotTakenOver(t *testing.T) {
 func TestSlowClientMayReturn(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		c := newCluster(t, 3)
-		a := c.openStateful(0)
-		synctest.Wait()
-		a.cut()
-		synctest.Wait()
+		a := c.openAndCut(0)
 		early := a.dialSocket(1)
 		time.Sleep(time.Second)
 		early.cut()
@@ -522,10 +520,7 @@ func TestSilentStatefulClientMayReturn(t *testing.T) {
 func TestNewerTicketWins(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		c := newCluster(t, 3)
-		a := c.openStateful(0)
-		synctest.Wait()
-		a.cut()
-		synctest.Wait()
+		a := c.openAndCut(0)
 		older, newer := a.dialSocket(1), a.dialSocket(2)
 		newer.sendText(sequence(1))
 		newer.expect(sequence(1))
@@ -847,10 +842,7 @@ func TestReattachWaitsForAStoreThatIsAway(t *testing.T) {
 func TestReattachOfAConnectionThatEndedMeanwhile(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		c := newCluster(t, 2)
-		a := c.openStateful(0)
-		synctest.Wait()
-		a.cut()
-		synctest.Wait()
+		a := c.openAndCut(0)
 		b := a.dialSocket(1)
 		if _, err := c.nodes[0].End(c.ctx, hubName, a.id, ""); err != nil {
 			t.Fatal(err)
@@ -866,10 +858,7 @@ func TestReattachOfAConnectionThatEndedMeanwhile(t *testing.T) {
 func TestWhoIsToldThatItsConnectionIsOverIsRefused(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		c := newCluster(t, 2)
-		a := c.openStateful(0)
-		synctest.Wait()
-		a.cut()
-		synctest.Wait()
+		a := c.openAndCut(0)
 		b := a.dialSocket(1)
 		c.store.onBefore(func(step string) error { // nobody carries its record over
 			if step == "open" {
@@ -890,7 +879,6 @@ func TestAConnectionThatCannotBeEndedIsCut(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		c := newCluster(t, 2)
 		a := c.openStateful(0)
-		a.sendText(ping)
 		time.Sleep(time.Second) // it is noted as heard
 		c.store.onBefore(func(step string) error {
 			if step == "end" {
