@@ -308,8 +308,9 @@ func (a *answer) int() int64 {
 
 func (a *answer) uint() uint64 { return uint64(a.int()) }
 
-func (a *answer) list() []valkey.ValkeyMessage {
-	m := a.next()
+func (a *answer) list() []valkey.ValkeyMessage { return a.elements(a.next()) }
+
+func (a *answer) elements(m *valkey.ValkeyMessage) []valkey.ValkeyMessage {
 	if m.IsNil() || a.err != nil {
 		return nil
 	}

@@ -8,8 +8,8 @@ import (
 )
 
 // A connection's record is a hash. Its fields are short, because every connection
-// has them. recordFields are those that every script that returns a record returns, in
-// this order, which is record.lua's, too. Beside them:
+// has them. A script that returns a record returns a small one whole, each field with its value; of
+// another these fields' values, in this order, which is record.lua's, too. Beside them there are:
 //
 //	g:<group>   the group's intervals, "join,leave;join,"
 //	go, ci      groups it is in; intervals that have ended
@@ -20,13 +20,15 @@ import (
 //	dp          where the last Finish ended
 //	fp          token of the Open that was the first poll
 //	lw          why the owner that let go last did, and its token, "why owner"
-//	lr          how the client came back last, "ticket time why owner"; see Return
 //	ty, cp      token of the Handshake or CloseConnection that made the state, and the close entry's position
 //	x, xs, xp   of a tombstone: token of the End, the state before it, the close entry's position
 var recordFields = [...]string{
 	"u", "t", "s", "g", "o", "p", "v", "st", "c", "a", "d", "k", "tk",
-	"sn", "m", "pa", "aa", "n", "w", "f", "si", "ms", "fp", "ab", "ev", "he", "dt", "of",
+	"sn", "m", "pa", "aa", "n", "w", "f", "si", "ms", "fp", "ab", "ev", "he", "dt", "of", "lr",
 }
+
+// Fields and their values are an even number: the number of these, which is odd, tells the one answer from the other.
+var _ [len(recordFields)%2 - 1]struct{}
 
 // read sets what a field holds, which is the next thing in the answer.
 func (r *Record) read(field string, a *answer) {
@@ -78,7 +80,7 @@ func (r *Record) read(field string, a *answer) {
 	case "dt":
 		r.Detached = a.text()
 	case "lr":
-		r.readReturn(a)
+		r.readReturn(a.text())
 	case "ab":
 		r.Silent = a.uint()
 	case "ms":
@@ -90,9 +92,10 @@ func (r *Record) read(field string, a *answer) {
 	}
 }
 
-// readReturn reads how the client came back, if that was its last return. A node of an earlier version notes none.
-func (r *Record) readReturn(a *answer) {
-	parts := strings.SplitN(a.text(), " ", 4)
+// readReturn reads how the client came back, "ticket time why owner", if that was its last return: the ticket must have been read. A
+// node of an earlier version notes none.
+func (r *Record) readReturn(text string) {
+	parts := strings.SplitN(text, " ", 4)
 	if len(parts) < 4 || parts[0] != uintArg(r.Ticket) {
 		return
 	}
@@ -117,14 +120,20 @@ func parseOpen(id string, reply []valkey.ValkeyMessage) (OpenReply, error) {
 		Gen:     a.text(),
 		Floor:   a.position(),
 		Last:    a.position(),
-		Record:  parseRecord(id, &a),
 	}
-	if groups := a.next(); !groups.IsNil() {
-		open.Record.Groups = parseGroups(groups, &a)
+	fields := a.list()
+	open.Record = parseRecord(id, fields, &a)
+	switch own := a.next(); {
+	case own.IsNil(): // known
+	case own.IsInt64():
+		open.Record.Groups = parseGroups(fields, &a)
+	default:
+		open.Record.Groups = parseGroups(a.elements(own), &a)
 	}
-	if groups := a.next(); !groups.IsNil() {
-		open.Record.UserGroups = parseGroups(groups, &a)
-		open.Due = parseDue(groups, open.Now)
+	if users := a.next(); !users.IsNil() {
+		flat := a.elements(users)
+		open.Record.UserGroups = parseGroups(flat, &a)
+		open.Due = parseDue(flat, open.Now)
 	}
 	open.Record.UserMembership = a.position()
 	if len(a.rest) > 0 {
@@ -138,23 +147,32 @@ func parseOpen(id string, reply []valkey.ValkeyMessage) (OpenReply, error) {
 	return open, a.err
 }
 
-func parseRecord(id string, in *answer) Record {
-	a := answer{rest: in.list(), err: in.err}
-	r := Record{ID: id}
-	if len(a.rest) > 0 { // there was a record
-		for _, field := range recordFields {
-			r.read(field, &a)
+// parseRecord reads the fields of a record; there are none when there was no record.
+func parseRecord(id string, fields []valkey.ValkeyMessage, in *answer) Record {
+	a := answer{rest: fields, err: in.err}
+	r, returned := Record{ID: id}, ""
+	for i := 0; len(a.rest) > 0 && a.err == nil; i++ {
+		var field string
+		if len(fields) == len(recordFields) {
+			field = recordFields[i]
+		} else {
+			field = a.text()
 		}
+		if field == "lr" {
+			returned = a.text() // for the end: a hash has no order
+			continue
+		}
+		r.read(field, &a)
 	}
+	r.readReturn(returned)
 	in.err = a.err
 	return r
 }
 
-// parseGroups reads the fields of groups from a hash's fields and values.
-func parseGroups(m *valkey.ValkeyMessage, a *answer) Memberships {
+// parseGroups reads the groups among a hash's fields and values.
+func parseGroups(flat []valkey.ValkeyMessage, a *answer) Memberships {
 	groups := Memberships{}
-	flat, err := m.ToArray()
-	if err != nil || len(flat)%2 != 0 {
+	if len(flat)%2 != 0 {
 		a.err = errAnswer
 		return groups
 	}
@@ -171,8 +189,7 @@ func parseGroups(m *valkey.ValkeyMessage, a *answer) Memberships {
 }
 
 // parseDue returns the groups of a user whose time has passed; see users.lua.
-func parseDue(m *valkey.ValkeyMessage, now int64) (due []string) {
-	flat, _ := m.ToArray()
+func parseDue(flat []valkey.ValkeyMessage, now int64) (due []string) {
 	for i := 0; i+1 < len(flat); i += 2 {
 		field, _ := flat[i].ToString()
 		group, ok := strings.CutPrefix(field, "e:")

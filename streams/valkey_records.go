@@ -211,7 +211,7 @@ func (v *Valkey) End(ctx context.Context, hub string, r EndRequest) (EndReply, e
 	end := EndReply{Outcome: EndOutcome(a.int())}
 	if end.Outcome == EndDone {
 		end.Position = a.position()
-		end.Record = parseRecord(r.ID, &a)
+		end.Record = parseRecord(r.ID, a.list(), &a)
 		end.Record.State = storedStates[a.text()]
 		end.Run = a.int() == 1
 	}

@@ -2,8 +2,7 @@
 --
 -- KEYS meta, log, record
 -- ARGV prefix of the hub's keys
--- returns outcome (found), now, generation, floor, last position, record, groups, the user's, their version, a further field and its
---         value, 0
+-- returns outcome (found), now, generation, floor, last position, record, groups, the user's, their version
 
 local r, values = load(KEYS[3])
 if not r or r.s == 'd' then
@@ -11,4 +10,4 @@ if not r or r.s == 'd' then
 end
 local gen, _, floor, last = state(KEYS[1], KEYS[2])
 local own, users, version = groups(KEYS[3], r, r.u ~= '' and ARGV[1] .. 'ug:' .. escape(r.u) or nil)
-return {'ok', 6, now(), gen or '', floor, last, values, own, users, version, {'lr', redis.call('HGET', KEYS[3], 'lr') or ''}, 0}
+return {'ok', 6, now(), gen or '', floor, last, values, own, users, version}

@@ -2,20 +2,32 @@
 
 local FIELDS = {
   'u', 't', 's', 'g', 'o', 'p', 'v', 'st', 'c', 'a', 'd', 'k', 'tk',
-  'sn', 'm', 'pa', 'aa', 'n', 'w', 'f', 'si', 'ms', 'fp', 'ab', 'ev', 'he', 'dt', 'of',
+  'sn', 'm', 'pa', 'aa', 'n', 'w', 'f', 'si', 'ms', 'fp', 'ab', 'ev', 'he', 'dt', 'of', 'lr',
 }
 
--- The record's fixed fields by name, and in their order for the reply; nil and none
--- without a record.
+-- The most fields of a record that is read whole: from about so many on it is cheaper to ask for those needed by name.
+local SMALL = 24
+
+-- The record's fields by name, and for the reply: each with its value, if the record is small; else the fixed ones' values in their
+-- order, and r.partly is true, for its groups are not among them. nil and none without a record.
 local function load(key)
-  if redis.call('EXISTS', key) == 0 then
+  local size = redis.call('HLEN', key)
+  if size == 0 then
     return nil, {}
   end
-  local values = redis.call('HMGET', key, unpack(FIELDS))
   local r = {}
+  if size <= SMALL then
+    local fields = redis.call('HGETALL', key)
+    for i = 1, #fields, 2 do
+      r[fields[i]] = fields[i + 1]
+    end
+    return r.s and r, fields
+  end
+  local values = redis.call('HMGET', key, unpack(FIELDS))
   for i, field in ipairs(FIELDS) do
     r[field] = values[i]
   end
+  r.partly = true
   return r.s and r, values
 end
 
@@ -28,12 +40,13 @@ end
 local ABANDONED_MS = 86400000 -- a day
 
 -- The record's groups, its user's, both with other fields between them, and the version of the latter. The groups are false if the
--- caller has these versions of them.
+-- caller has these versions of them, the record's 1 if they are among its fields in the reply.
 local function groups(key, r, user_key, version, user_version)
   local v = user_key and redis.call('HGET', user_key, 'v') or ZERO
   local ms = r.ms or '0'
   if ms == version and v == user_version and (ms ~= '0' or v ~= ZERO) then
     return false, false, v
   end
-  return r.ms and redis.call('HGETALL', key) or {}, v ~= ZERO and redis.call('HGETALL', user_key) or {}, v
+  local own = r.ms and (r.partly and redis.call('HGETALL', key) or 1) or {}
+  return own, v ~= ZERO and redis.call('HGETALL', user_key) or {}, v
 end

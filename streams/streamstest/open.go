@@ -1,6 +1,8 @@
 package streamstest
 
 import (
+	"fmt"
+
 	"hubstream/streams"
 )
 
@@ -20,6 +22,7 @@ var openTests = []func(*hub){
 	aCursorBelowTheFloorIsAGap,
 	refusalsHaveTheirOrder,
 	knownGroupsAreNotToldAgain,
+	manyGroupsChangeNothingElse,
 	takingOverRenewsTheLease,
 	movedRecordsAreThoseNamed,
 	movedRecordsAreNotOlderThanTheirNodeKnows,
@@ -247,6 +250,38 @@ func knownGroupsAreNotToldAgain(h *hub) {
 	equal(h, "groups after a change", len(h.open(known).Record.Groups), 2)
 	known.Membership = 0
 	equal(h, "groups told to whoever knows none", len(h.open(known).Record.Groups), 2)
+}
+
+// Valkey's scripts read a small record in another way than one that many groups have made large.
+func manyGroupsChangeNothingElse(h *hub) {
+	h.stateful("c", "n1.a")
+	h.opens(reattach("c", "n2.a", h.upgrade("c")), streams.OpenAttached)
+	h.join("c", "g")
+	rest := func(r streams.Record) string {
+		r.Groups, r.Membership = nil, 0
+		return fmt.Sprintf("%+v", r)
+	}
+	want := rest(h.record("c"))
+	for n := 1; n <= 64; n *= 2 {
+		if n > 1 {
+			var more []string
+			for i := n / 2; i < n; i++ {
+				more = append(more, fmt.Sprint("g", i))
+			}
+			h.join("c", more...)
+		}
+		r := h.record("c")
+		equal(h, fmt.Sprintf("record with %d groups", n), rest(r), want)
+		equal(h, "groups", len(r.Groups), n)
+		again := reattach("c", "n2.a", r.Ticket)
+		opened := h.opens(again, streams.OpenAttached)
+		equal(h, fmt.Sprintf("record that is opened with %d groups", n), rest(opened.Record), want)
+		equal(h, "groups told to whoever knows none", len(opened.Record.Groups), n)
+		again.Membership = r.Membership
+		h.check(h.open(again).Record.Groups == nil, "%d groups that are known were told again", n)
+	}
+	end := h.ends(streams.EndRequest{ID: "c", Token: "t"}, streams.EndDone)
+	equal(h, "record that has ended", rest(end.Record), want)
 }
 
 func takingOverRenewsTheLease(h *hub) {
