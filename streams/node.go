@@ -83,7 +83,7 @@ type Node struct {
 	heard chan struct{} // has one when a client was heard for the first time
 	stats stats
 	meter meter
-	// How many entries a page holds and one read of a tail returns.
+	// How many entries a page holds and one read of a tail returns, at the most.
 	pageEntries, tailEntries int
 
 	windowBytes, pageBytes atomic.Int64

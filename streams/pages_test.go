@@ -85,30 +85,6 @@ func TestManyReturnAfterFewReads(t *testing.T) {
 	}
 }
 
-// heldStore is a store whose tails can be held up.
-type heldStore struct {
-	*streams.Memory
-	hold atomic.Pointer[chan struct{}] // until it is closed; nil: they are not
-}
-
-func (s *heldStore) Tail(bucket int) streams.Tail { return heldTail{s.Memory.Tail(bucket), s} }
-
-type heldTail struct {
-	streams.Tail
-	s *heldStore
-}
-
-func (t heldTail) Read(ctx context.Context, after []streams.Cursor, limit int, block time.Duration) ([]streams.Batch, error) {
-	batches, err := t.Tail.Read(ctx, after, limit, block)
-	if hold := t.s.hold.Load(); hold != nil {
-		select {
-		case <-*hold:
-		case <-ctx.Done():
-		}
-	}
-	return batches, err
-}
-
 // What the tail has not read may be lost without the node's noticing: nobody is sent it.
 func TestPagesEndWhereTheTailDoes(t *testing.T) {
 	t.Parallel()

@@ -9,9 +9,11 @@ import (
 )
 
 const (
-	tailEntries = 512             // entries that one read of a hub returns
-	tailBlock   = 5 * time.Second // how long a read waits
-	tailRetry   = time.Second     // the longest pause between attempts to reach the store
+	tailEntries    = 512             // the most entries that one read of a hub returns
+	fewTailEntries = 8               // and while it is not known how large they are
+	tailBytes      = 4 << 20         // 4 MiB; about the most that it returns of larger ones
+	tailBlock      = 5 * time.Second // how long a read waits
+	tailRetry      = time.Second     // the longest pause between attempts to reach the store
 )
 
 // tailer reads the ends of a bucket's hubs into their windows. Guarded by Node.mu but
@@ -26,6 +28,7 @@ type tailer struct {
 	// run's
 	cursors []Cursor
 	reading []*hub
+	limit   int       // of the entries that a read returns of each hub
 	silent  time.Time // since when nothing came
 }
 
@@ -92,8 +95,9 @@ func (t *tailer) run(ctx context.Context) {
 	stop := context.AfterFunc(ctx, t.tail.Wake)
 	defer stop()
 	t.silent = time.Now()
+	t.limit = t.atMost(fewTailEntries)
 	for t.collect() {
-		batches, err := t.tail.Read(ctx, t.cursors, t.node.tailEntries, tailBlock)
+		batches, err := t.tail.Read(ctx, t.cursors, t.limit, tailBlock)
 		if ctx.Err() != nil {
 			t.stopped()
 			return
@@ -105,8 +109,10 @@ func (t *tailer) run(ctx context.Context) {
 			t.node.contact.broken()
 			t.recover(ctx, err)
 			t.silent = time.Now()
+			t.limit = t.atMost(fewTailEntries)
 			continue
 		}
+		t.measure(batches)
 		for _, b := range batches {
 			if err := t.deliver(b); err != nil {
 				t.recover(ctx, err)
@@ -133,7 +139,7 @@ func (t *tailer) check(ctx context.Context, batches []Batch) error {
 		t.silent = now
 	}
 	for _, b := range batches {
-		if late || len(b.Entries) < t.node.tailEntries {
+		if late || len(b.Entries) < t.limit {
 			continue
 		}
 		if err := t.hub(b.Hub).verify(ctx); err != nil {
@@ -142,6 +148,24 @@ func (t *tailer) check(ctx context.Context, batches []Batch) error {
 	}
 	return nil
 }
+
+// measure sets how many entries the next read returns, by the mean size of those that this one has: what a read returns is in
+// memory as a whole.
+func (t *tailer) measure(batches []Batch) {
+	largest := 0
+	for _, b := range batches {
+		size := 0
+		for i := range b.Entries {
+			size += len(b.Entries[i].Data)
+		}
+		largest = max(largest, size/len(b.Entries))
+	}
+	if largest > 0 {
+		t.limit = t.atMost(max(tailBytes/largest, fewTailEntries))
+	}
+}
+
+func (t *tailer) atMost(entries int) int { return min(entries, t.node.tailEntries) }
 
 // collect lists the hubs to read. It returns false when there are none any more: the
 // tailer has then left the node.

@@ -1,0 +1,144 @@
+package streams_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"hubstream/streams"
+)
+
+// heldStore is a store whose tails can be held up.
+type heldStore struct {
+	*streams.Memory
+	hold atomic.Pointer[chan struct{}] // until it is closed; nil: they are not
+	// The most that one read of a log has returned.
+	mostBytes, mostEntries atomic.Int64
+}
+
+func (s *heldStore) Tail(bucket int) streams.Tail { return heldTail{s.Memory.Tail(bucket), s} }
+
+type heldTail struct {
+	streams.Tail
+	s *heldStore
+}
+
+func (t heldTail) Read(ctx context.Context, after []streams.Cursor, limit int, block time.Duration) ([]streams.Batch, error) {
+	batches, err := t.Tail.Read(ctx, after, limit, block)
+	for _, b := range batches {
+		size := int64(0)
+		for _, e := range b.Entries {
+			size += int64(len(e.Data))
+		}
+		t.s.mostBytes.Store(max(t.s.mostBytes.Load(), size))
+		t.s.mostEntries.Store(max(t.s.mostEntries.Load(), int64(len(b.Entries))))
+	}
+	if hold := t.s.hold.Load(); hold != nil {
+		select {
+		case <-*hold:
+		case <-ctx.Done():
+		}
+	}
+	return batches, err
+}
+
+// heldNode is a node over a store whose tails can be held up, with somebody who follows the hub.
+func heldNode(t *testing.T, ctx context.Context) (*heldStore, *streams.Node, *streams.Attachment) {
+	t.Helper()
+	store := &heldStore{Memory: streams.NewMemory(streams.MemoryConfig{})}
+	ctx, cancel := context.WithCancel(ctx)
+	node := streams.NewNode(store, streams.Config{Name: "n1"})
+	must(t, "start", node.Start(ctx))
+	t.Cleanup(func() {
+		cancel()
+		node.Wait()
+		_ = store.Close()
+	})
+	att, _, err := node.Follow(ctx, hub, streams.Audience{}, streams.Receipt{}, func() {})
+	must(t, "follow", err)
+	return store, node, att
+}
+
+// appendBroadcast appends a message to all past the node, and returns where it is.
+func appendBroadcast(t *testing.T, ctx context.Context, store streams.Log, body string) streams.Position {
+	t.Helper()
+	p, err := store.Append(ctx, hub, streams.AppendEntry(nil, &streams.Entry{Kind: streams.KindMessage, Flags: streams.FlagAll, Body: []byte(body)}))
+	must(t, "append", err)
+	return p
+}
+
+// A tail that lags so far that the entries after its position are dropped goes on after them, and Valkey does not say so.
+func TestTailThatLagsBehindTheFloorIsNoticed(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		ctx := context.Background()
+		store, _, att := heldNode(t, ctx)
+		held := make(chan struct{})
+		store.hold.Store(&held)
+		var dropped streams.Position
+		for i := range 2000 {
+			p := appendBroadcast(t, ctx, store, "m")
+			if i == 300 {
+				dropped = p
+			}
+			if i == 0 {
+				synctest.Wait() // it is read, and delivered after all others are there
+			}
+		}
+		_, err := store.Trim(ctx, hub, dropped)
+		must(t, "trim", err)
+		store.hold.Store(nil)
+		close(held)
+		synctest.Wait()
+		for n := 0; ; {
+			items, err := att.Next(ctx, nil, 1<<20)
+			if errors.Is(err, streams.ErrGap) {
+				return
+			}
+			must(t, "next", err)
+			if n += len(items); len(items) == 0 {
+				t.Fatalf("got %d of 2,000 messages, 300 of which are gone, and was not told", n)
+			}
+		}
+	})
+}
+
+// What one read of a tail returns is in memory at once, and in a burst of large messages there is much to read.
+func TestTailReadsFewLargeEntriesAtOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		ctx := context.Background()
+		store, _, att := heldNode(t, ctx)
+		burst := func(n int, body string) {
+			t.Helper()
+			held := make(chan struct{})
+			store.hold.Store(&held)
+			for range n {
+				appendBroadcast(t, ctx, store, body)
+			}
+			store.hold.Store(nil)
+			close(held)
+			synctest.Wait()
+			for got := 0; got < n; {
+				items, err := att.Next(ctx, nil, 1<<20)
+				must(t, "next", err)
+				if len(items) == 0 {
+					t.Fatalf("got %d of %d messages", got, n)
+				}
+				got += len(items)
+			}
+		}
+		burst(40, strings.Repeat("x", 1<<20))
+		if most := store.mostBytes.Load(); most > 9<<20 {
+			t.Errorf("one read returned %d MiB", most>>20)
+		}
+		burst(1000, "small")
+		if most := store.mostEntries.Load(); most < 400 {
+			t.Errorf("one read returned at the most %d of the small entries after them", most)
+		}
+	})
+}
