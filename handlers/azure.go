@@ -85,7 +85,7 @@ func (h *Handler) sendTo(to target) func(echo.Context, *Services) error {
 		if err := addressed(c, s, to, &w.entry); err != nil {
 			return err
 		}
-		if err := w.read(c, h.maxSendBytes); err != nil {
+		if err := w.read(c, &h.bodies, h.maxSendBytes); err != nil {
 			return err
 		}
 		w.body.reset(nil)

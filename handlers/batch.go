@@ -46,7 +46,7 @@ func (h *Handler) batch(c echo.Context, s *Services) error {
 	}
 	w := sendWorks.Get().(*sendWork)
 	defer w.release()
-	if err := w.read(c, maxBatchBytes); err != nil {
+	if err := w.read(c, &h.bodies, maxBatchBytes); err != nil {
 		return err
 	}
 	items, err := splitArray(w.raw)

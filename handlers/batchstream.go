@@ -17,6 +17,10 @@ const resultTimeout = 30 * time.Second
 // batchStream makes the operations of lines as they come, and answers each with a line. It reads on only when the results of what it has
 // read are written: a backend that sends faster than the hub's log takes it is held up, and nothing piles up here.
 func (h *Handler) batchStream(c echo.Context, s *Services, hub string) error {
+	if err := h.bodies.take(h.maxSendBytes); err != nil {
+		return err
+	}
+	defer h.bodies.give(h.maxSendBytes)
 	control := http.NewResponseController(c.Response().Writer)
 	_ = control.EnableFullDuplex() // HTTP/2 always is; without, in tests, the results come after the last line
 	c.Response().Header().Set("Content-Type", "application/x-ndjson")

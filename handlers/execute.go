@@ -54,7 +54,7 @@ func (h *Handler) execute(c echo.Context, s *Services) error {
 	}
 	w := sendWorks.Get().(*sendWork)
 	defer w.release()
-	if err := w.read(c, h.maxSendBytes); err != nil {
+	if err := w.read(c, &h.bodies, h.maxSendBytes); err != nil {
 		return err
 	}
 	commands, err := commandsOf(w.raw)

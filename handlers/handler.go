@@ -34,6 +34,8 @@ type Config struct {
 	Origins Origins
 	// MaxSendBytes limits the body of a send. Default 1 MiB.
 	MaxSendBytes int
+	// BodiesBytes limits the bodies of backends' requests that are held at once; what would be more is refused. Default 256 MiB.
+	BodiesBytes int64
 	// Access checks the tokens of clients and backends; nil is development mode, where nobody needs one.
 	Access *access.Verifier
 	// Admins may see the console's data and the metrics, and do what backends may. They mean nothing in development mode.
@@ -69,6 +71,7 @@ type Handler struct {
 	node         []string // the value of nodeHeader
 	origins      Origins
 	maxSendBytes int
+	bodies       bodies
 	access       *access.Verifier // nil: development mode
 	admins       *access.Admins
 	limits       limits
@@ -96,6 +99,9 @@ func New(cfg Config) *Handler {
 	}
 	if h.maxSendBytes == 0 {
 		h.maxSendBytes = DefaultMaxSendBytes
+	}
+	if h.bodies.limit = cfg.BodiesBytes; h.bodies.limit == 0 {
+		h.bodies.limit = DefaultBodiesBytes
 	}
 	if h.log == nil {
 		h.log = slog.New(slog.DiscardHandler)

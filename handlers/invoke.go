@@ -36,7 +36,7 @@ func (h *Handler) invoke(c echo.Context, s *Services) error {
 	}
 	w := sendWorks.Get().(*sendWork)
 	defer w.release()
-	if err := w.read(c, h.maxSendBytes); err != nil {
+	if err := w.read(c, &h.bodies, h.maxSendBytes); err != nil {
 		return err
 	}
 	w.body.reset(nil)

@@ -34,7 +34,7 @@ func (h *Handler) send(c echo.Context, s *Services) error {
 	}
 	w := sendWorks.Get().(*sendWork)
 	defer w.release()
-	if err := w.read(c, h.maxSendBytes); err != nil {
+	if err := w.read(c, &h.bodies, h.maxSendBytes); err != nil {
 		return err
 	}
 	if err := w.build(s.Keyring); err != nil {
@@ -105,7 +105,9 @@ func checkContentType(header http.Header) error {
 
 // sendWork is the memory that one send needs, used again for the next.
 type sendWork struct {
-	raw     []byte // what was received
+	raw     []byte  // what was received
+	bodies  *bodies // where it counts; nil: it was not received by itself
+	counted int     // of its bytes
 	body    sendBody
 	message []byte
 	entry   streams.Entry
@@ -117,6 +119,10 @@ var sendWorks = sync.Pool{New: func() any { return new(sendWork) }}
 const maxKeptBytes = 64 << 10 // 64 KiB
 
 func (w *sendWork) release() {
+	if w.bodies != nil {
+		w.bodies.give(w.counted)
+		w.bodies, w.counted = nil, 0
+	}
 	if cap(w.raw)+cap(w.message)+cap(w.body.names) <= maxKeptBytes {
 		sendWorks.Put(w)
 	}
@@ -125,19 +131,26 @@ func (w *sendWork) release() {
 // firstRead is room for usual bodies whose length is not known.
 const firstRead = 4 << 10 // 4 KiB
 
-func (w *sendWork) read(c echo.Context, limit int) error {
+// read reads a request's body, which counts among b until release.
+func (w *sendWork) read(c echo.Context, b *bodies, limit int) error {
 	r := c.Request()
 	// A writer that has no deadlines, as in tests, does without.
 	_ = http.NewResponseController(c.Response().Writer).SetReadDeadline(time.Now().Add(bodyTimeout))
 	if r.ContentLength > int64(limit) {
 		return refuseBody(r, limit)
 	}
-	w.raw = w.raw[:0]
+	w.raw, w.bodies = w.raw[:0], b
 	need := firstRead
 	if r.ContentLength >= 0 {
 		need = int(r.ContentLength) + 1 // and one more to see the end
 	}
 	for {
+		if need > w.counted {
+			if err := b.take(need - w.counted); err != nil {
+				return err
+			}
+			w.counted = need
+		}
 		if cap(w.raw) < need {
 			w.raw = append(make([]byte, 0, need), w.raw...)
 		}

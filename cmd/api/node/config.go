@@ -94,6 +94,8 @@ type Config struct {
 	ConnectDeadline time.Duration
 	// MaxSendBytes limits the body of a send. Default 1 MiB.
 	MaxSendBytes int64
+	// NodeSendBytes limits the bodies of backends' requests that the node holds at once. Default 256 MiB.
+	NodeSendBytes int64
 	// MaxMessageBytes limits one message of a client. Default 32 KiB.
 	MaxMessageBytes int64
 
@@ -178,6 +180,7 @@ func defaults() Config {
 		HandshakeTimeout:   15 * time.Second,
 		ConnectDeadline:    negotiate.DefaultConnectDeadline,
 		MaxSendBytes:       1 << 20,
+		NodeSendBytes:      256 << 20,
 		MaxMessageBytes:    32 << 10,
 		UpstreamTimeout:    100 * time.Second,
 		UpstreamRetries:    2,

@@ -35,7 +35,7 @@ func TestDefaultsNeedNothing(t *testing.T) {
 		TokenLeeway: 5 * time.Minute, JWKSUserClaim: "sub",
 		Transports:        []negotiate.Transport{negotiate.WebSockets, negotiate.ServerSentEvents, negotiate.LongPolling},
 		StatefulReconnect: true, PollTimeout: 25 * time.Second, KeepAlive: 15 * time.Second, ClientTimeout: 30 * time.Second,
-		HandshakeTimeout: 15 * time.Second, ConnectDeadline: time.Minute, MaxSendBytes: 1 << 20, MaxMessageBytes: 32 << 10,
+		HandshakeTimeout: 15 * time.Second, ConnectDeadline: time.Minute, MaxSendBytes: 1 << 20, NodeSendBytes: 256 << 20, MaxMessageBytes: 32 << 10,
 		UpstreamTimeout: 100 * time.Second, UpstreamRetries: 2, UpstreamEventRetry: 5 * time.Minute, UpstreamCalls: 512, StreamIdle: 5 * time.Minute,
 		Retention: 2 * time.Minute, LossSpread: 30 * time.Second, RetentionBytes: 256 << 20, WindowBytes: 64 << 20, NodeWindowBytes: 512 << 20, TraceSample: 0.01, LogFormat: "text",
 	}
@@ -115,6 +115,7 @@ var each = []struct {
 	{"loss-spread", "1m", func(c node.Config) any { return c.LossSpread }, time.Minute, map[string]string{"-1s": "between", "25h": "between"}},
 	{"retention-bytes", "1GiB", func(c node.Config) any { return c.RetentionBytes }, int64(1 << 30), map[string]string{"1MiB": "between", "4000000000GiB": "between"}},
 	{"window-bytes", "8MiB", func(c node.Config) any { return c.WindowBytes }, int64(8 << 20), map[string]string{"1MiB": "between"}},
+	{"node-send-bytes", "32MiB", func(c node.Config) any { return c.NodeSendBytes }, int64(32 << 20), map[string]string{"8MiB": "between"}},
 	{"node-window-bytes", "1GiB", func(c node.Config) any { return c.NodeWindowBytes }, int64(1 << 30), map[string]string{"8MiB": "between"}},
 	{"console-payloads", "true", func(c node.Config) any { return c.ConsolePayloads }, true, map[string]string{"some": "true nor false"}},
 	{"trace-endpoint", "http://127.0.0.1:4318/", func(c node.Config) any { return c.TraceEndpoint }, "http://127.0.0.1:4318/v1/traces",

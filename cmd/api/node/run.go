@@ -92,7 +92,7 @@ func Run(ctx context.Context, args []string, env func(string) string, stdout, st
 		defer n.tracer.Close(context.WithoutCancel(ctx))
 	}
 	n.handler = handlers.New(handlers.Config{
-		Node: cfg.Node, Origins: origins, MaxSendBytes: int(cfg.MaxSendBytes), Logger: log,
+		Node: cfg.Node, Origins: origins, MaxSendBytes: int(cfg.MaxSendBytes), BodiesBytes: cfg.NodeSendBytes, Logger: log,
 		Limits: handlers.Limits{
 			ConnectRate: cfg.ConnectRate, SendRate: cfg.SendRate, UserConnections: cfg.MaxUserConnections,
 			Addresses: cfg.MaxAddressConnections > 0, Proxies: cfg.TrustedProxies,

@@ -124,6 +124,8 @@ var settings = []setting{
 		func(c *Config) *time.Duration { return &c.ConnectDeadline }, duration(time.Second, time.Hour)),
 	define("max-send", "Limit of the body of a send, in bytes.",
 		func(c *Config) *int64 { return &c.MaxSendBytes }, size(1<<10, 1<<20)),
+	define("node-send-bytes", "Limit of the bodies of backends' requests that this node holds at once, in bytes; what would be more is refused.",
+		func(c *Config) *int64 { return &c.NodeSendBytes }, size(16<<20, 1<<40)),
 	define("max-message", "Limit of one message of a client, in bytes.",
 		func(c *Config) *int64 { return &c.MaxMessageBytes }, size(1<<10, 1<<20)),
 
