@@ -36,7 +36,7 @@ func (s *Server) authorize(ctx context.Context, hub, id string, who *client) (re
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.HandshakeTimeout)
 	defer cancel()
 	r := who.request(hub, id, upstream.CategoryConnections, upstream.EventConnected)
-	r.Body = []byte(`{"type":10}`)
+	r.Body, r.Asks = []byte(`{"type":10}`), true
 	answer, err := up.Call(ctx, r)
 	switch {
 	case err != nil:

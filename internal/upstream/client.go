@@ -326,16 +326,16 @@ func (c *Client) done(r *Request, answer *Answer, err error) {
 	if outcome == OK {
 		return
 	}
-	level, cause := slog.LevelDebug, error(nil)
-	if r.Category == CategoryConnections && outcome != Cancelled {
-		level = slog.LevelWarn // the application does not know of it
-	}
+	cause, status := error(nil), 0
 	if e != nil {
 		cause = e.cause
 	}
-	status := 0
 	if answer != nil {
 		status = answer.Status
+	}
+	level, no := slog.LevelDebug, r.Asks && (status == http.StatusUnauthorized || status == http.StatusForbidden)
+	if r.Category == CategoryConnections && outcome != Cancelled && !no {
+		level = slog.LevelWarn // the application does not know of it
 	}
 	c.cfg.Logger.Log(context.Background(), level, "upstream did not take it", "hub", r.Hub, "category", r.Category,
 		"connection_id", r.ConnectionID, "outcome", outcome, "status", status, "error", cause)

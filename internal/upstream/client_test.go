@@ -1,10 +1,12 @@
 package upstream_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -145,6 +147,40 @@ func TestAnUpstreamThatMisbehaves(t *testing.T) {
 			wantError(t, err, test.outcome, test.text)
 			if n := c.Counts(); n.Calls["messages"][test.outcome] != 1 || n.Running != 0 {
 				t.Errorf("counted: %+v", n)
+			}
+		})
+	}
+}
+
+// Operators are warned of an event that the application does not know of, and not of each client that it does not let in.
+func TestOperatorsAreWarnedOfLostEvents(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		status   int
+		asks     bool
+		category string
+		warned   bool
+	}{
+		"an event that failed":          {500, false, "connections", true},
+		"an event that was forbidden":   {403, false, "connections", true},
+		"a question that failed":        {500, true, "connections", true},
+		"a question, and the answer no": {403, true, "connections", false},
+		"a question of somebody":        {401, true, "connections", false},
+		"a call":                        {500, false, "messages", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			log := &bytes.Buffer{}
+			c := server(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(test.status) }, func(c *upstream.Config) {
+				c.Logger = slog.New(slog.NewTextHandler(log, nil))
+			})
+			r := request()
+			r.Category, r.Asks = test.category, test.asks
+			if answer, err := c.Call(t.Context(), r); err != nil || answer.Status != test.status {
+				t.Fatalf("got %+v %v", answer, err)
+			}
+			if warned := strings.Contains(log.String(), "did not take it"); warned != test.warned {
+				t.Errorf("the log: %q", log)
 			}
 		})
 	}

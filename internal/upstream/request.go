@@ -39,6 +39,8 @@ type Request struct {
 	Body        []byte
 	// Stream, in place of Body, is sent as it comes.
 	Stream io.Reader
+	// Asks: it asks whether something may be, and 401 and 403 say no.
+	Asks bool
 }
 
 // Signature is the value of X-ASRS-Signature: an item for every key, each of which is used as it is written.
