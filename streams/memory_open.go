@@ -114,6 +114,10 @@ func (o *memoryOpen) create() (OpenOutcome, *memoryRecord, error) {
 		rec.Transport = TransportLongPolling
 		o.answerFirst(rec)
 		return OpenFirstPoll, rec, nil
+	case OpenPost:
+		if o.handshake(rec) {
+			return OpenHandshake, rec, nil
+		}
 	}
 	return OpenCreated, rec, nil
 }
@@ -186,7 +190,22 @@ func (o *memoryOpen) post(rec *memoryRecord) (OpenOutcome, error) {
 	if rec.State == StateClosing {
 		return 0, ErrGone
 	}
+	if o.handshake(rec) {
+		return OpenHandshake, nil
+	}
 	return OpenFound, nil
+}
+
+// handshake records the handshake that a POST brings, if the connection waits for one, and tells whether it has.
+func (o *memoryOpen) handshake(rec *memoryRecord) bool {
+	h := o.Handshake
+	if h == nil || rec.State != StateNew {
+		return h != nil && rec.shaken == h.Token
+	}
+	rec.State, rec.Protocol, rec.Version, rec.shaken = StateOpen, h.Protocol, h.Version, h.Token
+	rec.Start = o.append(string(h.Reply), o.now)
+	o.extend(rec)
+	return true
 }
 
 func (o *memoryOpen) reattach(rec *memoryRecord) (OpenOutcome, error) {

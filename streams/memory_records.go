@@ -19,6 +19,7 @@ type memoryRecord struct {
 	ownerCame  int64    // when the owner's poll came
 	finished   Position // of the last Finish's last entry
 	leaving    Leaving  // why the owner that let go last did
+	shaken     string   // token of the PostedHandshake that opened it
 	// openedFor is the user that requests name.
 	openedFor string
 }

@@ -139,9 +139,24 @@ func (c *client) tell() {
 
 // shake is the POST with the handshake.
 func (c *client) shake() {
-	_, err := c.w.node().Handshake(context.Background(), c.hub.hub, HandshakeRequest{
-		ID: c.id, Protocol: 1, Version: 1, Reply: handshakeReply(c.id), Lease: simPollLease,
-	})
+	var err error
+	if c.w.chance(500) {
+		_, err = c.w.node().Handshake(context.Background(), c.hub.hub, HandshakeRequest{
+			ID: c.id, Protocol: 1, Version: 1, Reply: handshakeReply(c.id), Lease: simPollLease,
+		})
+	} else {
+		q := c.openRequest(OpenPost, "")
+		q.Lease, q.Handshake = simPollLease, &PostedHandshake{Protocol: 1, Version: 1, Reply: handshakeReply(c.id), Token: random64()}
+		var reply OpenReply
+		reply, err = c.w.node().Open(context.Background(), c.hub.hub, q)
+		if errors.Is(err, ErrGone) {
+			c.gone()
+			return
+		}
+		if err == nil && reply.Outcome != OpenHandshake {
+			c.w.fail("POST of %s with its handshake: outcome %d", c, reply.Outcome)
+		}
+	}
 	c.w.note("handshake %s: %v", c, err)
 	if err != nil && c.mayEnd {
 		c.leave()

@@ -278,7 +278,8 @@ const (
 	OpenPoll
 	// OpenPost is a POST. Without a record: creates it with no transport and no owner.
 	// Otherwise changes nothing (OpenFound). ErrTransport for WebSockets.
-	// States closing: ErrGone.
+	// States closing: ErrGone. With a Handshake, and the connection then in state new: that is recorded in the same step
+	// (OpenHandshake).
 	OpenPost
 	// OpenReattach is the Sequence of a returning stateful WebSocket: takes the
 	// connection over (OpenAttached) if Ticket is above the owner's, else ErrOwner. Appends KindMoved. Only
@@ -314,6 +315,16 @@ type OpenRequest struct {
 	UserMembership Position
 	// Moved is the KindMoved entry that is appended when a live owner is displaced.
 	Moved []byte
+	// Handshake, if not nil, is for OpenPost.
+	Handshake *PostedHandshake
+}
+
+// PostedHandshake is a handshake that is accepted, of a connection without work; see HandshakeRequest. Its lease is the OpenRequest's.
+type PostedHandshake struct {
+	Protocol, Version uint8
+	Reply             []byte
+	// Token tells a repetition of the request, whose outcome is the same, from another POST.
+	Token string
 }
 
 // OpenOutcome says what Open did.
@@ -330,6 +341,7 @@ const (
 	// OpenAbandoned: the client has left the connection, and has a socket of it that it abandoned; see Abandon. The socket
 	// is accepted, and told nothing.
 	OpenAbandoned
+	OpenHandshake
 )
 
 // OpenReply is a record as it is after Open, and the log at that moment.

@@ -364,6 +364,14 @@ func TestValkeyThatIsFull(t *testing.T) {
 	_, err = u.Open(ctx, hub, request(streams.OpenPoll, "d", "n1"))
 	want(t, "a new connection", err, streams.ErrFull)
 
+	post := request(streams.OpenPost, "c", "")
+	post.Handshake = &streams.PostedHandshake{Protocol: 1, Version: 1, Reply: message("{}"), Token: "a"}
+	if reply := u.open(post); reply.Outcome != streams.OpenFound || reply.Record.State != streams.StateNew {
+		t.Errorf("a POST with its handshake: outcome %d, state %s; the handshake needs room", reply.Outcome, reply.Record.State)
+	}
+	_, err = u.Handshake(ctx, hub, streams.HandshakeRequest{ID: "c", Protocol: 1, Version: 1, Reply: message("{}"), Lease: time.Minute})
+	want(t, "a handshake", err, streams.ErrFull)
+
 	poll := request(streams.OpenPoll, "c", "n2")
 	poll.Mark = "2"
 	reply := u.open(poll)

@@ -306,6 +306,48 @@ func TestHandshakePostedBeforeTheStream(t *testing.T) {
 	})
 }
 
+// Each step of the store is a round trip.
+func TestPostedHandshakeIsOneStep(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 2)
+		e := c.negotiate().openEvents(0)
+		var steps []string
+		c.store.onBefore(func(step string) error {
+			steps = append(steps, step)
+			return nil
+		})
+		e.post(1, handshakeJSON+ping)
+		c.store.onBefore(func(string) error { return nil })
+		e.expectEvents(accepted)
+		if got := strings.Join(steps, " "); got != "open" {
+			t.Errorf("steps of the POST: %s, want open", got)
+		}
+	})
+}
+
+// The store makes the step, and its reply is lost: asked again it must not take the handshake for a message.
+func TestPostedHandshakeWhoseReplyWasLost(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 2)
+		e := c.negotiate().openEvents(0)
+		lost := false
+		c.store.onAfter(func(step string) error {
+			if step == "open" && !lost {
+				lost = true
+				return streams.ErrUnavailable
+			}
+			return nil
+		})
+		e.shakesHands(1)
+		c.publish(0, 1)
+		e.expectEvents(invocation(1))
+		e.wantRecord(true)
+		if !lost {
+			t.Error("no reply was lost")
+		}
+	})
+}
+
 func TestEventStreamWithoutAHandshakeIsEnded(t *testing.T) {
 	for _, pause := range []time.Duration{0, 333 * time.Microsecond, 1700 * time.Microsecond} {
 		bubbleRun(t, fmt.Sprint(pause), func(t *testing.T) {

@@ -40,14 +40,7 @@ func (s *Server) readHandshake(b []byte, binaryAllowed bool) (h handshake, ok bo
 // log: whichever node holds the poll or stream finds it there, before everything else.
 // If it is refused, the connection is over once that was delivered. who is the client of a connection that has work, else nil.
 func (s *Server) answerHandshake(ctx context.Context, hub, id string, who *client, h handshake) error {
-	e := streams.Entry{
-		Kind: streams.KindReply, Flags: streams.FlagHandshake, Connections: []string{id},
-		Protocol: uint8(h.protocol), Version: uint8(min(h.version, 1)), // version 2 is for WebSockets alone
-		Body: hubprotocol.HandshakeResponse(h.refusal),
-	}
-	if h.refusal != "" {
-		e.Flags |= streams.FlagFinal
-	}
+	e := h.answer(id)
 	if who != nil && who.renamed {
 		e.Named = []string{who.User} // for the node that holds the poll or stream
 	}
@@ -61,6 +54,19 @@ func (s *Server) answerHandshake(ctx context.Context, hub, id string, who *clien
 	}
 	_, err := s.node.Handshake(ctx, hub, r)
 	return err
+}
+
+// answer is the answer, for the log.
+func (h *handshake) answer(id string) streams.Entry {
+	e := streams.Entry{
+		Kind: streams.KindReply, Flags: streams.FlagHandshake, Connections: []string{id},
+		Protocol: uint8(h.protocol), Version: uint8(min(h.version, 1)), // version 2 is for WebSockets alone
+		Body: hubprotocol.HandshakeResponse(h.refusal),
+	}
+	if h.refusal != "" {
+		e.Flags |= streams.FlagFinal
+	}
+	return e
 }
 
 // handshakeTimeout is how long the connection's handshake may take: what the access token says, or else what is usual.

@@ -1,7 +1,9 @@
 package transports
 
 import (
+	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -32,7 +34,10 @@ func (s *Server) servePost(c *request) {
 		c.refuse(http.StatusBadRequest, "the body could not be read")
 		return
 	}
-	opened, err := s.openWaiting(c, s.openRequest(c, streams.OpenPost, ""))
+	r := s.openRequest(c, streams.OpenPost, "")
+	p := &post{request: c, s: s}
+	r.Handshake, p.rest = p.simpleHandshake(body)
+	opened, err := s.openWaiting(c, r)
 	if errors.Is(err, streams.ErrTransport) {
 		c.refuse(http.StatusMethodNotAllowed, "POST requests are not allowed for WebSocket connections.")
 		return
@@ -41,7 +46,7 @@ func (s *Server) servePost(c *request) {
 		s.refuseError(c, err)
 		return
 	}
-	p := &post{request: c, s: s, opened: &opened}
+	p.opened = &opened
 	if status, err := p.take(c.Context(), body); err != nil {
 		c.refuse(status, err.Error())
 		return
@@ -68,12 +73,16 @@ type post struct {
 	opened *streams.OpenReply
 	works  bool     // what it sends is executed
 	items  []string // of that, in order
+	rest   []byte   // what follows the handshake, if that is simple
 }
 
 func (p *post) take(ctx context.Context, body []byte) (status int, err error) {
 	proto := hubprotocol.Protocol(p.opened.Record.Protocol)
 	p.works = p.opened.Record.Works
-	if p.opened.Record.State == streams.StateNew {
+	switch {
+	case p.opened.Outcome == streams.OpenHandshake:
+		body = p.rest
+	case p.opened.Record.State == streams.StateNew:
 		var done bool
 		proto, body, done, err = p.handshake(ctx, body)
 		if err != nil {
@@ -140,6 +149,26 @@ func statusOf(err error) int {
 		return http.StatusNotFound
 	}
 	return http.StatusServiceUnavailable
+}
+
+// maxSimpleHandshake limits a handshake that is looked for in every POST.
+const maxSimpleHandshake = 128
+
+// simpleHandshake reads a handshake that needs nobody's consent: it can be recorded when the connection is opened, if that waits for
+// one, which saves a round trip. rest is what the client sent along with it. Nil: it is not one, or is to be looked at more closely.
+func (p *post) simpleHandshake(body []byte) (_ *streams.PostedHandshake, rest []byte) {
+	begin := body[:min(len(body), maxSimpleHandshake)]
+	if !bytes.Contains(begin, []byte(`"protocol"`)) || p.s.workingClient(p.request) != nil {
+		return nil, nil
+	}
+	h, ok := p.s.readHandshake(begin, false) // what the transport may be is not known yet
+	if !ok || h.refusal != "" {
+		return nil, nil
+	}
+	e := h.answer(p.token.ConnectionID)
+	return &streams.PostedHandshake{
+		Protocol: e.Protocol, Version: e.Version, Reply: streams.AppendEntry(nil, &e), Token: rand.Text(),
+	}, body[len(begin)-len(h.rest):]
 }
 
 // handshake takes the first bytes of a connection. done: there is nothing more to do.

@@ -4,12 +4,13 @@
 -- KEYS meta, log, live, record, the user's memberships (if there is a user)
 -- ARGV mode, id, user, owner, create until, lease, lease while new, mark, force,
 --      ticket, membership, moved entry, token of the call, 1 if a connection may be created, the user's membership, prefix of the
---      hub's keys, how long ago the request came (ms), 1 if the mark is unique
+--      hub's keys, how long ago the request came (ms), 1 if the mark is unique,
+--      of a POST that brings a handshake: its token, its answer, protocol, version
 -- returns outcome, now, generation, floor, last position, record as it was, groups, the user's, their version,
 --         fields of the record that were set, each followed by its value, 1 if a live owner was displaced
 
 local WEBSOCKET, EVENTS, POLL, POST, REATTACH = '1', '2', '3', '4', '5'
-local CREATED, ATTACHED, TICKET, FIRST_POLL, UNDECIDED, FOUND, ABANDONED = 1, 2, 3, 4, 5, 6, 7
+local CREATED, ATTACHED, TICKET, FIRST_POLL, UNDECIDED, FOUND, ABANDONED, HANDSHAKE = 1, 2, 3, 4, 5, 6, 7, 8
 local TRANSPORT = {[WEBSOCKET] = 'w', [EVENTS] = 's', [POLL] = 'l', [POST] = '', [REATTACH] = 'w'}
 local REPEATED_POLL, ABANDONED_POLL = 1000, 95000 -- ms; see memory_open.go
 
@@ -79,6 +80,18 @@ local function attach()
   return reply(ATTACHED)
 end
 
+-- Records the handshake that a POST brings, whose answer is there; see handshake.lua.
+local function handshake(start)
+  last = start
+  set('s', 'o')
+  set('p', ARGV[21])
+  set('v', ARGV[22])
+  set('st', start)
+  set('ty', ARGV[19])
+  lease()
+  return reply(HANDSHAKE)
+end
+
 local function create()
   if mode == REATTACH or time > tonumber(ARGV[5]) then
     return {'gone'}
@@ -87,6 +100,10 @@ local function create()
     return {'full'}
   end
   if not gen then
+    return {'nolog'}
+  end
+  local start = ARGV[19] and append(log, ARGV[20])
+  if start == false then
     return {'nolog'}
   end
   r = {}
@@ -111,6 +128,9 @@ local function create()
     return first_poll()
   end
   set('o', mode ~= POST and owner or '')
+  if start then
+    return handshake(start)
+  end
   lease()
   return reply(CREATED)
 end
@@ -277,4 +297,14 @@ elseif mode == EVENTS then
   set('t', 's')
   return attach()
 end
-return reply(FOUND)
+if not ARGV[19] then
+  return reply(FOUND)
+end
+if r.s ~= 'n' then
+  return reply(redis.call('HGET', key, 'ty') == ARGV[19] and HANDSHAKE or FOUND) -- a repetition, or the client's messages
+end
+local start = append(log, ARGV[20])
+if not start then
+  return {'nolog'}
+end
+return handshake(start)

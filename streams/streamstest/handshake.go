@@ -14,6 +14,97 @@ var handshakeTests = []func(*hub){
 	aHandshakeRenewsTheLease,
 	aHandshakeMayChangeTheUser,
 	aHandshakeMayMakeItNobodys,
+	aPostMayBringTheHandshake,
+	aPostMayCreateWithTheHandshake,
+	aPostBringsTheHandshakeOnce,
+	aHandshakeIsRefusedAsItsPostIs,
+}
+
+// posted is a POST that brings a handshake, which token tells from others.
+func posted(id, token string) streams.OpenRequest {
+	r := request(streams.OpenPost, id, "")
+	r.Handshake = &streams.PostedHandshake{Protocol: 3, Version: 1, Reply: reply(id, "{}"), Token: token}
+	return r
+}
+
+func aPostMayBringTheHandshake(h *hub) {
+	created := h.opens(request(streams.OpenEvents, "c", "n1"), streams.OpenCreated)
+	h.send("before the handshake")
+	r := posted("c", "a")
+	var opened streams.OpenReply
+	h.appends("the handshake's answer", [][]byte{r.Handshake.Reply}, func() {
+		opened = h.opens(r, streams.OpenHandshake)
+	})
+	equal(h, "start", opened.Record.Start, h.last())
+	equal(h, "last", opened.Last, h.last())
+	equal(h, "state in the answer", opened.Record.State, streams.StateOpen)
+	rec := h.record("c")
+	equal(h, "state", rec.State, streams.StateOpen)
+	equal(h, "protocol", rec.Protocol, 3)
+	equal(h, "version", rec.Version, 1)
+	equal(h, "start", rec.Start, h.last())
+	equal(h, "cursor: the answer is still to be sent", rec.Cursor, created.Record.Cursor)
+	equal(h, "owner", rec.Owner, "n1")
+	equal(h, "transport", rec.Transport, streams.TransportServerSentEvents)
+	_, err := h.store.Handshake(h.ctx, h.name, streams.HandshakeRequest{ID: "c", Reply: reply("c", "again"), Lease: long})
+	h.want("a second handshake", err, streams.ErrGone)
+
+	h.opens(request(streams.OpenEvents, "brief", "n1"), streams.OpenCreated)
+	brief := posted("brief", "b")
+	brief.Lease = short
+	h.opens(brief, streams.OpenHandshake)
+	h.waitExpired("brief")
+}
+
+func aPostMayCreateWithTheHandshake(h *hub) {
+	before := h.send("before the connection")
+	r := posted("c", "a")
+	h.appends("the handshake's answer", [][]byte{r.Handshake.Reply}, func() { h.opens(r, streams.OpenHandshake) })
+	rec := h.record("c")
+	equal(h, "state", rec.State, streams.StateOpen)
+	equal(h, "transport", rec.Transport, streams.TransportNone)
+	equal(h, "owner", rec.Owner, "")
+	equal(h, "start", rec.Start, h.last())
+	equal(h, "cursor: the answer is still to be sent", rec.Cursor, before)
+	attached := h.opens(request(streams.OpenEvents, "c", "n1"), streams.OpenAttached)
+	equal(h, "owner", attached.Record.Owner, "n1")
+	late := posted("late", "a")
+	late.CreateUntil = 1
+	h.refuses(late, streams.ErrGone)
+}
+
+func aPostBringsTheHandshakeOnce(h *hub) {
+	h.opens(request(streams.OpenEvents, "c", "n1"), streams.OpenCreated)
+	first := h.opens(posted("c", "a"), streams.OpenHandshake)
+	h.unchanged("c", func() {
+		again := h.opens(posted("c", "a"), streams.OpenHandshake)
+		equal(h, "start", again.Record.Start, first.Record.Start)
+		h.opens(posted("c", "b"), streams.OpenFound)
+	})
+	h.polling("shaken before")
+	h.unchanged("shaken before", func() { h.opens(posted("shaken before", "a"), streams.OpenFound) })
+}
+
+func aHandshakeIsRefusedAsItsPostIs(h *hub) {
+	h.opens(request(streams.OpenWebSocket, "socket", "n1"), streams.OpenCreated)
+	h.opens(request(streams.OpenEvents, "anns", "n1"), streams.OpenCreated)
+	h.opens(request(streams.OpenEvents, "closing", "n1"), streams.OpenCreated)
+	h.closing("closing")
+	h.opens(request(streams.OpenEvents, "ended", "n1"), streams.OpenCreated)
+	h.ends(streams.EndRequest{ID: "ended", Token: "t"}, streams.EndDone)
+	bobs := posted("anns", "a")
+	bobs.User = "bob"
+	for id, c := range map[string]struct {
+		r    streams.OpenRequest
+		want error
+	}{
+		"socket":  {posted("socket", "a"), streams.ErrTransport},
+		"anns":    {bobs, streams.ErrGone},
+		"closing": {posted("closing", "a"), streams.ErrGone},
+		"ended":   {posted("ended", "a"), streams.ErrGone},
+	} {
+		h.unchanged(id, func() { h.refuses(c.r, c.want) })
+	}
 }
 
 // Whom it was opened for stays what its requests are asked by; all else is the new user's.
