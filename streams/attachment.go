@@ -47,9 +47,10 @@ type Attachment struct {
 	dirty   atomic.Bool
 	renewed atomic.Int64 // see Renewed
 	// groups are those that the hub's index wakes it for, and why, place is its place among all, from 1 on; 0: it is not
-	// in service. Guarded by hub.mu.
+	// in service, gen the log's generation when it was entered. Guarded by hub.mu.
 	groups map[string]via
 	place  int
+	gen    string
 
 	mu     sync.Mutex
 	filter filter

@@ -48,6 +48,7 @@ type hub struct {
 	idle time.Time
 
 	memberships map[string]membership // of connections that polled lately
+	polled      map[string]*polled    // how they go on
 	// recent are the connections that were served here lately, and when: after a clean
 	// fail-over they are carried over to the new generation.
 	recent map[string]recent
@@ -104,7 +105,7 @@ func newHub(n *Node, name string) *hub {
 	h := &hub{
 		name: name, node: n,
 		conns: map[string][]*Attachment{}, users: map[string][]*Attachment{}, groups: map[string]attachments{},
-		memberships: map[string]membership{}, recent: map[string]recent{},
+		memberships: map[string]membership{}, polled: map[string]*polled{}, recent: map[string]recent{},
 		idle: time.Now(),
 	}
 	h.pages = pages{
@@ -378,7 +379,7 @@ func (h *hub) enter(a *Attachment, gen string, known Position) error {
 	if known.Before(h.win.start) || h.win.end.Before(known) {
 		return errWindowMoved
 	}
-	a.resets = h.resets
+	a.resets, a.gen = h.resets, gen
 	h.all = append(h.all, a)
 	a.place = len(h.all)
 	h.node.meter.attachedTo(a.transport, 1)

@@ -359,6 +359,11 @@ func (n *Node) retire(ctx context.Context) {
 				delete(h.memberships, id)
 			}
 		}
+		for id, p := range h.polled {
+			if now.Sub(p.at) > pollMemory {
+				delete(h.polled, id)
+			}
+		}
 		for id, known := range h.recent {
 			if now.Sub(known.at) > recentTime {
 				delete(h.recent, id)

@@ -36,6 +36,7 @@ func (h *hub) disown(gen string, before uint64) *lostLog {
 	h.resets++
 	h.trims.samples = nil // they may be positions of what is lost
 	clear(h.memberships)
+	clear(h.polled)
 	maps.DeleteFunc(h.recent, func(_ string, known recent) bool { return known.gen != gen })
 	return &lostLog{h.attached(), slices.Clone(h.win.items[h.win.head : h.win.head+int(before-h.win.first)])}
 }

@@ -51,10 +51,20 @@ func (o *memoryOpen) poll(rec *memoryRecord) (OpenOutcome, error) {
 	return OpenAttached, nil
 }
 
-// overtaken tells whether the same poll, sent again, came after this one and is being answered, or was answered last.
+// unwritten tells whether the last answer is one that a Continue of this very poll committed: its bytes were not written.
+func (o *memoryOpen) unwritten(rec *memoryRecord) bool {
+	return o.Continued && rec.Owner == "" && rec.continued == committed{o.Owner, rec.Answers}
+}
+
+// overtaken tells whether another poll was opened or answered since this one was continued; or the same one, sent again, came after
+// it and is being answered, or was answered last.
 func (o *memoryOpen) overtaken(rec *memoryRecord) bool {
 	switch {
-	case o.Mark == "", rec.Owner == o.Owner:
+	case rec.Owner == o.Owner, o.unwritten(rec):
+		return false
+	case o.Continued && rec.continued.owner == o.Owner:
+		return true
+	case o.Mark == "":
 		return false
 	case rec.Owner != "":
 		return o.Mark == rec.ownerMark && o.came < rec.ownerCame
@@ -71,32 +81,54 @@ func (o *memoryOpen) answerFirst(rec *memoryRecord) {
 	rec.Sent = rec.Cursor
 }
 
-// arrival decides whether the last answer has arrived. An equal mark alone proves
-// nothing, unless it is unique: consecutive polls of one client often carry the same millisecond.
+// arrival decides whether the last answer has arrived.
 func (o *memoryOpen) arrival(rec *memoryRecord) arrival {
 	switch {
 	case rec.Owner != "":
 		return answerArrived // decided by the poll that is displaced now: Sent is the cursor
-	case rec.Failed == rec.Answers:
+	case o.unwritten(rec):
 		return answerLost
-	case o.Mark != "" && o.Mark == rec.Mark:
-		return o.arrivalOfEqual(rec)
-	case o.came-rec.PollAt >= abandonedPoll:
+	}
+	return rec.arrival(o.Mark, o.came, o.Force)
+}
+
+// arrival decides by the next poll, which came at a time with a mark, whether the last answer has arrived. Nobody owns the
+// connection. An equal mark alone proves nothing, unless it is unique: consecutive polls of one client often carry the same millisecond.
+func (r *memoryRecord) arrival(mark string, came int64, force bool) arrival {
+	switch {
+	case r.Failed == r.Answers:
+		return answerLost
+	case mark != "" && mark == r.Mark:
+		return r.arrivalOfEqual(came, force)
+	case came-r.PollAt >= abandonedPoll:
 		return answerLost
 	default:
 		return answerArrived
 	}
 }
 
-func (o *memoryOpen) arrivalOfEqual(rec *memoryRecord) arrival {
+func (r *memoryRecord) arrivalOfEqual(came int64, force bool) arrival {
 	switch {
-	case rec.unique, o.came-rec.AnsweredAt >= repeatedPoll:
+	case r.unique, came-r.AnsweredAt >= repeatedPoll:
 		return answerLost
-	case rec.Wrote == rec.Answers:
+	case r.Wrote == r.Answers:
 		return answerArrived
-	case o.Force:
+	case force:
 		return answerLost
 	default:
 		return answerUndecided
 	}
+}
+
+// goesOn tells whether a poll that came at a time goes on from the last answer; see ContinueRequest.
+func (h *memoryHub) goesOn(rec *memoryRecord, r *ContinueRequest, came int64) bool {
+	switch {
+	case rec.State != StateOpen, rec.Owner != "", rec.Gen != r.Gen, h.gen != r.Gen:
+		return false
+	case rec.answeredBy != r.Last, rec.Answers != r.Answers, rec.Sent != r.From:
+		return false
+	case r.From.Before(h.floor), r.Sent.After(h.last):
+		return false
+	}
+	return rec.arrival(r.Mark, came, false) == answerArrived
 }

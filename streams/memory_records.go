@@ -14,14 +14,21 @@ type memoryRecord struct {
 	// answeredBy is the owner that committed the last answer, so that repeating the
 	// Answer is known as such after the owner has been given up.
 	answeredBy string
-	unique     bool     // Mark; see AnswerRequest
-	ownerMark  string   // the owner's poll's, if that is unique
-	ownerCame  int64    // when the owner's poll came
-	finished   Position // of the last Finish's last entry
-	leaving    Leaving  // why the owner that let go last did
-	shaken     string   // token of the PostedHandshake that opened it
+	unique     bool      // Mark; see AnswerRequest
+	ownerMark  string    // the owner's poll's, if that is unique
+	ownerCame  int64     // when the owner's poll came
+	continued  committed // the last answer of a Continue
+	finished   Position  // of the last Finish's last entry
+	leaving    Leaving   // why the owner that let go last did
+	shaken     string    // token of the PostedHandshake that opened it
 	// openedFor is the user that requests name.
 	openedFor string
+}
+
+// committed says who committed an answer, and its number.
+type committed struct {
+	owner  string
+	number uint64
 }
 
 // memoryGrave is a tombstone.
@@ -148,14 +155,40 @@ func (m *Memory) Answer(ctx context.Context, hub string, r AnswerRequest) (n uin
 		if r.Sent.After(h.last) {
 			return ErrBeyond
 		}
-		rec.Sent, rec.Mark, rec.PollAt = r.Sent, r.Mark, now-since(r.Arrived)
-		rec.AnsweredAt, rec.unique = now, r.Unique
-		rec.Answers++
-		rec.Owner, rec.answeredBy = "", r.Owner
-		h.renew(rec, now, r.Lease)
+		h.answer(rec, &r, now)
 		n = rec.Answers
 		return nil
 	})
+	return n, err
+}
+
+// answer commits an answer.
+func (h *memoryHub) answer(rec *memoryRecord, r *AnswerRequest, now int64) {
+	rec.Sent, rec.Mark, rec.PollAt = r.Sent, r.Mark, now-since(r.Arrived)
+	rec.AnsweredAt, rec.unique = now, r.Unique
+	rec.Answers++
+	rec.Owner, rec.answeredBy = "", r.Owner
+	h.renew(rec, now, r.Lease)
+}
+
+// Continue implements Records.
+func (m *Memory) Continue(ctx context.Context, hub string, r ContinueRequest) (n uint64, err error) {
+	err = m.update(ctx, hub, r.ID, func(h *memoryHub, rec *memoryRecord, now int64) error {
+		switch {
+		case rec.answeredBy == r.Owner: // a repetition
+		case h.goesOn(rec, &r, now-since(r.Arrived)) && h.run == *m.run.Load():
+			rec.Cursor = r.From
+			h.answer(rec, &r.AnswerRequest, now)
+			rec.continued = committed{r.Owner, rec.Answers}
+		default:
+			return nil
+		}
+		n = rec.Answers
+		return nil
+	})
+	if err == ErrGone {
+		return 0, nil
+	}
 	return n, err
 }
 

@@ -75,6 +75,7 @@ func (w *world) arrive() {
 	w.count[string(c.kind)]++
 	if c.kind == pollClient {
 		c.marked = w.chance(700)
+		c.unique = c.marked && w.chance(500)
 		if w.chance(200) {
 			c.post()
 		}

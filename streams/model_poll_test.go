@@ -12,15 +12,19 @@ import (
 type poller struct {
 	// marked: the client's polls carry a mark (JavaScript, Java); .NET's do not.
 	marked bool
+	// unique: no two of its polls carry the same mark.
+	unique bool
 	// polled: the first poll's answer has arrived.
 	polled bool
 	active time.Time // when a poll of it was opened last
+	at     *simNode  // that the last poll went to
 	// request is the client's, ghosts are those that it, or a proxy, has given up.
 	request  *request
 	ghosts   []*request
-	mark     string // of the last poll
-	untold   func() // a Wrote of the last answer that is still to come
-	marksOff bool   // the next poll must not carry the same mark
+	mark     string   // of the last poll
+	untold   func()   // a Wrote of the last answer that is still to come
+	marksOff bool     // the next poll must not carry the same mark
+	late     []func() // Continues that are still to come
 }
 
 // request is a poll at its server.
@@ -31,15 +35,18 @@ type request struct {
 	owner string
 	began time.Time
 
-	stage   stage
-	tries   int
-	opened  OpenReply
-	result  chan attached
-	att     *Attachment
-	woken   atomic.Bool
-	answer  []string // the bodies
-	number  uint64
-	isGhost bool
+	stage     stage
+	tries     int
+	opened    OpenReply
+	result    chan attached
+	att       *Attachment
+	woken     atomic.Bool
+	next      *Continuation // the poll was answered without being opened
+	continued bool          // that may be, but it is not known
+	answer    []string      // the bodies
+	number    uint64
+	committed AnswerRequest
+	isGhost   bool
 }
 
 type stage int
@@ -59,7 +66,7 @@ func (c *client) poll() {
 	mark := ""
 	if c.marked {
 		mark = strconv.FormatInt(time.Now().UnixMilli(), 10)
-		if c.marksOff && mark == c.mark {
+		if (c.marksOff || c.unique) && mark == c.mark {
 			time.Sleep(time.Millisecond)
 			mark = strconv.FormatInt(time.Now().UnixMilli(), 10)
 		}
@@ -70,6 +77,10 @@ func (c *client) poll() {
 
 func (c *client) startRequest(mark string) {
 	n := c.w.node()
+	if c.at != nil && !c.at.dead() && c.w.chance(500) {
+		n = c.at
+	}
+	c.at = n
 	c.request = &request{c: c, node: n, mark: mark, owner: n.NewOwner(), began: time.Now(), result: make(chan attached, 1)}
 	c.active = time.Now()
 	c.w.note("poll %s at %s mark=%q", c, n.name, mark)
@@ -82,7 +93,7 @@ func (c *client) startRequest(mark string) {
 // not committed, or is known to have failed.
 func (c *client) again() {
 	r := c.request
-	if !c.marked && r.stage == answered || r.stage == sent {
+	if !c.marked && r.committedUnread() || r.stage == sent && !r.continued {
 		return
 	}
 	c.w.note("again %s stage=%d", c, r.stage)
@@ -99,6 +110,11 @@ func (c *client) again() {
 	c.startRequest(r.mark)
 }
 
+// committedUnread: an answer is committed, as far as the poll's server knows, that the client has not had.
+func (r *request) committedUnread() bool {
+	return r.stage == answered || r.stage == sent && r.continued
+}
+
 func (c *client) actPoll() {
 	w := c.w
 	if len(c.ghosts) > 0 && w.chance(300) {
@@ -109,6 +125,9 @@ func (c *client) actPoll() {
 	case c.over:
 	case c.untold != nil && w.chance(500):
 		c.tell()
+	case len(c.late) > 0 && w.chance(100):
+		c.late[0]()
+		c.late = c.late[1:]
 	case c.polled && !c.shaken && w.chance(400):
 		c.shake()
 	case c.request == nil:
@@ -194,11 +213,15 @@ func (r *request) act() {
 func (r *request) open() {
 	c := r.c
 	q := c.openRequest(OpenPoll, r.owner)
-	q.Mark, q.Lease, q.Force, q.Arrived = r.mark, simPollLease, r.tries > 1, r.began
+	q.Mark, q.Unique, q.Lease, q.Force, q.Arrived = r.mark, c.unique, simPollLease, r.tries > 1, r.began
 	if q.Force && c.untold != nil {
 		c.tell() // it has arrived by now
 	}
 	r.tries++
+	if r.tries == 1 && r.goOn() {
+		return
+	}
+	q.Continued = r.continued
 	before := c.record()
 	reply, err := r.node.Open(context.Background(), c.hub.hub, q)
 	c.w.note("open %s at %s mark=%q: %d cursor=%v last=%v %v", c, r.node.name, r.mark, reply.Outcome, reply.Record.Cursor, reply.Last, err)
@@ -206,6 +229,18 @@ func (r *request) open() {
 	case errors.Is(err, ErrGone):
 		r.end()
 		c.gone()
+	case errors.Is(err, ErrOwner) && r.continued: // it is cut, as it may be committed
+		mine := !r.isGhost
+		r.end()
+		switch {
+		case mine && c.marked:
+			c.startRequest(r.mark)
+		case mine:
+			c.leave()
+		}
+	case errors.Is(err, ErrOwner) && c.unique && c.w.count["clock"] > 0: // it seems to have come before it was sent first
+		r.end()
+		c.leave()
 	case errors.Is(err, ErrGap):
 		r.end()
 		c.gap(before.Cursor, false)
@@ -229,6 +264,73 @@ func (r *request) open() {
 		}
 	default:
 		c.w.fail("%s polls: %v", c, reply.Outcome)
+	}
+}
+
+// goOn answers the poll without opening it, if it can be.
+func (r *request) goOn() bool {
+	c := r.c
+	next := r.node.Continue(c.hub.hub, c.id, c.user, r.mark, c.w.limit())
+	if next == nil {
+		return false
+	}
+	q := AnswerRequest{ID: c.id, Owner: r.owner, Mark: r.mark, Unique: c.unique, Arrived: r.began, Lease: simPollLease}
+	if c.w.chance(50) { // the request is lost, or comes when the poll was opened
+		r.continued = true
+		c.late = append(c.late, func() { r.continueLate(next, q) })
+		return false
+	}
+	n, err := next.Commit(context.Background(), q)
+	c.w.note("continue %s at %s mark=%q: %d bodies from %v to %v, number %d %v", c, r.node.name, r.mark, len(next.Items), next.last.answer.Sent, next.last.att.Cursor(), n, err)
+	switch {
+	case err != nil:
+		c.w.fail("%s continues: %v", c, err)
+	case n == 0:
+		c.w.count["not continued"]++
+		return false
+	}
+	c.w.count["continued"]++
+	c.w.pull()
+	c.w.served(c.hub.hub, c.id, r.owner)
+	if c.w.chance(50) { // its answer is lost
+		r.continued = true
+		return c.w.chance(500) // a proxy may not wait until it is opened
+	}
+	if again, err := next.Commit(context.Background(), q); again != n || err != nil {
+		c.w.fail("continue of %s again: %d %v", c, again, err)
+	}
+	if before := c.truth.upTo(next.last.answer.Sent); before != c.got && !c.loose() {
+		c.w.fail("%s has %d, but its poll begins after %d", c, c.got, before)
+	}
+	for _, item := range next.Items {
+		r.answer = append(r.answer, string(item.Body))
+	}
+	r.next, r.number, r.stage = next, n, answered
+	c.active = time.Now()
+	return true
+}
+
+// continueLate is a Continue that comes after its poll was opened.
+func (r *request) continueLate(next *Continuation, q AnswerRequest) {
+	if r.node.dead() || r.stage == sent {
+		return
+	}
+	before := r.c.record()
+	n, err := next.Commit(context.Background(), q)
+	r.c.w.note("continue %s at %s mark=%q late: number %d %v", r.c, r.node.name, r.mark, n, err)
+	if after := r.c.record(); err != nil || before != nil && after != nil && before.Answers != after.Answers {
+		r.c.w.fail("%s continues late: answer %d %v", r.c, n, err)
+	}
+	r.c.w.count["continued late"]++
+}
+
+// told notes at its node that the answer's bytes were written.
+func (r *request) told() {
+	switch {
+	case r.next != nil:
+		r.next.Answered()
+	case r.att != nil:
+		r.att.Answered(r.number, r.committed, r.c.user, 1)
 	}
 }
 
@@ -363,13 +465,13 @@ func (r *request) finish(err error) {
 // commit commits the answer.
 func (r *request) commit() {
 	c := r.c
-	n, err := r.node.Answer(context.Background(), c.hub.hub, AnswerRequest{
-		ID: c.id, Owner: r.owner, Sent: r.att.Cursor(), Mark: r.mark, Arrived: r.began, Lease: simPollLease,
-	})
-	c.w.note("answer %s at %s: %d bodies to %v, number %d %v", c, r.node.name, len(r.answer), r.att.Cursor(), n, err)
+	sent := r.att.Cursor()
+	q := AnswerRequest{ID: c.id, Owner: r.owner, Sent: sent, Mark: r.mark, Unique: c.unique, Arrived: r.began, Lease: simPollLease}
+	n, err := r.node.Answer(context.Background(), c.hub.hub, q)
+	c.w.note("answer %s at %s: %d bodies to %v, number %d %v", c, r.node.name, len(r.answer), sent, n, err)
 	switch {
 	case err == nil:
-		r.number, r.stage = n, answered
+		r.number, r.committed, r.stage = n, q, answered
 		c.w.served(c.hub.hub, c.id, r.owner)
 		_ = r.att.Detach(context.Background(), 0, LeavingNone)
 	case errors.Is(err, ErrOwner), errors.Is(err, ErrGone):
@@ -405,9 +507,14 @@ func (r *request) write() {
 		c.startRequest(r.mark)
 	case n < 15:
 		if c.marked {
+			r.told()
+			if c.unique && c.w.chance(500) { // lost on the way, and nobody noticed
+				r.wrote(true)
+			}
 			c.again()
 		}
 	default:
+		r.told()
 		r.arrive()
 		switch {
 		case n < 70:
@@ -471,6 +578,7 @@ func (r *request) drain() {
 		r.commit()
 	}
 	if r.stage == answered {
+		r.told()
 		r.arrive()
 		r.wrote(true)
 	}
@@ -487,7 +595,7 @@ func (c *client) lostRequests(n *simNode) {
 	if r == nil || r.node != n || c.over {
 		return
 	}
-	if !c.marked && r.stage == answered {
+	if !c.marked && r.committedUnread() {
 		r.end()
 		c.leave() // the client cannot know
 		return
@@ -506,6 +614,7 @@ func (c *client) hurryPoll() {
 		case r == nil:
 			c.poll()
 		case r.stage == answered:
+			r.told()
 			r.arrive()
 			r.wrote(true)
 		case r.stage == held && time.Since(r.began) > r.patience():
@@ -549,6 +658,7 @@ func (c *client) behavePoll() {
 		case r == nil:
 			c.poll()
 		case r.stage == answered:
+			r.told()
 			r.arrive()
 			r.wrote(true)
 		case r.stage == held:

@@ -173,6 +173,10 @@ func (s *simStore) Answer(ctx context.Context, hub string, r AnswerRequest) (uin
 	return simCall(ctx, s, "Answer", func() (uint64, error) { return s.Memory.Answer(ctx, hub, r) })
 }
 
+func (s *simStore) Continue(ctx context.Context, hub string, r ContinueRequest) (uint64, error) {
+	return simCall(ctx, s, "Continue", func() (uint64, error) { return s.Memory.Continue(ctx, hub, r) })
+}
+
 func (s *simStore) Wrote(ctx context.Context, hub, id string, n uint64, ok bool) error {
 	_, err := simCall(ctx, s, "Wrote", func() (int, error) { return 0, s.Memory.Wrote(ctx, hub, id, n, ok) })
 	return err

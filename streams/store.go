@@ -11,7 +11,7 @@ var (
 	// ErrUnavailable says that the store could not be asked; nothing was changed.
 	ErrUnavailable = errors.New("the store is not reachable")
 	// ErrOutcomeUnknown says that a change was sent and its answer lost: it may have
-	// been made. Only Append and AppendAll return it; every other change is safe to repeat.
+	// been made. Only Append, AppendAll and Continue return it; every other change is safe to repeat.
 	ErrOutcomeUnknown = errors.New("the outcome is unknown")
 	// ErrFull says that the store has no room (memory limit reached); nothing was changed.
 	ErrFull = errors.New("the store is full")
@@ -192,6 +192,11 @@ type Records interface {
 	// has ended, ErrBeyond if Sent is beyond the log's end. Repeating it with
 	// the same owner returns the same number.
 	Answer(ctx context.Context, hub string, r AnswerRequest) (uint64, error)
+	// Continue is Open and Answer of a poll in one step, for a caller that committed the answer before it and knows the
+	// log from there; see ContinueRequest. It returns the answer's number, or 0 when it has changed nothing: the poll
+	// must be opened. Repeating it with the same owner returns the same number. Never repeated on its own: ErrOutcomeUnknown when its
+	// answer was lost; the poll is opened then, too, see OpenRequest.Continued.
+	Continue(ctx context.Context, hub string, r ContinueRequest) (uint64, error)
 	// Wrote tells that answer n's bytes were written, or (ok false) not. It only ever
 	// raises Wrote and Failed, and changes nothing for a connection that has ended.
 	Wrote(ctx context.Context, hub, id string, n uint64, ok bool) error
@@ -309,6 +314,10 @@ type OpenRequest struct {
 	// Arrived is when a poll came, by the clock of this process; zero means now. The store may have been away since, and
 	// what the rules compare is when the client sent it.
 	Arrived time.Time
+	// Continued, for OpenPoll: there was a Continue by Owner whose outcome is not known. If it was made, its answer was not
+	// written: it has not arrived, whenever this poll came; and ErrOwner if another poll owns the connection or was answered since. If it
+	// comes after this Open, it is not made.
+	Continued bool
 	// Membership and UserMembership are the versions of Groups and UserGroups that the caller has; if both are still
 	// the record's (and one is not zero), the reply's Groups and UserGroups are nil.
 	Membership     uint64
@@ -409,6 +418,18 @@ type AnswerRequest struct {
 	// Arrived is as in OpenRequest.
 	Arrived time.Time
 	Lease   time.Duration
+}
+
+// ContinueRequest commits a poll's answer, which follows on the last one: the record's last answer must be that of Answers, From and
+// Last, and nobody may own the record. It must be in state open and of the log's generation, which must be Gen and verified; From
+// must not be before the floor, nor Sent beyond the log's end. And the last answer must have arrived, by the rules of OpenPoll: what
+// is undecided is not continued. Then the record is as after an Open and an Answer.
+type ContinueRequest struct {
+	AnswerRequest
+	Gen     string
+	Last    string   // the owner that committed the last answer
+	Answers uint64   // its number
+	From    Position // where it ended
 }
 
 // TouchItem is one connection's sign of life.

@@ -17,6 +17,7 @@ import (
 //	ao          the owner that committed the last answer
 //	um          its poll's mark, if that is unique
 //	om, oc      the owner's poll's, if that is, and when that came
+//	ct          the owner that committed the last answer of a Continue, and its number, "owner number"
 //	dp          where the last Finish ended
 //	fp          token of the Open that was the first poll
 //	lw          why the owner that let go last did, and its token, "why owner"

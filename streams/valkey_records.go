@@ -25,7 +25,7 @@ func (v *Valkey) Open(ctx context.Context, hub string, r OpenRequest) (OpenReply
 		strconv.Itoa(int(r.Mode)), r.ID, r.User, r.Owner, strconv.FormatInt(r.CreateUntil, 10), ms(r.Lease), ms(r.NewLease),
 		r.Mark, boolArg(r.Force), uintArg(r.Ticket), uintArg(r.Membership), string(r.Moved), randomName(), "1",
 		r.UserMembership.String(), string(k), strconv.FormatInt(since(r.Arrived), 10),
-		boolArg(r.Unique),
+		boolArg(r.Unique), boolArg(r.Continued),
 	}
 	handshake := r.Mode == OpenPost && r.Handshake != nil
 	if handshake {
@@ -84,6 +84,27 @@ func (v *Valkey) Answer(ctx context.Context, hub string, r AnswerRequest) (uint6
 	}
 	a := answer{rest: reply}
 	return a.uint(), a.err
+}
+
+// Continue implements Records.
+func (v *Valkey) Continue(ctx context.Context, hub string, r ContinueRequest) (uint64, error) {
+	ctx, end, err := v.begin(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer end()
+	k := v.keys.hub(hub)
+	reply, err := v.evaluate(ctx, continueScript,
+		[]string{k.meta(), k.log(), k.live(), k.record(r.ID)},
+		[]string{
+			r.ID, r.Owner, r.Sent.String(), r.Mark, strconv.FormatInt(since(r.Arrived), 10), ms(r.Lease),
+			boolArg(r.Unique), r.Gen, r.Last, uintArg(r.Answers), r.From.String(),
+		}).AsInt64()
+	if err != nil {
+		v.observe(err)
+		return 0, classifyAppend(err)
+	}
+	return uint64(reply), nil
 }
 
 // Wrote implements Records.

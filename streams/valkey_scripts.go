@@ -44,6 +44,10 @@ var (
 	abandonLua string
 	//go:embed scripts/answer.lua
 	answerLua string
+	//go:embed scripts/polls.lua
+	pollsLua string
+	//go:embed scripts/continue.lua
+	continueLua string
 	//go:embed scripts/wrote.lua
 	wroteLua string
 	//go:embed scripts/touch.lua
@@ -100,11 +104,12 @@ var (
 	verifyScript    = newScript(anyway, libLua, verifyLua)
 	onceScript      = newScript(growing, libLua, onceLua)
 	trimScript      = newScript(anyway, libLua, trimLua)
-	openScript      = newScript(growing, libLua, recordLua, openLua)
-	openFullScript  = newScript(anyway, libLua, recordLua, openLua)
+	openScript      = newScript(growing, libLua, recordLua, pollsLua, openLua)
+	openFullScript  = newScript(anyway, libLua, recordLua, pollsLua, openLua)
 	lookupScript    = newScript(readOnly, libLua, recordLua, lookupLua)
 	handshakeScript = newScript(growing, libLua, workLua, handshakeLua)
 	answerScript    = newScript(anyway, libLua, answerLua)
+	continueScript  = newScript(anyway, libLua, pollsLua, continueLua)
 	wroteScript     = newScript(anyway, wroteLua)
 	abandonScript   = newScript(anyway, libLua, recordLua, abandonLua)
 	touchScript     = newScript(anyway, libLua, touchLua)

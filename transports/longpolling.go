@@ -22,6 +22,9 @@ const (
 	// maxPollTime is the longest time that a poll is held for: the first clients give up
 	// at 100 s, and what they are answered at 95 s or later counts as not received.
 	maxPollTime = 90 * time.Second
+	// pollPace is the time from one answer of a connection to the next, at least: what comes meanwhile goes with it. A client that
+	// is farther away than that, or is sent something less often, notices nothing.
+	pollPace = 10 * time.Millisecond
 	// lateWait is how long a poll waits that comes to a node that is stopping: for balancers
 	// that have not noticed, clients would poll again and again without a pause.
 	lateWait = time.Second
@@ -39,7 +42,8 @@ type poll struct {
 	unique   bool   // no other poll of the client has that mark
 	arrived  time.Time
 	deadline time.Time
-	late     bool // the node was stopping already when it came
+	late     bool      // the node was stopping already when it came
+	paced    time.Time // see pollPace
 	opened   streams.OpenReply
 	att      *streams.Attachment
 	wake     chan struct{}
@@ -47,6 +51,8 @@ type poll struct {
 	// undecided: the answer before this poll may be lost, and the store was told nothing of this poll yet. Any
 	// answer to it, even an empty one, would tell the next poll that the lost one has arrived.
 	undecided bool
+	// continued: it may have been answered by a Continue, whose outcome is not known.
+	continued bool
 }
 
 // servePoll answers a poll: with what there is for the client, once there is something,
@@ -63,7 +69,14 @@ func (s *Server) servePoll(c *request) {
 	defer s.active.Done()
 	s.counters.polls.Add(1)
 	p.deadline = p.arrived.Add(jittered(s.cfg.PollTimeout, s.cfg.PollJitter))
-	ctx, cancel := context.WithDeadline(c.Context(), p.deadline)
+	if p.goOn() {
+		return
+	}
+	until := p.deadline
+	if p.undecided {
+		until = later(until, p.arrived.Add(maxPollTime))
+	}
+	ctx, cancel := context.WithDeadline(c.Context(), until)
 	defer cancel()
 	err := p.open(ctx)
 	switch {
@@ -73,7 +86,7 @@ func (s *Server) servePoll(c *request) {
 		p.write(http.StatusOK, nil) // which touches nothing
 		return
 	case errors.Is(err, streams.ErrOwner):
-		panic(http.ErrAbortHandler) // it was sent again since
+		panic(http.ErrAbortHandler) // it was sent again since, or what it may have been answered with was followed by another poll
 	case err != nil:
 		s.refuseError(c, err)
 		return
@@ -83,6 +96,10 @@ func (s *Server) servePoll(c *request) {
 		return
 	}
 	p.proto = hubprotocol.Protocol(p.opened.Record.Protocol)
+	if p.proto != 0 && p.opened.Record.Answers > 1 { // the handshake's answer, after the first poll's, goes at once
+		since := max(0, time.Duration(p.opened.Now-p.opened.Record.AnsweredAt)*time.Millisecond) // the store's clock may step back
+		p.paced = time.Now().Add(pollPace - since)
+	}
 	if err := p.attach(ctx); err != nil {
 		if isAway(err) || ctx.Err() != nil {
 			p.write(http.StatusOK, nil)
@@ -95,12 +112,44 @@ func (s *Server) servePoll(c *request) {
 	p.serve()
 }
 
+// goOn answers a poll that follows on an answer of this node, and for which there is something already, in one step of the
+// store. It returns false if the poll is to be opened: nothing was changed, or p.continued is set.
+func (p *poll) goOn() bool {
+	if !p.who.CloseAt.IsZero() {
+		return false // its time is looked after in service
+	}
+	next := p.s.node.Continue(p.hub, p.token.ConnectionID, p.token.User, p.mark, maxPollBytes)
+	if next == nil {
+		return false
+	}
+	p.paced = next.Last.Add(pollPace)
+	if p.hold() && !next.More() {
+		return false
+	}
+	if p.Context().Err() != nil {
+		return true // the client is gone
+	}
+	n, err := next.Commit(context.WithoutCancel(p.Context()), p.answerTo()) // the store bounds it
+	if n == 0 {
+		if errors.Is(err, streams.ErrOutcomeUnknown) {
+			p.undecided, p.continued = true, true
+		}
+		return false
+	}
+	p.proto = hubprotocol.Protocol(next.Protocol)
+	body, final := p.body(next.Items)
+	if p.send(n, next.Items, body, final) {
+		next.Answered()
+	}
+	return true
+}
+
 // open opens the poll. While the store is away the poll is held: any answer but 200
 // would end the client's connection.
 func (p *poll) open(ctx context.Context) error {
 	r := p.s.openRequest(p.request, streams.OpenPoll, p.owner)
 	r.Lease = time.Until(p.deadline) + pollLease
-	r.Mark, r.Unique, r.Arrived = p.mark, p.unique, p.arrived
+	r.Mark, r.Unique, r.Arrived, r.Continued = p.mark, p.unique, p.arrived, p.continued
 	for {
 		reply, err := p.s.node.Open(ctx, p.hub, r)
 		switch {
@@ -110,7 +159,7 @@ func (p *poll) open(ctx context.Context) error {
 			}
 			fallthrough
 		case err == nil:
-			p.opened = reply
+			p.opened, p.undecided = reply, false
 			return nil
 		case !isAway(err):
 			return err
@@ -303,7 +352,7 @@ func (p *poll) answer(ctx context.Context, items []*streams.Item) {
 		defer cancel()
 	}
 	body, final := p.body(items)
-	n, err := p.commit(ctx)
+	n, committed, err := p.commit(ctx)
 	switch {
 	case isAway(err) && len(items) > 0:
 		panic(http.ErrAbortHandler)
@@ -311,6 +360,13 @@ func (p *poll) answer(ctx context.Context, items []*streams.Item) {
 		p.refused(err)
 		return
 	}
+	if p.send(n, items, body, final) {
+		p.att.Answered(n, committed, p.token.User, uint8(p.proto))
+	}
+}
+
+// send writes a committed answer, and tells whether all of it went out.
+func (p *poll) send(n uint64, items []*streams.Item, body []byte, final bool) bool {
 	if final { // a refused handshake: nothing follows
 		p.s.end(p.hub, p.token.ConnectionID, "")
 	}
@@ -318,6 +374,7 @@ func (p *poll) answer(ctx context.Context, items []*streams.Item) {
 	ok := p.write(http.StatusOK, body)
 	told.wrote(Write{p.hub, p.token.ConnectionID, streams.TransportLongPolling}, !ok)
 	p.wrote(n, ok)
+	return ok
 }
 
 // body joins the items' messages. final says that the last of them ends the connection.
@@ -339,20 +396,25 @@ func (p *poll) body(items []*streams.Item) (body []byte, final bool) {
 	return body, false
 }
 
-// commit commits the answer, for as long as the poll may wait: a store that is away
-// may come back.
-func (p *poll) commit(ctx context.Context) (uint64, error) {
-	r := streams.AnswerRequest{
-		ID: p.token.ConnectionID, Owner: p.owner, Sent: p.att.Cursor(),
-		Mark: p.mark, Unique: p.unique, Arrived: p.arrived, Lease: pollLease,
+// answerTo is the poll's answer, but for where it ends.
+func (p *poll) answerTo() streams.AnswerRequest {
+	return streams.AnswerRequest{
+		ID: p.token.ConnectionID, Owner: p.owner, Mark: p.mark, Unique: p.unique, Arrived: p.arrived, Lease: pollLease,
 	}
+}
+
+// commit commits the answer, for as long as the poll may wait: a store that is away
+// may come back. It returns the answer's number, and what was committed.
+func (p *poll) commit(ctx context.Context) (uint64, streams.AnswerRequest, error) {
+	r := p.answerTo()
+	r.Sent = p.att.Cursor()
 	for {
 		// The answer must be tried even when the poll's time is up.
 		try, cancel := context.WithTimeout(context.WithoutCancel(ctx), p.s.cfg.StoreTimeout)
 		n, err := p.s.node.Answer(try, p.hub, r)
 		cancel()
 		if !isAway(err) || sleep(ctx, storeRetry) != nil {
-			return n, err
+			return n, r, err
 		}
 	}
 }

@@ -486,8 +486,9 @@ func TestSupersededPollGetsNoMessages(t *testing.T) {
 			}
 			return nil
 		})
+		older := k.poll(0, "10").expectNothing(time.Second)
 		c.publish(0, 1)
-		k.poll(0, "10").expect(200, "")
+		older.expect(200, "")
 		newer.expect(200, invocation(1))
 	})
 }
@@ -626,7 +627,7 @@ func TestLostReplyOfAnAnswer(t *testing.T) {
 		lost.Store(true)
 		c.publish(1, 2)
 		// It may end openly meanwhile, but no answer may pass for the one that may be committed.
-		if a := <-again.poll(0, "10").answered; a.err == nil && a.status == 200 {
+		if a := <-again.poll(1, "10").answered; a.err == nil && a.status == 200 {
 			t.Errorf("got %d %q, want the connection cut or ended", a.status, a.body)
 		}
 	})
@@ -721,30 +722,255 @@ func TestClientsCloseMessageEndsThePoll(t *testing.T) {
 	})
 }
 
-// A poll costs the store two steps. That its answer went out is told besides only where the next poll may ask: where
-// it has a mark. That it did not is always told.
-func TestPollWithoutAMarkCostsTwoSteps(t *testing.T) {
+// A poll costs the store two steps, or one if it follows on an answer of the same node and there is something for it already. That
+// its answer went out is told besides only where the next poll may ask: where it has a mark, and it is not unique: an equal one says then
+// that it did not arrive. That it did not go out is always told.
+func TestPollCostsTwoStepsOrOne(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		c := newCluster(t, 1)
-		for mark, want := range map[string]string{"": "open answer ", "3": "open answer wrote "} {
-			k := c.openPolling(handshakeJSON)
+		c := newCluster(t, 2)
+		for _, q := range []struct {
+			by          int
+			mark, agent string
+			publishes   bool // before the poll
+			want        string
+		}{
+			{0, "", "", true, "continue "},
+			{0, "3", "", true, "continue wrote "},
+			{0, "3", nodeJS, true, "continue "},
+			{0, "", "", false, "open answer "},
+			{0, "3", "", false, "open answer wrote "},
+			{0, "3", nodeJS, false, "open answer "},
+			{1, "", "", true, "open answer "},
+			{0, "2", "", true, "open answer wrote "}, // it may be the poll before again
+		} {
+			k := c.openPolling(handshakeJSON) // the last at node 0
 			synctest.Wait()
-			c.publish(0, 1)
 			var mu sync.Mutex
 			steps := ""
 			c.store.onBefore(func(step string) error {
 				mu.Lock()
 				defer mu.Unlock()
-				steps += step + " "
+				if step != "append" && step != "range" {
+					steps += step + " "
+				}
 				return nil
 			})
-			k.poll(0, mark).expect(200, invocation(1))
+			if q.publishes {
+				c.publish(0, 1)
+			}
+			p := k.poll(q.by, q.mark, "User-Agent", q.agent)
+			if !q.publishes {
+				p.expectNothing(time.Second / 2)
+				c.publish(0, 1)
+			}
+			p.expect(200, invocation(1))
 			synctest.Wait()
 			mu.Lock()
-			if steps != want {
-				t.Errorf("a poll with mark %q: the store did %q, want %q", mark, steps, want)
+			if steps != q.want {
+				t.Errorf("%+v: the store did %q", q, steps)
 			}
 			mu.Unlock()
+			c.store.onBefore(func(string) error { return nil })
 		}
+	})
+}
+
+// Where polls go to one node after the other, a node does not go on trying to continue from its own last answer.
+func TestPollsThatGoAroundAreOpened(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 2)
+		k := c.openPolling(handshakeJSON) // the last at node 0
+		var tried atomic.Int32
+		c.store.onBefore(func(step string) error {
+			if step == "continue" {
+				tried.Add(1)
+			}
+			return nil
+		})
+		for n := range 10 {
+			c.publish(0, n)
+			k.poll((n+1)%2, fmt.Sprint(10+n)).expect(200, invocation(n))
+		}
+		if n := tried.Load(); n != 2 {
+			t.Errorf("%d attempts, want one of each node", n)
+		}
+	})
+}
+
+// A client that polls again at once is given what comes in 10 ms together, and nothing is held back from one that had to wait.
+func TestBusyPollerIsPaced(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 1)
+		k := c.openPolling(handshakeJSON)
+		time.Sleep(time.Second)
+		c.publish(0, 1000)
+		within(t, k.poll(0, "").expect(200, invocation(1000)), 0, 0)
+		const messages = 100
+		go func() {
+			for n := range messages {
+				c.publish(0, n)
+				time.Sleep(time.Millisecond)
+			}
+		}()
+		got, polls := "", 0
+		for want := invocations(0, messages-1); len(got) < len(want); polls++ {
+			a := <-k.poll(0, "").answered
+			got += a.body
+			if polls > 0 && a.after > 11*time.Millisecond {
+				t.Errorf("answered after %v", a.after)
+			}
+			if !strings.HasPrefix(want, got) {
+				t.Fatalf("got %q", got)
+			}
+		}
+		if polls > messages/10+3 {
+			t.Errorf("%d polls for %d messages in %d ms", polls, messages, messages)
+		}
+	})
+}
+
+// Whether or not an answer was committed whose commit's reply is lost: it was not written, and is given by the same poll.
+func TestLostReplyOfAContinuation(t *testing.T) {
+	for _, made := range []bool{true, false} {
+		bubbleRun(t, fmt.Sprint("made ", made), func(t *testing.T) {
+			c := newCluster(t, 3)
+			var lost atomic.Bool
+			lose := func(step string) error {
+				if step == "continue" && lost.Load() {
+					return streams.ErrOutcomeUnknown
+				}
+				return nil
+			}
+			if made {
+				c.store.onAfter(lose)
+			} else {
+				c.store.onBefore(lose)
+			}
+			k := c.openPolling(handshakeJSON) // the last at node 1
+			lost.Store(true)
+			for n := range 3 {
+				c.publish(0, n)
+				k.poll(1, fmt.Sprint(10+n)).expect(200, invocation(n))
+				synctest.Wait()
+			}
+			c.publish(0, 3)
+			k.poll(2, "20").expect(200, invocation(3))
+			k.poll(1, "21").expectNothing(5 * time.Second) // what it would have continued from was not the last any more
+		})
+	}
+}
+
+// Whoever polls next decides that the answer has arrived, if another is given in its place.
+func TestContinuationThatMayBeCommittedIsNotAnsweredWithNothing(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 3)
+		var away atomic.Bool
+		overtake := func() {}
+		c.store.onAfter(func(step string) error {
+			if step == "continue" && away.Load() {
+				overtake()
+				return streams.ErrOutcomeUnknown
+			}
+			return nil
+		})
+		c.store.onBefore(func(step string) error {
+			if step == "open" && away.Load() {
+				return streams.ErrUnavailable
+			}
+			return nil
+		})
+		k := c.openPolling(handshakeJSON) // the last at node 1
+		away.Store(true)
+		c.publish(0, 1)
+		k.poll(1, "10").expectCut()
+
+		away.Store(false)
+		k = c.openPolling(handshakeJSON)
+		overtake = func() {
+			away.Store(false)
+			time.Sleep(2 * time.Second)
+			k.poll(2, "10").expect(200, invocation(2)) // a proxy sends it again
+		}
+		away.Store(true)
+		c.publish(0, 2)
+		k.poll(1, "10").expectCut()
+		k.poll(0, "11").expectNothing(5 * time.Second)
+	})
+}
+
+// A proxy sends a poll again, at once, when the store has answered it already and its node does not know that.
+func TestPollSentAgainWhileItContinues(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 3)
+		var again *pending
+		k := c.openPolling(handshakeJSON) // the last at node 1
+		c.store.onAfter(func(step string) error {
+			if step != "continue" {
+				return nil
+			}
+			again = k.poll(2, "10", "User-Agent", nodeJS)
+			again.expect(200, invocation(1))
+			return streams.ErrOutcomeUnknown
+		})
+		c.publish(0, 1)
+		k.poll(1, "10", "User-Agent", nodeJS).expectCut()
+		if again == nil {
+			t.Fatal("the poll did not continue")
+		}
+		c.publish(0, 2)
+		k.poll(0, "11", "User-Agent", nodeJS).expect(200, invocation(2))
+	})
+}
+
+// Nothing is committed for a client that goes away while its poll is held.
+func TestClientThatGoesAwayFromAPollThatContinues(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 1)
+		k := c.openPolling(handshakeJSON)
+		c.publish(0, 1)
+		given := k.poll(0, "10")
+		time.Sleep(5 * time.Millisecond) // of pollPace
+		given.cancel()
+		synctest.Wait()
+		time.Sleep(time.Second)
+		c.publish(0, 2)
+		k.poll(0, "11").expect(200, invocations(1, 2))
+	})
+}
+
+// What a node knew of a log that was lost does not keep it from knowing the next.
+func TestPollContinuesAfterALoss(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 1)
+		c.openPolling(handshakeJSON)
+		c.loseLog()
+		k := c.openPolling(handshakeJSON)
+		var continued atomic.Bool
+		c.store.onBefore(func(step string) error {
+			continued.Store(continued.Load() || step == "continue")
+			return nil
+		})
+		c.publish(0, 1)
+		k.poll(0, "10").expect(200, invocation(1))
+		if !continued.Load() {
+			t.Error("the poll was opened")
+		}
+	})
+}
+
+// An answer that could not be written is no answer to go on from, nor is one that another node has gone on from.
+func TestPollContinuesOnlyWhatWentOut(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 2)
+		k := c.openPolling(handshakeJSON) // the last at node 0
+		c.publish(0, 1)
+		k.poll(1, "10").expect(200, invocation(1))
+		c.publish(0, 2)
+		k.poll(0, "11").expect(200, invocation(2)) // not 1 and 2
+
+		k = c.openPolling(handshakeJSON)
+		c.publish(0, 3)
+		k.unread(0, "_=20")
+		k.poll(0, "21").expect(200, invocation(3))
 	})
 }

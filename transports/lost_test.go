@@ -8,6 +8,21 @@ import (
 	"hubstream/streams"
 )
 
+// loseLog is what a node does that has read what the log has no more.
+func (c *cluster) loseLog() {
+	c.Helper()
+	known, err := c.store.Verify(c.ctx, hubName, streams.VerifyRequest{})
+	if err != nil {
+		c.Fatal(err)
+	}
+	found, err := c.store.Verify(c.ctx, hubName, streams.VerifyRequest{
+		Last: known.Last, Proof: known.Last, ProofEntry: "what was there", Gen: known.Gen,
+	})
+	if err != nil || found.Proven {
+		c.Fatalf("got %+v, %v, want a loss", found, err)
+	}
+}
+
 // A failover lost a message that only one node had seen. The connections of the other nodes must not go on as if
 // nothing had been sent: they read of it in the log.
 func TestLossThatAnotherNodeFindsEndsConnections(t *testing.T) {
@@ -20,16 +35,7 @@ func TestLossThatAnotherNodeFindsEndsConnections(t *testing.T) {
 		b.poll(1, "3").expect(200, invocation(1))
 		synctest.Wait()
 
-		known, err := c.store.Verify(t.Context(), hubName, streams.VerifyRequest{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		found, err := c.store.Verify(t.Context(), hubName, streams.VerifyRequest{
-			Last: known.Last, Proof: known.Last, ProofEntry: "what was there", Gen: known.Gen,
-		})
-		if err != nil || found.Proven {
-			t.Fatalf("got %+v, %v, want a loss", found, err)
-		}
+		c.loseLog()
 		began := time.Now()
 		a.expect(closeMessage("Messages were lost on the server; the connection cannot be continued."))
 		if d := time.Since(began); d > time.Second {

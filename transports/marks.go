@@ -26,9 +26,13 @@ func readsMilliseconds(h http.Header) bool {
 		(strings.Contains(agent, "; NodeJS;") || strings.Contains(agent, "; Browser;") && !strings.Contains(browser, "Firefox/"))
 }
 
-// hold waits until the client's next poll cannot have the mark of this one.
-func (p *poll) hold() {
+// hold waits until the client's next poll cannot have the mark of this one, and for pollPace. It tells whether it had to.
+func (p *poll) hold() bool {
+	until := p.paced
 	if p.unique {
-		time.Sleep(uniqueHold - time.Since(p.arrived))
+		until = later(until, p.arrived.Add(uniqueHold))
 	}
+	d := time.Until(until)
+	time.Sleep(d)
+	return d > 0
 }

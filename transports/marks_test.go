@@ -1,8 +1,6 @@
 package transports_test
 
 import (
-	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -62,6 +60,7 @@ func TestWhoseMarksAreUnique(t *testing.T) {
 			within(t, k.poll(0, "1", client.header...).expect(200, ""), client.held, client.held)
 			k.post(0, handshakeJSON)
 			within(t, k.poll(0, "2", client.header...).expect(200, accepted), client.held, client.held)
+			time.Sleep(20 * time.Millisecond) // the next answer is not too soon after this one
 			c.publish(0, 1)
 			within(t, k.poll(0, "3", client.header...).expect(200, invocation(1)), client.held, client.held)
 			waiting := k.poll(0, "4", client.header...).expectNothing(time.Second)
@@ -69,29 +68,4 @@ func TestWhoseMarksAreUnique(t *testing.T) {
 			within(t, waiting.expect(200, invocation(2)), time.Second, time.Second) // it is held already
 		})
 	}
-}
-
-// That an answer was written need not be told where an equal mark says that it did not arrive.
-func TestPollWithAUniqueMarkCostsTwoSteps(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		c := newCluster(t, 1)
-		k := c.openPolling(handshakeJSON)
-		synctest.Wait()
-		c.publish(0, 1)
-		var mu sync.Mutex
-		var steps []string
-		c.store.onBefore(func(step string) error {
-			mu.Lock()
-			defer mu.Unlock()
-			steps = append(steps, step)
-			return nil
-		})
-		k.poll(0, "3", "User-Agent", nodeJS).expect(200, invocation(1))
-		synctest.Wait()
-		mu.Lock()
-		defer mu.Unlock()
-		if got := strings.Join(steps, " "); got != "open answer" {
-			t.Errorf("the store did %q, want to open and to answer", got)
-		}
-	})
 }

@@ -75,6 +75,10 @@ func (s *store) Answer(ctx context.Context, hub string, r streams.AnswerRequest)
 	return step(s, "answer", func() (uint64, error) { return s.Store.Answer(ctx, hub, r) })
 }
 
+func (s *store) Continue(ctx context.Context, hub string, r streams.ContinueRequest) (uint64, error) {
+	return step(s, "continue", func() (uint64, error) { return s.Store.Continue(ctx, hub, r) })
+}
+
 func (s *store) Wrote(ctx context.Context, hub, id string, n uint64, ok bool) error {
 	_, err := step(s, "wrote", func() (struct{}, error) { return struct{}{}, s.Store.Wrote(ctx, hub, id, n, ok) })
 	return err

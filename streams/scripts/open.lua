@@ -4,7 +4,7 @@
 -- KEYS meta, log, live, record, the user's memberships (if there is a user)
 -- ARGV mode, id, user, owner, create until, lease, lease while new, mark, force,
 --      ticket, membership, moved entry, token of the call, 1 if a connection may be created, the user's membership, prefix of the
---      hub's keys, how long ago the request came (ms), 1 if the mark is unique,
+--      hub's keys, how long ago the request came (ms), 1 if the mark is unique, 1 if it may have continued,
 --      of a POST that brings a handshake: its token, its answer, protocol, version
 -- returns outcome, now, generation, floor, last position, record as it was, groups, the user's, their version,
 --         fields of the record that were set, each followed by its value, 1 if a live owner was displaced
@@ -12,7 +12,6 @@
 local WEBSOCKET, EVENTS, POLL, POST, REATTACH = '1', '2', '3', '4', '5'
 local CREATED, ATTACHED, TICKET, FIRST_POLL, UNDECIDED, FOUND, ABANDONED, HANDSHAKE = 1, 2, 3, 4, 5, 6, 7, 8
 local TRANSPORT = {[WEBSOCKET] = 'w', [EVENTS] = 's', [POLL] = 'l', [POST] = '', [REATTACH] = 'w'}
-local REPEATED_POLL, ABANDONED_POLL = 1000, 95000 -- ms; see memory_open.go
 
 local meta, log, live, key = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local mode, id, user, owner, moved, token = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[12], ARGV[13]
@@ -84,10 +83,10 @@ end
 local function handshake(start)
   last = start
   set('s', 'o')
-  set('p', ARGV[21])
-  set('v', ARGV[22])
+  set('p', ARGV[22])
+  set('v', ARGV[23])
   set('st', start)
-  set('ty', ARGV[19])
+  set('ty', ARGV[20])
   lease()
   return reply(HANDSHAKE)
 end
@@ -102,7 +101,7 @@ local function create()
   if not gen then
     return {'nolog'}
   end
-  local start = ARGV[19] and append(log, ARGV[20])
+  local start = ARGV[20] and append(log, ARGV[21])
   if start == false then
     return {'nolog'}
   end
@@ -135,30 +134,6 @@ local function create()
   return reply(CREATED)
 end
 
--- Whether the answer before this poll has arrived; nil if that cannot be told yet.
--- It was decided already when another poll owns the connection.
-local function arrived(unique)
-  if r.o ~= '' then
-    return true
-  end
-  if r.f == r.n then
-    return false
-  end
-  if r.m ~= '' and r.m == ARGV[8] then
-    if came - r.aa >= REPEATED_POLL or unique then
-      return false
-    end
-    if r.w == r.n then
-      return true
-    end
-    if ARGV[9] == '1' then
-      return false
-    end
-    return nil
-  end
-  return came - r.pa < ABANDONED_POLL
-end
-
 local function poll()
   if r.t == '' then
     if before(r.c, floor) then
@@ -173,16 +148,27 @@ local function poll()
   if r.fp == token then
     return reply(FIRST_POLL) -- a repetition
   end
+  local unwritten = false -- this poll's own answer, of a Continue whose reply was lost
+  if ARGV[19] == '1' then
+    local continued = redis.call('HGET', key, 'ct') or ''
+    unwritten = r.o == '' and continued == owner .. ' ' .. r.n
+    if not unwritten and string.sub(continued, 1, #owner + 1) == owner .. ' ' then
+      return {'owner'} -- another poll has displaced it, or was answered since
+    end
+  end
   local known = redis.call('HMGET', key, 'um', 'om', 'oc')
   local unique = r.m ~= '' and known[1] == r.m
   local theirs, at = unique and r.m, r.pa
   if r.o ~= '' then
     theirs, at = known[2], known[3]
   end
-  if ARGV[8] ~= '' and theirs == ARGV[8] and came < tonumber(at) then
+  if not unwritten and ARGV[8] ~= '' and theirs == ARGV[8] and came < tonumber(at) then
     return {'owner'} -- the same poll, sent before that one
   end
-  local yes = arrived(unique)
+  local yes = not unwritten
+  if yes and r.o == '' then
+    yes = arrived(r, unique, ARGV[8], came, ARGV[9] == '1')
+  end -- else it was decided already when the poll that is displaced now was opened
   if yes == nil then
     return reply(UNDECIDED)
   end
@@ -297,13 +283,13 @@ elseif mode == EVENTS then
   set('t', 's')
   return attach()
 end
-if not ARGV[19] then
+if not ARGV[20] then
   return reply(FOUND)
 end
 if r.s ~= 'n' then
-  return reply(redis.call('HGET', key, 'ty') == ARGV[19] and HANDSHAKE or FOUND) -- a repetition, or the client's messages
+  return reply(redis.call('HGET', key, 'ty') == ARGV[20] and HANDSHAKE or FOUND) -- a repetition, or the client's messages
 end
-local start = append(log, ARGV[20])
+local start = append(log, ARGV[21])
 if not start then
   return {'nolog'}
 end

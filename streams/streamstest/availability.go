@@ -43,6 +43,10 @@ func (h *hub) calls(ctx context.Context) map[string]func() error {
 			_, err := s.Answer(ctx, h.name, streams.AnswerRequest{ID: "c", Owner: "n1", Lease: long})
 			return err
 		},
+		"Continue": func() error {
+			_, err := s.Continue(ctx, h.name, streams.ContinueRequest{AnswerRequest: streams.AnswerRequest{ID: "c", Owner: "n1", Lease: long}})
+			return err
+		},
 		"Abandon": func() error { return s.Abandon(ctx, h.name, "c", 1) },
 		"Wrote":   func() error { return s.Wrote(ctx, h.name, "c", 1, true) },
 		"Touch": func() error {

@@ -39,6 +39,7 @@ func Run(t *testing.T, open Opener) {
 	t.Run("Abandoned", func(t *testing.T) { run(t, open, abandonedTests) })
 	t.Run("Handshake", func(t *testing.T) { run(t, open, handshakeTests) })
 	t.Run("Answer", func(t *testing.T) { run(t, open, answerTests) })
+	t.Run("Continue", func(t *testing.T) { run(t, open, continueTests) })
 	t.Run("Touch", func(t *testing.T) { run(t, open, touchTests) })
 	t.Run("Finish", func(t *testing.T) { run(t, open, finishTests) })
 	t.Run("Join", func(t *testing.T) { run(t, open, joinTests) })
