@@ -2,7 +2,7 @@ package handlers
 
 import (
 	"crypto/sha256"
-	"fmt"
+	"encoding/hex"
 	"net/http"
 	"time"
 
@@ -35,5 +35,6 @@ func (w *sendWork) key(header http.Header) (string, error) {
 
 // sumOf tells bodies apart.
 func sumOf(body []byte) string {
-	return fmt.Sprintf("%x", sha256.Sum256(body))
+	sum := sha256.Sum256(body)
+	return hex.EncodeToString(sum[:])
 }

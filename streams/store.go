@@ -11,7 +11,7 @@ var (
 	// ErrUnavailable says that the store could not be asked; nothing was changed.
 	ErrUnavailable = errors.New("the store is not reachable")
 	// ErrOutcomeUnknown says that a change was sent and its answer lost: it may have
-	// been made. Only Append, AppendAll and Continue return it; every other change is safe to repeat.
+	// been made. Only appends and Continue return it; every other change is safe to repeat.
 	ErrOutcomeUnknown = errors.New("the outcome is unknown")
 	// ErrFull says that the store has no room (memory limit reached); nothing was changed.
 	ErrFull = errors.New("the store is full")
@@ -69,7 +69,8 @@ type Log interface {
 	// Never repeated on its own: ErrOutcomeUnknown when its answer was lost.
 	Append(ctx context.Context, hub string, entry []byte) (Position, error)
 	// AppendOnce appends once per key for as long as keep (at least): the same key with the same sum
-	// again returns the first position and replayed = true; with another sum ErrKeyReused.
+	// again returns the first position and replayed = true; with another sum ErrKeyReused. Repeated until ctx ends when its answer
+	// was lost; ErrOutcomeUnknown if none came.
 	AppendOnce(ctx context.Context, hub string, r OnceRequest) (p Position, replayed bool, err error)
 	// AppendAll appends entries in their order, with nothing between them: those with a key as AppendOnce does, each with its
 	// own result. Never repeated on its own: ErrOutcomeUnknown when its answer was lost.

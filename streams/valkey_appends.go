@@ -3,7 +3,9 @@ package streams
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
+	"time"
 
 	"github.com/valkey-io/valkey-go"
 )
@@ -16,6 +18,8 @@ const (
 
 // appender sends the appends to one bucket. While one is on its way, those that come meanwhile wait, and go together with
 // the next: a round trip of many costs this node and Valkey little more than that of one, and nobody waits for company.
+// Those with a key are made by one script for each hub, the others by a command each; nothing is said about the order of
+// appends that are under way at once.
 type appender struct {
 	valkey *Valkey
 
@@ -24,43 +28,62 @@ type appender struct {
 	waiting []*waitingAppend
 }
 
+// oneAppend is an append as Valkey takes it.
+type oneAppend struct {
+	log, entry string
+	// With once, the name of what is remembered of an idempotency key, it is made once; see OnceRequest.
+	once, sum string
+	keep      time.Duration
+}
+
+// request is an append to a log of the hub, once if it has a key.
+func (h hubKeys) request(log string, r *OnceRequest) oneAppend {
+	one := oneAppend{log: log, entry: string(r.Entry)}
+	if r.Key != "" {
+		one.once, one.sum, one.keep = h.once(r.Key), r.Sum, max(r.Keep, time.Millisecond)
+	}
+	return one
+}
+
+func (r *oneAppend) size() int { return len(r.entry) + len(r.once) + len(r.sum) }
+
 // waitingAppend is an append that waits for its turn, and then for its answer.
 type waitingAppend struct {
-	key, data string
-	sent      bool          // guarded by the appender's mutex
-	done      chan struct{} // a bell
+	oneAppend
+	sent bool          // guarded by the appender's mutex
+	done chan struct{} // a bell
 	// set before done is rung
-	position Position
-	err      error
+	result AppendResult
+	err    error
 }
 
 var waitingAppends = sync.Pool{New: func() any { return &waitingAppend{done: make(chan struct{}, 1)} }}
 
-// add appends to a log that is there; see Valkey.add for the errors. When ctx ends before
+// add appends to a log that is there; see Valkey.added for the errors. When ctx ends before
 // the append was sent, nothing was changed.
-func (a *appender) add(ctx context.Context, key, data string) (Position, error) {
+func (a *appender) add(ctx context.Context, r oneAppend) (AppendResult, error) {
 	a.mu.Lock()
 	if !a.busy {
 		a.busy = true
 		a.mu.Unlock()
-		p, err := a.valkey.addNow(ctx, key, data)
+		result, err := a.valkey.addNow(ctx, &r)
 		if batch := a.next(); batch != nil {
 			go a.send(batch)
 		}
-		return p, err
+		return result, err
 	}
 	w := waitingAppends.Get().(*waitingAppend)
-	w.key, w.data, w.sent = key, data, false
+	w.oneAppend, w.sent, w.result = r, false, AppendResult{}
 	a.waiting = append(a.waiting, w)
 	a.mu.Unlock()
 	select {
 	case <-w.done:
-		p, err := w.position, w.err
-		w.key, w.data, w.err = "", "", nil
+		result, err := w.result, w.err
+		w.oneAppend, w.err = oneAppend{}, nil
 		waitingAppends.Put(w)
-		return p, err
+		return result, err
 	case <-ctx.Done():
-		return Position{}, a.abandon(w, ctx.Err())
+		return AppendResult{}, a.abandon(w, ctx.Err())
 	}
 }
 
@@ -85,8 +108,8 @@ func (a *appender) next() (batch []*waitingAppend) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	n, size := 0, 0
-	for n < len(a.waiting) && n < batchEntries && (n == 0 || size+len(a.waiting[n].data) <= batchBytes) {
-		size += len(a.waiting[n].data)
+	for n < len(a.waiting) && n < batchEntries && (n == 0 || size+a.waiting[n].size() <= batchBytes) {
+		size += a.waiting[n].size()
 		a.waiting[n].sent = true
 		n++
 	}
@@ -102,17 +125,87 @@ func (a *appender) next() (batch []*waitingAppend) {
 // send sends batches until nobody waits. They have a deadline of their own: a caller that gives up must not take the
 // others with it.
 func (a *appender) send(batch []*waitingAppend) {
-	v := a.valkey
 	for ; batch != nil; batch = a.next() {
-		ctx, cancel := context.WithTimeout(context.Background(), v.cfg.CallTimeout)
-		commands := make([]valkey.Completed, len(batch))
-		for i, w := range batch {
-			commands[i] = v.xadd(w.key, w.data)
-		}
-		for i, result := range v.main.DoMulti(ctx, commands...) {
-			batch[i].position, batch[i].err = v.added(result)
-			batch[i].done <- struct{}{}
-		}
+		ctx, cancel := context.WithTimeout(context.Background(), a.valkey.cfg.CallTimeout)
+		a.valkey.addTogether(ctx, batch)
 		cancel()
+		for _, w := range batch {
+			w.done <- struct{}{}
+		}
+	}
+}
+
+// addNow makes one append.
+func (v *Valkey) addNow(ctx context.Context, r *oneAppend) (AppendResult, error) {
+	if r.once == "" {
+		p, err := v.added(v.main.Do(ctx, v.xadd(r.log, r.entry)))
+		return AppendResult{Position: p}, err
+	}
+	b := newScriptedBatch(r.log, 1)
+	b.add(r)
+	reply, err := v.answered(v.evaluate(ctx, batchScript, b.keys, b.args))
+	if err != nil {
+		return AppendResult{}, err
+	}
+	results, err := b.results(reply)
+	if err != nil {
+		return AppendResult{}, err
+	}
+	return results[0], nil
+}
+
+// addTogether makes the appends of a batch in one round trip, and sets what became of each.
+func (v *Valkey) addTogether(ctx context.Context, batch []*waitingAppend) {
+	commands := make([]valkey.Completed, 0, len(batch))
+	var keyed []*keyedAppends
+	for _, w := range batch {
+		if w.once == "" {
+			commands = append(commands, v.xadd(w.log, w.entry))
+		} else {
+			keyed = withKeyed(keyed, w)
+		}
+	}
+	for _, k := range keyed {
+		commands = append(commands, v.evalsha(batchScript, k.keys, k.args))
+	}
+	results := v.main.DoMulti(ctx, commands...)
+	for _, w := range batch {
+		if w.once == "" {
+			w.result.Position, w.err = v.added(results[0])
+			results = results[1:]
+		}
+	}
+	for i, k := range keyed {
+		k.tell(v.answered(v.withText(ctx, results[i], batchScript, k.keys, k.args)))
+	}
+}
+
+// keyedAppends are those of a batch that have a key, of one hub.
+type keyedAppends struct {
+	scriptedBatch
+	of []*waitingAppend
+}
+
+// withKeyed puts an append among those of its hub; a bucket has few hubs.
+func withKeyed(list []*keyedAppends, w *waitingAppend) []*keyedAppends {
+	i := slices.IndexFunc(list, func(k *keyedAppends) bool { return k.keys[0] == w.log })
+	if i < 0 {
+		i, list = len(list), append(list, &keyedAppends{scriptedBatch: newScriptedBatch(w.log, 1)})
+	}
+	list[i].add(&w.oneAppend)
+	list[i].of = append(list[i].of, w)
+	return list
+}
+
+// tell sets what became of each.
+func (k *keyedAppends) tell(reply []valkey.ValkeyMessage, err error) {
+	var results []AppendResult
+	if err == nil {
+		results, err = k.results(reply)
+	}
+	for i, w := range k.of {
+		if w.err = err; err == nil {
+			w.result = results[i]
+		}
 	}
 }

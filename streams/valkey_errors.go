@@ -15,24 +15,29 @@ var passingReplies = []string{
 	"NOREPLICAS ", "MISCONF ", "BUSY ", "UNBLOCKED ", "EXECABORT ",
 }
 
+// errPassing is an ErrUnavailable that trying again may mend.
+var errPassing = fmt.Errorf("%w for now", ErrUnavailable)
+
 // classify maps an error of the library to one of a Store's, and tells whether trying
-// again may mend it.
+// again may mend it: then it is an errPassing.
 func classify(err error) (mapped error, repeatable bool) {
 	if err == nil {
 		return nil, false
 	}
 	reply, ok := valkey.IsValkeyErr(err)
 	if !ok {
-		return fmt.Errorf("%w: %w", ErrUnavailable, err), true
+		return fmt.Errorf("%w: %w", errPassing, err), true
 	}
 	text := reply.Error()
 	if strings.HasPrefix(text, "OOM ") {
 		return fmt.Errorf("%w: %s", ErrFull, text), false
 	}
 	for _, prefix := range passingReplies {
-		repeatable = repeatable || strings.HasPrefix(text, prefix)
+		if strings.HasPrefix(text, prefix) {
+			return fmt.Errorf("%w: %s", errPassing, text), true
+		}
 	}
-	return fmt.Errorf("%w: %s", ErrUnavailable, text), repeatable
+	return fmt.Errorf("%w: %s", ErrUnavailable, text), false
 }
 
 // classifyAppend is classify for a command that must not be made twice: unless it is

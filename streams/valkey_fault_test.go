@@ -452,6 +452,29 @@ func TestValkeyAppendKnowsWhatItDoesNotKnow(t *testing.T) {
 	u.wantLog("1", "2", "4")
 }
 
+// What could not be found out within the call's time is not said to have changed nothing.
+func TestValkeyKeyedAppendKnowsWhatItDoesNotKnow(t *testing.T) {
+	server := valkeytest.Start(t, valkeytest.Args())
+	r := startRelay(t, server.Addr)
+	u := use(t, streams.ValkeyConfig{Addresses: []string{r.addr()}, CallTimeout: 500 * time.Millisecond})
+	u.sendOnce("1", "1") // the server knows the script
+	r.loseAnswerAndDie()
+	_, _, err := u.AppendOnce(t.Context(), hub, keyedAppend("k", "2"))
+	want(t, "a keyed append whose answer is lost, and of which none can be asked", err, streams.ErrOutcomeUnknown)
+	r.wantLost(1)
+	_, _, err = u.AppendOnce(t.Context(), hub, keyedAppend("other", "3"))
+	want(t, "a keyed append while nobody can be asked", err, streams.ErrUnavailable)
+	r.shut(false)
+	eventually(t, "the append again", func() error {
+		_, replayed, err := u.AppendOnce(t.Context(), hub, keyedAppend("k", "2"))
+		if err == nil && !replayed {
+			t.Error("it was appended again")
+		}
+		return err
+	})
+	u.wantLog("1", "2")
+}
+
 // TestValkeyStepsMayBeRepeated loses the answer of each step. It is repeated on its
 // own, returns what was lost, and has been made once.
 func TestValkeyStepsMayBeRepeated(t *testing.T) {

@@ -11,37 +11,27 @@ import (
 )
 
 // Append implements Log: one command, sent together with those of other callers.
-func (v *Valkey) Append(ctx context.Context, hub string, entry []byte) (Position, error) {
+func (v *Valkey) Append(ctx context.Context, hub string, entry []byte) (p Position, err error) {
 	ctx, end, err := v.begin(ctx)
 	if err != nil {
 		return Position{}, err
 	}
 	defer end()
-	key, data := v.keys.hub(hub).log(), string(entry)
-	p, err := v.add(ctx, hub, key, data)
-	if err != errNoLog {
-		return p, err
-	}
-	if _, err := v.verify(ctx, hub, VerifyRequest{}); err != nil {
-		return Position{}, err
-	}
-	p, err = v.add(ctx, hub, key, data)
-	if err == errNoLog {
-		err = fmt.Errorf("%w: the log was lost again", ErrUnavailable)
-	}
+	r := oneAppend{log: v.keys.hub(hub).log(), entry: string(entry)}
+	err = v.withLog(ctx, hub, func() error {
+		p, err = v.add(ctx, hub, r)
+		return err
+	})
 	return p, err
 }
 
 // add appends to a log that is there: a lost log must not be made anew in silence.
-func (v *Valkey) add(ctx context.Context, hub, key, data string) (Position, error) {
+func (v *Valkey) add(ctx context.Context, hub string, r oneAppend) (Position, error) {
 	if v.cfg.Durable > 0 {
-		return v.addDurably(ctx, v.xadd(key, data))
+		return v.addDurably(ctx, v.xadd(r.log, r.entry))
 	}
-	return v.appenders[Bucket(hub)].add(ctx, key, data)
-}
-
-func (v *Valkey) addNow(ctx context.Context, key, data string) (Position, error) {
-	return v.added(v.main.Do(ctx, v.xadd(key, data)))
+	result, err := v.appenders[Bucket(hub)].add(ctx, r)
+	return result.Position, err
 }
 
 func (v *Valkey) xadd(key, data string) valkey.Completed {
@@ -86,24 +76,48 @@ func (v *Valkey) waited(result valkey.ValkeyResult) error {
 	return err
 }
 
-// AppendOnce implements Log.
+// AppendOnce implements Log: a script, which makes the keyed appends of other callers, too.
 func (v *Valkey) AppendOnce(ctx context.Context, hub string, r OnceRequest) (p Position, replayed bool, err error) {
-	k := v.keys.hub(hub)
-	keep := max(r.Keep.Milliseconds(), 1)
-	reply, err := v.run(ctx, hub, onceScript,
-		[]string{k.once(r.Key), k.log()},
-		[]string{r.Sum, strconv.FormatInt(keep, 10), string(r.Entry)})
+	ctx, end, err := v.begin(ctx)
 	if err != nil {
 		return Position{}, false, err
 	}
-	a := answer{rest: reply}
-	p, replayed = a.position(), a.int() == 1
-	if a.err == nil && v.cfg.Durable > 0 {
-		if err := v.keepDurably(ctx, k.once(r.Key), keep); err != nil {
-			return Position{}, false, err
+	defer end()
+	k := v.keys.hub(hub)
+	one := k.request(k.log(), &r)
+	result, err := v.addOnce(ctx, hub, one)
+	if err == nil && result.KeyReused {
+		err = ErrKeyReused
+	}
+	if err == nil && v.cfg.Durable > 0 {
+		err = v.keepDurably(ctx, one.once, one.keep.Milliseconds())
+	}
+	if err != nil {
+		return Position{}, false, err
+	}
+	return result.Position, result.Replayed, nil
+}
+
+// addOnce makes an append that has a key, and so may be repeated until an answer comes or the call's time is over.
+func (v *Valkey) addOnce(ctx context.Context, hub string, r oneAppend) (result AppendResult, err error) {
+	var unknown error
+	for pause := repeatPause; ; pause *= 2 {
+		err = v.withLog(ctx, hub, func() error {
+			result, err = v.appenders[Bucket(hub)].add(ctx, r)
+			return err
+		})
+		if errors.Is(err, ErrOutcomeUnknown) {
+			unknown = err
+		}
+		again := errors.Is(err, ErrOutcomeUnknown) || errors.Is(err, errPassing)
+		if !again || ctx.Err() != nil || sleep(ctx, pause) != nil {
+			break
 		}
 	}
-	return p, replayed, a.err
+	if err != nil && unknown != nil {
+		err = unknown
+	}
+	return result, err
 }
 
 // keepDurably waits until replicas have what was written for a key. WAIT counts what its own connection has written, so

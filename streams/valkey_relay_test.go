@@ -18,6 +18,7 @@ type relay struct {
 	target string
 	conns  map[net.Conn]struct{}
 	lose   bool // the next answer, and its connection
+	die    bool // when it is lost, as shut
 	lost   int  // answers
 	down   bool
 }
@@ -94,6 +95,12 @@ func (r *relay) loses() bool {
 	if lose {
 		r.lose = false
 		r.lost++
+		if r.die {
+			r.down = true
+			for conn := range r.conns {
+				conn.Close()
+			}
+		}
 	}
 	return lose
 }
@@ -104,6 +111,13 @@ func (r *relay) loseAnswer() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.lose = true
+}
+
+// loseAnswerAndDie is loseAnswer, and then shut.
+func (r *relay) loseAnswerAndDie() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.lose, r.die = true, true
 }
 
 // wantLost checks how many answers have been lost.

@@ -30,8 +30,6 @@ var (
 	verifyLua string
 	//go:embed scripts/batch.lua
 	batchLua string
-	//go:embed scripts/once.lua
-	onceLua string
 	//go:embed scripts/trim.lua
 	trimLua string
 	//go:embed scripts/open.lua
@@ -102,7 +100,6 @@ const (
 
 var (
 	verifyScript    = newScript(anyway, libLua, verifyLua)
-	onceScript      = newScript(growing, libLua, onceLua)
 	trimScript      = newScript(anyway, libLua, trimLua)
 	openScript      = newScript(growing, libLua, recordLua, pollsLua, openLua)
 	openFullScript  = newScript(anyway, libLua, recordLua, pollsLua, openLua)
@@ -165,14 +162,27 @@ func (v *Valkey) run(ctx context.Context, hub string, s *script, keys, args []st
 		return nil, err
 	}
 	defer end()
-	reply, err := v.repeat(ctx, s, keys, args)
+	var reply []valkey.ValkeyMessage
+	err = v.withLog(ctx, hub, func() (err error) {
+		reply, err = v.repeat(ctx, s, keys, args)
+		return err
+	})
+	return reply, err
+}
+
+// withLog makes the log if a step finds none, and does the step again.
+func (v *Valkey) withLog(ctx context.Context, hub string, step func() error) error {
+	err := step()
 	if err != errNoLog {
-		return reply, err
+		return err
 	}
 	if _, err := v.verify(ctx, hub, VerifyRequest{}); err != nil {
-		return nil, err
+		return err
 	}
-	return v.repeat(ctx, s, keys, args)
+	if err = step(); err == errNoLog {
+		return fmt.Errorf("%w: the log was lost again", ErrUnavailable)
+	}
+	return err
 }
 
 func (v *Valkey) repeat(ctx context.Context, s *script, keys, args []string) ([]valkey.ValkeyMessage, error) {
@@ -214,10 +224,17 @@ var errAnswer = fmt.Errorf("%w: unexpected answer", ErrUnavailable)
 
 // evaluate runs a script once, by its name if the server knows it.
 func (v *Valkey) evaluate(ctx context.Context, s *script, keys, args []string) valkey.ValkeyResult {
-	n := int64(len(keys))
-	result := v.main.Do(ctx, v.main.B().Evalsha().Sha1(s.sha).Numkeys(n).Key(keys...).Arg(args...).Build())
+	return v.withText(ctx, v.main.Do(ctx, v.evalsha(s, keys, args)), s, keys, args)
+}
+
+func (v *Valkey) evalsha(s *script, keys, args []string) valkey.Completed {
+	return v.main.B().Evalsha().Sha1(s.sha).Numkeys(int64(len(keys))).Key(keys...).Arg(args...).Build()
+}
+
+// withText runs a script by its text if the server answered that it does not know its name.
+func (v *Valkey) withText(ctx context.Context, result valkey.ValkeyResult, s *script, keys, args []string) valkey.ValkeyResult {
 	if !hasReply(result.Error(), "NOSCRIPT ") {
 		return result
 	}
-	return v.main.Do(ctx, v.main.B().Eval().Script(s.text).Numkeys(n).Key(keys...).Arg(args...).Build())
+	return v.main.Do(ctx, v.main.B().Eval().Script(s.text).Numkeys(int64(len(keys))).Key(keys...).Arg(args...).Build())
 }

@@ -4,9 +4,6 @@
 -- ARGV for each entry: which of KEYS, or 0, sum, ms to keep the key, entry
 -- returns for each entry: position, or false if its key came with another sum, 1 if it was appended before
 
-if redis.call('EXISTS', KEYS[1]) == 0 then
-  return {'nolog'} -- before anything is done
-end
 local results = {}
 for i = 1, #ARGV, 4 do
   local key = KEYS[tonumber(ARGV[i])]
@@ -20,6 +17,9 @@ for i = 1, #ARGV, 4 do
     replayed = 1
   else
     position = append(KEYS[1], ARGV[i + 3])
+    if not position then
+      return {'nolog'} -- at the first that appends: nothing is half done
+    end
     if key then
       redis.call('SET', key, position .. ' ' .. ARGV[i + 1], 'PX', ARGV[i + 2])
     end

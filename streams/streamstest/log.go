@@ -78,14 +78,24 @@ func hubsAreApart(h *hub) {
 	h.check(h.slice(streams.Position{}, 1).Gen != other.slice(streams.Position{}, 1).Gen, "two logs share a generation")
 }
 
+// Half of the senders give a key with each entry; and two hubs of one bucket are sent to.
 func concurrentAppendsAreInOneOrder(h *hub) {
-	const senders, each = 8, 25
+	const senders, each = 16, 25
+	hubs := []*hub{h, h.sibling()}
 	positions := make([][]streams.Position, senders)
+	send := func(i, j int) (p streams.Position, err error) {
+		to, body := hubs[i/2%2], fmt.Sprint(i, " ", j)
+		if i%2 == 0 {
+			return h.store.Append(h.ctx, to.name, message(body))
+		}
+		p, _, err = h.store.AppendOnce(h.ctx, to.name, once(body, "s", body))
+		return p, err
+	}
 	var wg sync.WaitGroup
 	for i := range positions {
 		wg.Go(func() {
 			for j := range each {
-				p, err := h.store.Append(h.ctx, h.name, message(fmt.Sprint(i, " ", j)))
+				p, err := send(i, j)
 				if err != nil {
 					h.Errorf("append: %v", err)
 				}
@@ -94,16 +104,19 @@ func concurrentAppendsAreInOneOrder(h *hub) {
 		})
 	}
 	wg.Wait()
-	entries := h.log()
-	equal(h, "entries", len(entries), 1+senders*each)
-	h.check(slices.IsSortedFunc(entries, func(a, b streams.RawEntry) int { return a.Position.Compare(b.Position) }), "the log is out of order")
-	at := make(map[streams.Position]string)
-	for _, e := range entries {
-		at[e.Position] = e.Data
+	var at [2]map[streams.Position]string
+	for i, to := range hubs {
+		entries := to.log()
+		equal(h, "entries", len(entries), 1+senders*each/2)
+		h.check(slices.IsSortedFunc(entries, func(a, b streams.RawEntry) int { return a.Position.Compare(b.Position) }), "the log is out of order")
+		at[i] = make(map[streams.Position]string)
+		for _, e := range entries {
+			at[i][e.Position] = e.Data
+		}
 	}
 	for i, list := range positions {
 		for j, p := range list {
-			equal(h, "entry at its position", at[p], string(message(fmt.Sprint(i, " ", j))))
+			equal(h, "entry at its position", at[i/2%2][p], string(message(fmt.Sprint(i, " ", j))))
 			h.check(j == 0 || p.After(list[j-1]), "a sender's positions do not grow")
 		}
 	}
