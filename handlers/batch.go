@@ -25,6 +25,8 @@ const (
 	publishedAtOnce = 100
 	// publishedBytes is how many bytes of them.
 	publishedBytes = 1 << 20 // 1 MiB
+	// acceptedBytes is room for the result of one that is accepted.
+	acceptedBytes = 96
 )
 
 // batch makes many operations of a hub, one after the other: each takes effect after those before it, and none stops those after it.
@@ -54,44 +56,88 @@ func (h *Handler) batch(c echo.Context, s *Services) error {
 		return err
 	}
 	b := batchWork{h: h, s: s, hub: hub, ctx: c.Request().Context(), mayGoOn: h.limits.mayGoOn(c)}
+	b.results = make([][]byte, 0, len(items))
 	for _, item := range items {
 		b.do(item)
 	}
 	b.flush()
 	defer b.release()
-	answer := append([]byte(`{"results":[`), bytes.Join(b.results, []byte(","))...)
+	size := len(`{"results":[]}`)
+	for _, result := range b.results {
+		size += len(result) + len(",")
+	}
+	answer := append(make([]byte, 0, size), `{"results":[`...)
+	for i, result := range b.results {
+		if i > 0 {
+			answer = append(answer, ',')
+		}
+		answer = append(answer, result...)
+	}
 	c.Response().Header()["Content-Type"] = jsonType
 	c.Response().WriteHeader(http.StatusOK)
 	_, _ = c.Response().Write(append(answer, "]}"...))
 	return nil
 }
 
-// splitArray returns the elements of a JSON array.
-func splitArray(raw []byte) (items []json.RawMessage, err error) {
+// splitArray returns the elements of a JSON array, as parts of it.
+func splitArray(raw []byte) (items [][]byte, err error) {
 	if !utf8.Valid(raw) {
 		return nil, malformed("the body is not valid UTF-8")
 	}
-	d := json.NewDecoder(bytes.NewReader(raw))
-	if token, err := d.Token(); err != nil || token != json.Delim('[') {
+	if !json.Valid(raw) {
+		return nil, malformed("the body is not JSON: " + json.Unmarshal(raw, new(json.RawMessage)).Error())
+	}
+	raw = bytes.TrimSpace(raw)
+	if raw[0] != '[' {
 		return nil, malformed("the body must be a JSON array of operations")
 	}
-	for d.More() {
-		var item json.RawMessage
-		if err := d.Decode(&item); err != nil {
-			return nil, malformed(fmt.Sprintf("the body is not JSON: operation %d cannot be read", len(items)))
+	for pos := 1; pos < len(raw)-1; pos++ { // behind the bracket, or a comma
+		end := elementEnd(raw, pos)
+		if item := bytes.TrimSpace(raw[pos:end]); len(item) > 0 {
+			items = append(items, item)
 		}
-		if len(items) == maxBatched {
+		if len(items) > maxBatched {
 			return nil, tooLarge(fmt.Sprintf("the batch has more than %d operations, which is the limit", maxBatched))
 		}
-		items = append(items, item)
-	}
-	if _, err := d.Token(); err != nil {
-		return nil, malformed("the body is not JSON: it ends too early")
-	}
-	if d.More() {
-		return nil, malformed("the body has trailing data")
+		pos = end
 	}
 	return items, nil
+}
+
+// elementEnd is where the element of an array ends that begins at pos, space included: at the comma or the bracket after it. The
+// array is valid JSON.
+func elementEnd(raw []byte, pos int) int {
+	for depth := 0; ; pos++ {
+		switch raw[pos] {
+		case '"':
+			pos = stringEnd(raw, pos)
+		case '[', '{':
+			depth++
+		case ']', '}':
+			if depth == 0 {
+				return pos
+			}
+			depth--
+		case ',':
+			if depth == 0 {
+				return pos
+			}
+		}
+	}
+}
+
+// stringEnd is where the quote is that ends the string that begins at pos.
+func stringEnd(raw []byte, pos int) int {
+	for pos++; ; pos++ {
+		pos += bytes.IndexByte(raw[pos:], '"')
+		escaped := false
+		for i := pos - 1; raw[i] == '\\'; i-- {
+			escaped = !escaped
+		}
+		if !escaped {
+			return pos
+		}
+	}
 }
 
 // batchWork makes operations. Sends in a row wait until they are appended together.
@@ -167,11 +213,15 @@ func (b *batchWork) flush() {
 			entries[i].Key, entries[i].Sum, entries[i].Keep = key, sumOf(w.raw), keepKeys
 		}
 	}
+	text := make([]byte, 0, acceptedBytes*len(b.sends)) // of all results
 	for i, r := range b.s.Streams.PublishAll(b.ctx, b.hub, entries) {
 		if place := b.places[i]; r.Err != nil {
 			b.refuse(place, r.Err)
 		} else {
-			b.results[place] = append([]byte(`{"status":202,`), b.sends[i].answer(r.Receipt, r.Replayed)[1:]...)
+			start := len(text)
+			text = append(text, `{"status":202,`...)
+			text = append(text, b.sends[i].answer(r.Receipt, r.Replayed)[1:]...)
+			b.results[place] = text[start:len(text):len(text)]
 		}
 		b.sends[i].release()
 	}

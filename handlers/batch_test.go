@@ -2,7 +2,9 @@ package handlers_test
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -10,6 +12,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"hubstream/handlers"
 	"hubstream/streams"
@@ -240,10 +243,61 @@ func TestAStreamThatBreaksOffLeavesWhatWasWhole(t *testing.T) {
 	}
 }
 
+// Every array is taken apart as encoding/json does it.
+func FuzzArraysAreTakenApart(f *testing.F) {
+	for _, text := range []string{
+		"[]", " [ ] ", "[1]", "[1,2]", `[ {"a":[1,{"b":","}]} , "]" ,null]`, `["\"","\\",",\\\"]"]`, `[[[]],{},[{}]]`, "[1,]", "[,1]", "[1 2]", "[", "]", "{}", "1", "", "null",
+		`["a]`, `["a\"]`, "[1]x", "[\n1\t,\r2 ]", `["é","\u0022"]`, "[\"\xff\"]",
+	} {
+		f.Add([]byte(text))
+	}
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		got, err := handlers.SplitArray(raw)
+		var want []json.RawMessage
+		wrong := json.Unmarshal(raw, &want)
+		if !utf8.Valid(raw) || wrong == nil && bytes.TrimLeft(raw, " \t\r\n")[0] != '[' {
+			wrong = errors.New("no array")
+		}
+		if (err != nil) != (wrong != nil) {
+			t.Fatalf("%q: got %v, want %v", raw, err, wrong)
+		}
+		if err != nil {
+			return
+		}
+		if len(got) != len(want) {
+			t.Fatalf("%q: got %q, want %q", raw, got, want)
+		}
+		for i := range got {
+			if !bytes.Equal(got[i], want[i]) {
+				t.Errorf("%q: element %d: got %q, want %q", raw, i, got[i], want[i])
+			}
+		}
+	})
+}
+
+// batchOf is an array of as many sends.
+func batchOf(sends int) string {
+	return "[" + strings.TrimSuffix(strings.Repeat(`{"target":"message","arguments":["`+strings.Repeat("x", 100)+`"],"groups":["red"]},`, sends), ",") + "]"
+}
+
+func TestBatchAllocatesLittle(t *testing.T) {
+	const sends = 100
+	s := newSender(newFixture(t, handlers.Config{}), []byte(batchOf(sends)))
+	s.request.URL.Path = "/api/hubs/chat/batch"
+	got := testing.AllocsPerRun(20, s.send) / sends
+	if s.status != http.StatusOK {
+		t.Fatalf("got %d", s.status)
+	}
+	t.Logf("%v allocations for a send of a batch", got)
+	if got > 4 && !raceEnabled { // the race detector's pools forget at random
+		t.Errorf("%v allocations for a send of a batch", got)
+	}
+}
+
 // A batch of 100 sends, as one request.
 func BenchmarkBatch(b *testing.B) {
 	f := newFixture(b, handlers.Config{})
-	body := "[" + strings.TrimSuffix(strings.Repeat(`{"target":"message","arguments":["`+strings.Repeat("x", 100)+`"],"groups":["red"]},`, 100), ",") + "]"
+	body := batchOf(100)
 	b.ReportAllocs()
 	n := 0
 	for b.Loop() {

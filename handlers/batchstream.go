@@ -75,12 +75,14 @@ func (b *batchWork) write(c echo.Context, control *http.ResponseController) erro
 		return nil
 	}
 	_ = control.SetWriteDeadline(time.Now().Add(resultTimeout))
+	var answer []byte
 	for _, result := range b.results {
-		if _, err := c.Response().Write(append(result, '\n')); err != nil {
-			return err
-		}
+		answer = append(append(answer, result...), '\n')
 	}
 	b.results = b.results[:0]
+	if _, err := c.Response().Write(answer); err != nil {
+		return err
+	}
 	if err := control.Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
 		return err
 	}

@@ -41,3 +41,6 @@ func (b *SendBuilder) Build(src []byte) (*streams.Entry, error) {
 
 // Routes are all that there are.
 func (h *Handler) Routes() []*echo.Route { return h.echo.Routes() }
+
+// SplitArray is how the body of a batch is taken apart.
+var SplitArray = splitArray

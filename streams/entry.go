@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"unicode/utf8"
 	"unsafe"
 )
@@ -147,7 +148,6 @@ var ErrEntryFormat = errors.New("unknown entry format")
 //	owner, or trace context                   uvarint length, bytes
 //	body                                      the rest
 func AppendEntry(dst []byte, e *Entry) []byte {
-	dst = append(dst, EntryFormat, byte(e.Kind), byte(e.Flags), byte(e.Verb), e.Protocol, e.Version)
 	lists := [...][]string{e.Groups, e.Users, e.Connections, e.Excluded, e.Named}
 	size := stringSize(e.Owner)
 	for _, list := range lists {
@@ -156,6 +156,8 @@ func AppendEntry(dst []byte, e *Entry) []byte {
 			size += stringSize(s)
 		}
 	}
+	dst = slices.Grow(dst, fixedHeader+uvarintSize(uint64(size))+size+len(e.Body))
+	dst = append(dst, EntryFormat, byte(e.Kind), byte(e.Flags), byte(e.Verb), e.Protocol, e.Version)
 	dst = binary.AppendUvarint(dst, uint64(size))
 	for _, list := range lists {
 		dst = binary.AppendUvarint(dst, uint64(len(list)))
@@ -166,6 +168,9 @@ func AppendEntry(dst []byte, e *Entry) []byte {
 	dst = appendString(dst, e.Owner)
 	return append(dst, e.Body...)
 }
+
+// fixedHeader is the size of what an entry begins with, before the size of the rest of its header.
+const fixedHeader = 6
 
 func uvarintSize(n uint64) int {
 	size := 1
@@ -182,6 +187,9 @@ func appendString(dst []byte, s string) []byte {
 	dst = binary.AppendUvarint(dst, uint64(len(s)))
 	return append(dst, s...)
 }
+
+// textOf is what AppendEntry made, as a string without a copy: nobody may write to it any more.
+func textOf(data []byte) string { return unsafe.String(unsafe.SliceData(data), len(data)) }
 
 // DecodeEntry reads an encoded entry without copying: the strings and the body are
 // parts of data, and the body must not be written to. It returns ErrEntryFormat for

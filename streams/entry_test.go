@@ -143,6 +143,9 @@ func TestABroadcastDecodesWithoutAllocating(t *testing.T) {
 	if got := testing.AllocsPerRun(1000, func() { streams.AppendEntry(buffer, &e) }); got != 0 {
 		t.Errorf("encoding into a buffer that has room allocates %v times, want 0", got)
 	}
+	if got := testing.AllocsPerRun(1000, func() { streams.AppendEntry(nil, &e) }); got > 1 {
+		t.Errorf("encoding into new memory allocates %v times", got)
+	}
 }
 
 func FuzzDecodeEntry(f *testing.F) {

@@ -479,7 +479,7 @@ func (n *Node) Publish(ctx context.Context, hubName string, e *Entry) (Receipt, 
 		return Receipt{}, err
 	}
 	n.meter.sends.Add(1)
-	gen, err := h.appended(ctx, p, data)
+	gen, err := h.appended(ctx, RawEntry{p, textOf(data)})
 	return Receipt{gen, p}, err
 }
 
@@ -500,13 +500,13 @@ func (n *Node) PublishOnce(ctx context.Context, hubName, key, sum string, keep t
 	if err != nil {
 		return Receipt{}, false, err
 	}
-	if replayed {
-		data = nil // not necessarily the entry that is there
-	} else {
-		n.meter.sends.Add(1)
+	if replayed { // what is there is not necessarily this entry
+		gen, err := h.appended(ctx)
+		return Receipt{gen, p}, true, err
 	}
-	gen, err := h.appended(ctx, p, data)
-	return Receipt{gen, p}, replayed, err
+	n.meter.sends.Add(1)
+	gen, err := h.appended(ctx, RawEntry{p, textOf(data)})
+	return Receipt{gen, p}, false, err
 }
 
 // Outgoing is one entry of a PublishAll. Key and Sum are as in PublishOnce; without a Key it is as in Publish.
@@ -535,8 +535,8 @@ func (n *Node) PublishAll(ctx context.Context, hubName string, entries []Outgoin
 	results := make([]Published, len(entries))
 	h := n.acquire(hubName)
 	defer h.release()
-	var items []OnceRequest
-	var places []int
+	most := min(len(entries), publishedAtOnce)
+	items, places := make([]OnceRequest, 0, most), make([]int, 0, most)
 	size := 0
 	flush := func() {
 		n.appendAll(ctx, h, items, places, results)
@@ -570,22 +570,25 @@ func (n *Node) appendAll(ctx context.Context, h *hub, items []OnceRequest, place
 	} else {
 		done, err = n.store.AppendAll(ctx, h.name, items)
 	}
-	for i, place := range places {
-		result := &results[place]
-		switch {
-		case err != nil:
-			result.Err = err
-		case done[i].KeyReused:
+	if err != nil {
+		for _, place := range places {
+			results[place].Err = err
+		}
+		return
+	}
+	appended := make([]RawEntry, 0, len(items))
+	for i, r := range done {
+		if !r.Replayed && !r.KeyReused { // of a replay, what is there is not necessarily this entry
+			appended = append(appended, RawEntry{r.Position, textOf(items[i].Entry)})
+		}
+	}
+	n.meter.sends.Add(int64(len(appended)))
+	gen, _ := h.appended(ctx, appended...)
+	for i, r := range done {
+		if result := &results[places[i]]; r.KeyReused {
 			result.Err = ErrKeyReused
-		default:
-			data := items[i].Entry
-			if result.Replayed = done[i].Replayed; result.Replayed {
-				data = nil // not necessarily the entry that is there
-			} else {
-				n.meter.sends.Add(1)
-			}
-			gen, _ := h.appended(ctx, done[i].Position, data)
-			result.Receipt = Receipt{gen, done[i].Position}
+		} else {
+			result.Receipt, result.Replayed = Receipt{gen, r.Position}, r.Replayed
 		}
 	}
 }
@@ -606,11 +609,11 @@ func (h *hub) isFull() bool {
 	return h.full
 }
 
-// appended notes an acknowledged append, and returns the log's generation.
-func (h *hub) appended(ctx context.Context, p Position, data []byte) (string, error) {
+// appended notes acknowledged appends, and returns the log's generation.
+func (h *hub) appended(ctx context.Context, entries ...RawEntry) (string, error) {
 	h.mu.Lock()
-	if data != nil {
-		h.own.note(h, RawEntry{p, string(data)})
+	for _, e := range entries {
+		h.own.note(h, e)
 	}
 	gen := h.gen
 	h.mu.Unlock()
@@ -629,7 +632,7 @@ func (h *hub) appended(ctx context.Context, p Position, data []byte) (string, er
 func (n *Node) ReceiptOf(ctx context.Context, hubName string, p Position) Receipt {
 	h := n.acquire(hubName)
 	defer h.release()
-	gen, _ := h.appended(ctx, p, nil)
+	gen, _ := h.appended(ctx)
 	return Receipt{gen, p}
 }
 
