@@ -23,26 +23,12 @@ func benchValkey(b *testing.B) (*streams.Valkey, *valkeytest.Server) {
 // measure runs the loop and reports the server's CPU time.
 func measure(b *testing.B, server *valkeytest.Server, loop func()) {
 	b.Helper()
-	before := serverCPU(b, server)
+	before := server.CPU()
 	b.ReportAllocs()
 	b.ResetTimer()
 	loop()
 	b.StopTimer()
-	b.ReportMetric(float64(serverCPU(b, server)-before)/float64(b.N), "srv-ns/op")
-}
-
-func serverCPU(b *testing.B, server *valkeytest.Server) time.Duration {
-	b.Helper()
-	var total float64
-	for line := range strings.Lines(server.Do("INFO", "cpu")) {
-		key, value, _ := strings.Cut(strings.TrimSpace(line), ":")
-		if key == "used_cpu_sys_main_thread" || key == "used_cpu_user_main_thread" {
-			var seconds float64
-			fmt.Sscan(value, &seconds)
-			total += seconds
-		}
-	}
-	return time.Duration(total * float64(time.Second))
+	b.ReportMetric(float64(server.CPU()-before)/float64(b.N), "srv-ns/op")
 }
 
 var body = strings.Repeat("x", 200)

@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"net"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -135,6 +136,21 @@ func (s *Server) Try(args ...string) (string, error) { return do(s.Addr, command
 
 // Ask is Try for a server that is known by its address only, such as a sentinel.
 func Ask(addr string, args ...string) (string, error) { return do(addr, commandTimeout, args...) }
+
+// CPU is the time that the server has spent on commands so far, those that scripts call included.
+func (s *Server) CPU() time.Duration {
+	s.tb.Helper()
+	var total float64
+	for line := range strings.Lines(s.Do("INFO", "cpu")) {
+		key, value, _ := strings.Cut(strings.TrimSpace(line), ":")
+		if key == "used_cpu_sys_main_thread" || key == "used_cpu_user_main_thread" {
+			seconds, err := strconv.ParseFloat(value, 64)
+			s.must("read its CPU time", err)
+			total += seconds
+		}
+	}
+	return time.Duration(total * float64(time.Second))
+}
 
 func (s *Server) must(what string, err error) {
 	s.tb.Helper()

@@ -43,20 +43,20 @@ func (o *output) String() string {
 
 // running is a node that has said where it is.
 type running struct {
-	t     *testing.T
+	t     testing.TB
 	out   *output
 	url   string
 	stop  context.CancelFunc
 	ended chan error
 }
 
-func start(t *testing.T, args ...string) *running {
+func start(t testing.TB, args ...string) *running {
 	t.Helper()
 	return startLogging(t, io.Discard, args...)
 }
 
 // startLogging is start, with somebody who reads the log.
-func startLogging(t *testing.T, log io.Writer, args ...string) *running {
+func startLogging(t testing.TB, log io.Writer, args ...string) *running {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	n := &running{t: t, out: newOutput(), stop: cancel, ended: make(chan error, 1)}
