@@ -160,12 +160,31 @@ func (h *Handler) Unready(reason string) {
 
 // ServeHTTP answers one request.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	growStack(false)
 	w.Header()[nodeHeader] = h.node
 	if h.crossOrigin(w, r) {
 		return
 	}
 	h.echo.ServeHTTP(w, r)
 }
+
+// stackNeeded is about what a request takes of its goroutine's stack.
+const stackNeeded = 10 << 10 // 10 KiB
+
+// growStack makes the stack as large as a request needs it. A connection's goroutine begins with a small one: grown bit by
+// bit in the depth of the handlers it was copied twice, which was a tenth of what a connection costs that comes for one
+// request. used is false: what matters is the size of the frame, whose memory need not be touched.
+//
+//go:noinline
+func growStack(used bool) {
+	if used {
+		var room [stackNeeded]byte
+		touch(&room)
+	}
+}
+
+//go:noinline
+func touch(*[stackNeeded]byte) {}
 
 // with gives a route what it works with, once there is something.
 func (h *Handler) with(serve func(echo.Context, *Services) error) echo.HandlerFunc {
