@@ -81,6 +81,7 @@ type Valkey struct {
 
 	mainConns, tailConns connections
 	appenders            [Buckets]appender
+	evaluators           [Buckets]evaluator
 
 	// noUnblock: the server forbids CLIENT UNBLOCK; tails wait for less time instead.
 	noUnblock atomic.Bool
@@ -104,6 +105,7 @@ func NewValkey(ctx context.Context, cfg ValkeyConfig) (*Valkey, error) {
 	}
 	for i := range v.appenders {
 		v.appenders[i].valkey = v
+		v.evaluators[i].valkey = v
 	}
 	v.cfg.CallTimeout = orDefault(cfg.CallTimeout, defaultCallTimeout)
 	v.cfg.DurableTimeout = orDefault(cfg.DurableTimeout, defaultDurableTimeout)

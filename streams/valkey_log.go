@@ -249,7 +249,7 @@ func (v *Valkey) verify(ctx context.Context, hub string, r VerifyRequest) (Verif
 	gen := randomName()
 	entry := AppendEntry(nil, &Entry{Kind: KindGen, Owner: gen})
 	lost := AppendEntry(nil, &Entry{Kind: KindGen, Owner: gen, Flags: FlagLost})
-	reply, err := v.repeat(ctx, verifyScript,
+	reply, err := v.repeat(ctx, hub, verifyScript,
 		[]string{k.meta(), k.log(), v.keys.hubs(Bucket(hub))},
 		[]string{r.Last.String(), r.Proof.String(), r.ProofEntry, gen, string(entry), hub, r.Gen, string(lost), strconv.Itoa(generationsKept)})
 	if err != nil {

@@ -164,7 +164,7 @@ func (v *Valkey) run(ctx context.Context, hub string, s *script, keys, args []st
 	defer end()
 	var reply []valkey.ValkeyMessage
 	err = v.withLog(ctx, hub, func() (err error) {
-		reply, err = v.repeat(ctx, s, keys, args)
+		reply, err = v.repeat(ctx, hub, s, keys, args)
 		return err
 	})
 	return reply, err
@@ -185,9 +185,9 @@ func (v *Valkey) withLog(ctx context.Context, hub string, step func() error) err
 	return err
 }
 
-func (v *Valkey) repeat(ctx context.Context, s *script, keys, args []string) ([]valkey.ValkeyMessage, error) {
+func (v *Valkey) repeat(ctx context.Context, hub string, s *script, keys, args []string) ([]valkey.ValkeyMessage, error) {
 	for pause := repeatPause; ; pause *= 2 {
-		reply, err := v.evaluate(ctx, s, keys, args).ToArray()
+		reply, err := v.evaluateJoined(ctx, hub, s, keys, args)
 		if err == nil {
 			return status(reply)
 		}
@@ -221,6 +221,18 @@ func status(reply []valkey.ValkeyMessage) ([]valkey.ValkeyMessage, error) {
 
 // errAnswer says that an answer is not what its command's should be.
 var errAnswer = fmt.Errorf("%w: unexpected answer", ErrUnavailable)
+
+// evaluateJoined is evaluate for a script of a hub, which may have to wait for others, and goes together with others.
+func (v *Valkey) evaluateJoined(ctx context.Context, hub string, s *script, keys, args []string) ([]valkey.ValkeyMessage, error) {
+	reply, err := v.evaluators[Bucket(hub)].do(ctx, v.evalsha(s, keys, args))
+	if hasReply(err, "NOSCRIPT ") {
+		return v.evaluate(ctx, s, keys, args).ToArray()
+	}
+	if err != nil {
+		return nil, err
+	}
+	return reply.ToArray()
+}
 
 // evaluate runs a script once, by its name if the server knows it.
 func (v *Valkey) evaluate(ctx context.Context, s *script, keys, args []string) valkey.ValkeyResult {
