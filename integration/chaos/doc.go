@@ -3,7 +3,8 @@
 //
 //	publishers  number their messages; the answer to a send gives its outcome and its position in the hub's log
 //	members     join and leave groups by backend calls, and close connections; the answers give positions
-//	clients     official JavaScript clients, and light ones of every transport, record what they see, in order
+//	clients     official JavaScript clients, and light ones of every transport, record what they see, in order; half of them through
+//	            a proxy that goes round the nodes, half through one that stays with a connection's node while it is there
 //	faults      kill, drain and freeze nodes; kill, restart, freeze and fail over Valkey; cut, delay and black-hole
 //	            connections; stall readers
 //	Check       lost, repeated, reordered, misdelivered, delivered after leaving or after a close, ended twice

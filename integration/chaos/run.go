@@ -61,11 +61,10 @@ type run struct {
 	groups []string
 	users  [][]string // by hub
 
-	store   *store
-	nodes   []*place
-	balance *proxytest.Proxy
-	relays  []*relay.Relay
-	js      []*jsclient.Client
+	store  *store
+	nodes  []*place
+	relays []*relay.Relay
+	js     []*jsclient.Client
 
 	clients []*recorder
 	quiet   atomic.Bool // clients call nothing any more
@@ -137,13 +136,16 @@ func (r *run) start() {
 		r.nodes = append(r.nodes, p)
 		addrs = append(addrs, p.addr)
 	}
-	var err error
-	if r.balance, err = proxytest.RunHAProxy(addrs, proxytest.RetryPolls(), proxytest.Retries(10)); err != nil {
+	around, err := r.balance(addrs)
+	if err != nil {
 		r.tb.Fatal(err)
 	}
-	r.tb.Cleanup(func() { _ = r.balance.Stop() })
-	for range relayCount {
-		r.relays = append(r.relays, relay.Start(r.tb, strings.TrimPrefix(r.balance.URL, "http://")))
+	steady, err := r.balance(addrs, proxytest.Steady())
+	if err != nil {
+		r.tb.Fatal(err)
+	}
+	for i := range relayCount {
+		r.relays = append(r.relays, relay.Start(r.tb, strings.TrimPrefix([...]string{around, steady}[i%2], "http://")))
 	}
 	for range 2 {
 		js, err := jsclient.Run()
@@ -157,6 +159,16 @@ func (r *run) start() {
 			}
 		})
 	}
+}
+
+// balance starts a proxy that sends failed polls again, and returns its address.
+func (r *run) balance(nodes []string, more ...proxytest.Option) (string, error) {
+	p, err := proxytest.RunHAProxy(nodes, append(more, proxytest.RetryPolls(), proxytest.Retries(10))...)
+	if err != nil {
+		return "", err
+	}
+	r.tb.Cleanup(func() { _ = p.Stop() })
+	return p.URL, nil
 }
 
 func (p *place) start() error {

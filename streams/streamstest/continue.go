@@ -192,6 +192,10 @@ func aPollDoesNotContinueFromWhatMayBeLost(h *hub) {
 	h.mustOpen("a poll that its client may have given up", h.follows("abandoned", "n2", "other"))
 	h.answered("held", 85*time.Second)
 	h.continues(h.follows("held", "n2", "other"), 3)
+	h.answered("late", 100*time.Second)
+	r = h.follows("late", "n2", "other")
+	r.Arrived = time.Now().Add(-20 * time.Second) // what tells is when its client sent it
+	h.continues(r, 3)
 }
 
 func aPollDoesNotContinueAConnectionThatIsOver(h *hub) {

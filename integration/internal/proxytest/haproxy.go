@@ -40,7 +40,11 @@ func haproxyConfig(c *config) string {
 	}
 	line("  default_backend nodes")
 	line("backend nodes")
-	line("  balance roundrobin")
+	if c.steady {
+		line("  balance url_param id") // round robin for a request without it
+	} else {
+		line("  balance roundrobin")
+	}
 	if c.retryPolls {
 		line("  http-request disable-l7-retry unless METH_GET") // a POST might then be executed twice
 	}

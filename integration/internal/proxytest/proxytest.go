@@ -66,6 +66,7 @@ type config struct {
 	retryPolls     bool
 	retries        int
 	checkHealth    bool
+	steady         bool
 	idle           time.Duration
 
 	// Where it is.
@@ -98,6 +99,9 @@ func RetryPolls() Option { return func(c *config) { c.retryPolls = true } }
 
 // Retries sets how often RetryPolls sends a request again; the default is 3.
 func Retries(n int) Option { return func(c *config) { c.retries = n } }
+
+// Steady makes HAProxy send the requests of a connection to one node, for as long as that is there.
+func Steady() Option { return func(c *config) { c.steady = true } }
 
 // CheckHealth makes HAProxy ask each node's /readyz and leave out those that do not answer 200.
 func CheckHealth() Option { return func(c *config) { c.checkHealth = true } }

@@ -44,6 +44,22 @@ func get(t *testing.T, url string, upgrade bool) (status int, node, body string)
 	return answer.StatusCode, answer.Header.Get(proxytest.Header), string(b)
 }
 
+func TestSteadyProxyStaysWithAConnectionsNode(t *testing.T) {
+	p := proxytest.HAProxy(t, backends(t), proxytest.Steady())
+	all := map[string]bool{}
+	for _, id := range strings.Split("a b c d e f g h i j", " ") {
+		_, first, _ := get(t, p.URL+"/hub?id="+id, false)
+		_, second, _ := get(t, p.URL+"/hub?_=1&id="+id, false)
+		if first != second {
+			t.Errorf("connection %s: node %s, then %s", id, first, second)
+		}
+		all[first] = true
+	}
+	if len(all) != 3 {
+		t.Errorf("ten connections at %d nodes", len(all))
+	}
+}
+
 func TestProxiesAreRoundRobinWithoutAffinity(t *testing.T) {
 	for name, start := range proxies {
 		t.Run(name, func(t *testing.T) {
