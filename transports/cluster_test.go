@@ -110,7 +110,7 @@ func (c *cluster) start(name string, cfg transports.Config, listener net.Listene
 		c.Fatal(err)
 	}
 	n.server = transports.NewServer(n.Node, c.keys, cfg)
-	n.http = &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	n.http = &http.Server{ConnContext: transports.ConnContext, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		who := c.who.Load()
 		if who == nil {
 			who = new(access.Identity)

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"hubstream/streams"
@@ -366,29 +368,35 @@ func (p *poll) answer(ctx context.Context, items []*streams.Item) {
 }
 
 // send writes a committed answer, and tells whether all of it went out.
-func (p *poll) send(n uint64, items []*streams.Item, body []byte, final bool) bool {
+func (p *poll) send(n uint64, items []*streams.Item, body *[]byte, final bool) bool {
 	if final { // a refused handshake: nothing follows
 		p.s.end(p.hub, p.token.ConnectionID, "")
 	}
 	told := wanted(p.s.cfg.Tracer, items)
-	ok := p.write(http.StatusOK, body)
+	ok := p.write(http.StatusOK, *body)
+	if cap(*body) <= maxPollBytes {
+		bodies.Put(body)
+	}
 	told.wrote(Write{p.hub, p.token.ConnectionID, streams.TransportLongPolling}, !ok)
 	p.wrote(n, ok)
 	return ok
 }
 
-// body joins the items' messages. final says that the last of them ends the connection.
-func (p *poll) body(items []*streams.Item) (body []byte, final bool) {
+var bodies = sync.Pool{New: func() any { return new([]byte) }}
+
+// body joins the items' messages. final says that the last of them ends the connection. It is of bodies, and goes back there.
+func (p *poll) body(items []*streams.Item) (body *[]byte, final bool) {
 	size := 0
 	for _, item := range items {
 		size += len(item.Body)
 	}
-	body = make([]byte, 0, size) // MessagePack is smaller, or little larger
+	body = bodies.Get().(*[]byte)
+	*body = slices.Grow((*body)[:0], size) // MessagePack is smaller, or little larger
 	for _, item := range items {
 		if item.Flags&streams.FlagHandshake != 0 {
 			p.proto = hubprotocol.Protocol(item.Protocol)
 		}
-		body = append(body, message(item, p.proto)...)
+		*body = append(*body, message(item, p.proto)...)
 		if item.Flags&streams.FlagFinal != 0 {
 			return body, true
 		}
@@ -479,11 +487,16 @@ func (p *poll) write(status int, body []byte) bool {
 	_ = p.rc.SetWriteDeadline(time.Now().Add(p.s.cfg.SendTimeout))
 	// Only before: a client that has read everything may close before Flush returns.
 	gone := p.Context().Err() != nil
+	out := hold(p.Context())
 	p.w.WriteHeader(status)
-	if _, err := p.w.Write(body); err != nil {
-		return false
+	_, err := p.w.Write(body)
+	if err == nil {
+		err = p.rc.Flush()
 	}
-	return p.rc.Flush() == nil && !gone
+	if released := out.release(); err == nil {
+		err = released
+	}
+	return err == nil && !gone
 }
 
 // wrote tells the next poll, wherever it goes, whether this answer went out. That it did is asked only by a poll with

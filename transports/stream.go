@@ -78,7 +78,7 @@ func (t *stream) open(c *request, first []byte) error {
 		c.refuse(http.StatusNotFound, "event streams need HTTP/1.1") // never 5xx: Node's EventSource would ask again for ever
 		return err
 	}
-	t.init(t.s, conn, t)
+	t.init(t.s, unwrapped(conn), t)
 	t.chunked = c.ProtoAtLeast(1, 1)
 	head := bytes.NewBuffer(make([]byte, 0, 512))
 	head.WriteString("HTTP/1.1 200 OK\r\n")

@@ -109,7 +109,7 @@ func (s *Server) serveWebSocket(c *request) {
 		s.active.Done()
 		return
 	}
-	socket := s.newSocket(c, conn, early(rw.Reader), r.Owner)
+	socket := s.newSocket(c, unwrapped(conn), early(rw.Reader), r.Owner)
 	socket.counted = leave
 	go socket.run(r, opened)
 }

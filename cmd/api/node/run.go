@@ -21,6 +21,7 @@ import (
 	"hubstream/internal/traces"
 	"hubstream/internal/upstream"
 	"hubstream/negotiate/access"
+	"hubstream/transports"
 	"hubstream/web"
 )
 
@@ -150,6 +151,7 @@ func (n *node) run(ctx context.Context, listener net.Listener) error {
 	n.server = &http.Server{
 		Handler: n.handler, ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
 		BaseContext: func(net.Listener) context.Context { return requests },
+		ConnContext: transports.ConnContext,
 		ErrorLog:    slog.NewLogLogger(n.log.Handler(), slog.LevelDebug),
 	}
 	thrifty, spend := context.WithCancel(context.WithoutCancel(ctx))
@@ -158,7 +160,7 @@ func (n *node) run(ctx context.Context, listener net.Listener) error {
 	defer giving.Wait()
 	defer spend()
 	ended := make(chan error, 1)
-	go func() { ended <- n.server.Serve(listener) }()
+	go func() { ended <- n.server.Serve(transports.WholeAnswers(listener)) }()
 	opened := n.open(ctx)
 
 	services, err := n.serve(ctx, listener.Addr(), opened, ended)
