@@ -928,11 +928,18 @@ func TestClientThatGoesAwayFromAPollThatContinues(t *testing.T) {
 		c := newCluster(t, 1)
 		k := c.openPolling(handshakeJSON)
 		c.publish(0, 1)
+		c.store.onBefore(func(step string) error {
+			if step == "continue" {
+				t.Error("an answer is committed")
+			}
+			return nil
+		})
 		given := k.poll(0, "10")
 		time.Sleep(5 * time.Millisecond) // of pollPace
 		given.cancel()
 		synctest.Wait()
 		time.Sleep(time.Second)
+		c.store.onBefore(func(string) error { return nil })
 		c.publish(0, 2)
 		k.poll(0, "11").expect(200, invocations(1, 2))
 	})
