@@ -829,6 +829,19 @@ func TestBusyPollerIsPaced(t *testing.T) {
 	})
 }
 
+func TestPollThatContinuesTakesWhatComesWhileItIsHeld(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 1)
+		k := c.openPolling(handshakeJSON)
+		c.publish(0, 1)
+		p := k.poll(0, "10").expectNothing(5 * time.Millisecond)
+		c.publish(0, 2)
+		within(t, p.expect(200, invocations(1, 2)), 10*time.Millisecond, 10*time.Millisecond)
+		c.publish(0, 3)
+		k.poll(0, "11").expect(200, invocation(3))
+	})
+}
+
 // Whether or not an answer was committed whose commit's reply is lost: it was not written, and is given by the same poll.
 func TestLostReplyOfAContinuation(t *testing.T) {
 	for _, made := range []bool{true, false} {
