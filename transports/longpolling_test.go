@@ -988,9 +988,20 @@ func TestPollContinuesOnlyWhatWentOut(t *testing.T) {
 		c.publish(0, 2)
 		k.poll(0, "11").expect(200, invocation(2)) // not 1 and 2
 
-		k = c.openPolling(handshakeJSON)
-		c.publish(0, 3)
-		k.unread(0, "_=20")
-		k.poll(0, "21").expect(200, invocation(3))
+		for by := range 2 { // where it continues, and where it is opened
+			k = c.openPolling(handshakeJSON)
+			c.publish(0, 3)
+			synctest.Wait()
+			k.unread(by, "_=20")
+			c.store.onBefore(func(step string) error {
+				if step == "continue" {
+					t.Errorf("node %d goes on from an answer that failed", by)
+				}
+				return nil
+			})
+			c.publish(0, 4)
+			k.poll(by, "21").expect(200, invocations(3, 4))
+			c.store.onBefore(func(string) error { return nil })
+		}
 	})
 }
