@@ -425,7 +425,7 @@ func TestAStreamWaitsForItsClient(t *testing.T) {
 		given := strings.Count(k.pollNext(0).expectAny(), "\x1e")
 		time.Sleep(20 * time.Second) // within its lease
 		synctest.Wait()
-		if n := int(a.made.Load()) - given; n > 2000 {
+		if n := int(a.made.Load()) - given; n > 4000 { // depends on how much is made at once
 			t.Errorf("%d items were made for a client that does not come for them", n)
 		}
 		before := a.made.Load()
@@ -466,7 +466,7 @@ func TestAStreamWaitsForWhoDoesNotReadIt(t *testing.T) {
 			post(streamCall("Fast", "7"))
 			time.Sleep(20 * time.Second)
 			synctest.Wait()
-			if n := a.made.Load(); n == 0 || n > 2000 {
+			if n := a.made.Load(); n == 0 || n > 4000 { // depends on how much is made at once
 				t.Errorf("%d items were made for a client that does not take them", n)
 			}
 			release()
