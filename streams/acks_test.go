@@ -90,3 +90,21 @@ func TestUnacknowledgedMatchesAreLimited(t *testing.T) {
 		t.Fatal("not full at its limit of bytes")
 	}
 }
+
+func TestAcksAllocateNothing(t *testing.T) {
+	k := acks{cursor: at(1), caughtUp: true}
+	for n := range uint64(maxUnacked) {
+		k.add(at(n+2), 100, false)
+	}
+	n := uint64(0)
+	if got := testing.AllocsPerRun(1000, func() {
+		n++
+		k.ack(n)
+		k.pair(at(maxUnacked + 1))
+	}); got != 0 {
+		t.Errorf("%v allocations for an Ack", got)
+	}
+	if k.acked != n {
+		t.Errorf("%d are acknowledged, want %d", k.acked, n)
+	}
+}

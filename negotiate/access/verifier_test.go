@@ -342,6 +342,19 @@ func TestConnectionStrings(t *testing.T) {
 	}
 }
 
+// Backends send the same token with every send.
+func TestKnownTokenAllocatesNothing(t *testing.T) {
+	v := newVerifier(access.Config{})
+	token := sign(t, jwt.SigningMethodHS256, []byte(key2), map[string]any{"aud": "http://localhost/api/hubs/chat"})
+	if n := testing.AllocsPerRun(100, func() {
+		if _, err := v.Backend(token, access.Request{Path: "/api/hubs/chat/send", Hub: "chat", Host: "localhost:80"}); err != nil {
+			t.Fatal(err)
+		}
+	}); n != 0 {
+		t.Errorf("%v allocations to check a token that is known", n)
+	}
+}
+
 func BenchmarkKnownToken(b *testing.B) {
 	v := newVerifier(access.Config{})
 	token := sign(b, jwt.SigningMethodHS256, []byte(key2), map[string]any{"aud": "http://localhost/api/hubs/chat"})

@@ -76,6 +76,19 @@ func TestParserAllocatesOnlyStrings(t *testing.T) {
 	}
 }
 
+func TestParserAllocatesNothingForControlMessages(t *testing.T) {
+	for _, p := range []hubprotocol.Protocol{JSON, MessagePack} {
+		parser := hubprotocol.NewParser(p, maxMessage)
+		for name, message := range map[string][]byte{
+			"ping": hubprotocol.AppendPing(nil, p), "ack": hubprotocol.AppendAck(nil, p, 1<<40),
+		} {
+			if n := testing.AllocsPerRun(100, func() { parseOne(t, parser, message) }); n != 0 {
+				t.Errorf("%s in %s: %v allocations", name, p, n)
+			}
+		}
+	}
+}
+
 func parseOne(tb testing.TB, parser *hubprotocol.Parser, stream []byte) {
 	parser.Feed(stream)
 	for range 2 {
