@@ -2,6 +2,7 @@ package streams_test
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -9,12 +10,12 @@ import (
 	"hubstream/streams"
 )
 
-// hooked is a store that calls hooks, each once: before an Open or a Restamp; and after an Open or an Answer, whose caller gets
-// the hook's error, if there is one, instead of the reply.
+// hooked is a store that calls hooks, each once: before an Open or a Restamp; and after an Open, an Answer or a Continue, whose caller
+// gets the hook's error, if there is one, instead of the reply.
 type hooked struct {
 	*streams.FaultyMemory
 	opening, restamping func()
-	opened, answered    func() error
+	opened, answered    func() error // answered is Continue's, too
 }
 
 func (h *hooked) Restamp(ctx context.Context, hub, node string, items []streams.RestampItem, from, to string) error {
@@ -42,6 +43,17 @@ func (h *hooked) Open(ctx context.Context, hub string, r streams.OpenRequest) (s
 
 func (h *hooked) Answer(ctx context.Context, hub string, r streams.AnswerRequest) (uint64, error) {
 	n, err := h.FaultyMemory.Answer(ctx, hub, r)
+	if hook := h.answered; hook != nil && err == nil {
+		h.answered = nil
+		if err := hook(); err != nil {
+			return 0, err
+		}
+	}
+	return n, err
+}
+
+func (h *hooked) Continue(ctx context.Context, hub string, r streams.ContinueRequest) (uint64, error) {
+	n, err := h.FaultyMemory.Continue(ctx, hub, r)
 	if hook := h.answered; hook != nil && err == nil {
 		h.answered = nil
 		if err := hook(); err != nil {
@@ -255,4 +267,71 @@ func TestACallThatWaitedForTheStoreWaitsForItsRecord(t *testing.T) {
 		}
 		c.attach(0, c.poll(0, "n1.third"), "n1.third")
 	})
+}
+
+// Valkey commits an answer and replies, and fails over to a replica that has all of the log, and not the answer. Its node carries the
+// records over before whoever waits for the reply runs: if the bytes are written then, no node may give them again.
+func TestReplyThatOutlivesAFailoverWithoutItsAnswer(t *testing.T) {
+	for name, continues := range map[string]bool{"answer": false, "continue": true} {
+		t.Run(name, func(t *testing.T) {
+			carry(t, func(c *carrier) {
+				n, hook := c.nodes[0], c.hooks[0]
+				c.poll(0, "n1.first")
+				_, err := c.Handshake(c.ctx, faultyHub, streams.HandshakeRequest{ID: "c", Protocol: 1, Version: 1, Lease: time.Minute})
+				c.must(err)
+				publish := func() {
+					c.send(string(streams.AppendEntry(nil, &streams.Entry{Kind: streams.KindMessage, Flags: streams.FlagAll, Body: []byte("m")})))
+					synctest.Wait()
+				}
+				take := func(owner string) *streams.Attachment {
+					att := c.attach(0, c.poll(0, owner), owner)
+					_, err := att.Next(c.ctx, nil, 1000)
+					c.must(err)
+					return att
+				}
+				publish()
+				att := take("n1.second")
+				r := streams.AnswerRequest{ID: "c", Owner: att.Owner(), Sent: att.Cursor(), Lease: time.Minute}
+				number, err := n.Answer(c.ctx, faultyHub, r)
+				c.must(err)
+				att.Answered(number, r, "", 1)
+				publish()
+
+				var restore func()
+				hook.answered = func() error {
+					c.SetAvailable(false)
+					restore()
+					c.ChangeRun()
+					c.SetAvailable(true)
+					time.Sleep(1500 * time.Millisecond)
+					synctest.Wait()
+					return nil
+				}
+				var sent streams.Position
+				if continues {
+					next := n.Continue(faultyHub, "c", "", "", 1000)
+					if next == nil {
+						t.Fatal("it does not continue")
+					}
+					restore = c.Checkpoint(faultyHub)
+					number, err = next.Commit(c.ctx, streams.AnswerRequest{ID: "c", Owner: "n1.third", Lease: time.Minute})
+					if number == 0 && errors.Is(err, streams.ErrOutcomeUnknown) {
+						return // nothing is written, and the poll is opened
+					}
+					c.must(err)
+					next.Answered()
+					sent = next.Items[len(next.Items)-1].Position
+				} else {
+					att := take("n1.third")
+					restore = c.Checkpoint(faultyHub)
+					sent = att.Cursor()
+					c.answer(0, att)
+				}
+				reply, err := c.nodes[1].Open(c.ctx, faultyHub, c.request("n2.fourth"))
+				if err == nil && reply.Record.Cursor.Before(sent) {
+					t.Error("the session goes on from before the answer that was written")
+				}
+			})
+		})
+	}
 }

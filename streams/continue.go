@@ -120,12 +120,19 @@ func (c *Continuation) More() bool {
 func (c *Continuation) Commit(ctx context.Context, r AnswerRequest) (uint64, error) {
 	h, last, a := c.hub, c.last, c.last.att
 	r.Sent = a.Cursor()
+	h.mu.RLock()
+	carries := h.carries
+	h.mu.RUnlock()
 	n, err := h.node.store.Continue(ctx, h.name, ContinueRequest{
 		AnswerRequest: r, Gen: last.gen, Last: last.answer.Owner, Answers: last.answers, From: last.answer.Sent,
 	})
 	if n > 0 {
 		a.stripe.took(len(c.Items), h.node.clock.now()-int64(c.Items[0].Position.ms))
 		h.mu.Lock()
+		if h.carries != carries {
+			h.mu.Unlock()
+			return 0, ErrOutcomeUnknown // the store may have failed over without it
+		}
 		h.use()
 		h.serve(r.ID, "", n)
 		h.unuse()

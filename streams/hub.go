@@ -52,7 +52,9 @@ type hub struct {
 	// recent are the connections that were served here lately, and when: after a clean
 	// fail-over they are carried over to the new generation.
 	recent map[string]recent
-	trims  trimSamples
+	// carries counts when recent was read to carry connections over: what was committed before, and is not known by then, may be lost.
+	carries uint64
+	trims   trimSamples
 	// usersDue is when to look for users whose time in a group has passed.
 	usersDue time.Time
 	// woken is append's.

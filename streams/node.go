@@ -691,13 +691,19 @@ func (n *Node) Handshake(ctx context.Context, hubName string, r HandshakeRequest
 
 // Answer commits a poll's answer.
 func (n *Node) Answer(ctx context.Context, hubName string, r AnswerRequest) (uint64, error) {
+	h := n.acquire(hubName)
+	defer h.release()
+	h.mu.RLock()
+	carries := h.carries
+	h.mu.RUnlock()
 	number, err := n.store.Answer(ctx, hubName, r)
 	if err == nil {
-		h := n.acquire(hubName)
 		h.mu.Lock()
+		defer h.mu.Unlock()
+		if h.carries != carries {
+			return 0, ErrUnavailable // the store may have failed over without it; repeated, it is made or found
+		}
 		h.serve(r.ID, "", number)
-		h.unuse()
-		h.mu.Unlock()
 	}
 	return number, err
 }

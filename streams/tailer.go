@@ -296,7 +296,8 @@ func (h *hub) verify(ctx context.Context) error {
 // carryOver moves the records of the connections that this node serves, or served last,
 // to a new generation. What another node has served since is that node's to prove.
 func (h *hub) carryOver(ctx context.Context, from, to string) error {
-	h.mu.RLock()
+	h.mu.Lock()
+	h.carries++
 	all := map[string][]RestampItem{}
 	for id, attached := range h.conns {
 		if _, again := h.recent[id]; !again {
@@ -307,7 +308,7 @@ func (h *hub) carryOver(ctx context.Context, from, to string) error {
 		// What was opened here may be of a later generation than this node had noticed.
 		all[known.gen] = append(all[known.gen], RestampItem{ID: id, Owner: known.owner, Answers: known.answers})
 	}
-	h.mu.RUnlock()
+	h.mu.Unlock()
 	for from, items := range all {
 		for len(items) > 0 {
 			n := min(len(items), touchBatch)

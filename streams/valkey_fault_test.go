@@ -353,6 +353,10 @@ func TestValkeyThatIsFull(t *testing.T) {
 	ctx := t.Context()
 	p := u.send("1")
 	u.open(request(streams.OpenPoll, "c", "n1"))
+	u.open(request(streams.OpenEvents, "shaken", "n1"))
+	shaken := request(streams.OpenPost, "shaken", "")
+	shaken.Handshake = &streams.PostedHandshake{Protocol: 1, Version: 1, Reply: message("{}"), Token: "a"}
+	u.open(shaken)
 	_, err := u.Join(ctx, hub, streams.JoinRequest{ID: "c", Verb: streams.VerbJoin, Groups: []string{"g"}, Entry: message("join")})
 	must(t, "join", err)
 	server.Do("CONFIG", "SET", "maxmemory", "1")
@@ -368,6 +372,9 @@ func TestValkeyThatIsFull(t *testing.T) {
 	post.Handshake = &streams.PostedHandshake{Protocol: 1, Version: 1, Reply: message("{}"), Token: "a"}
 	if reply := u.open(post); reply.Outcome != streams.OpenFound || reply.Record.State != streams.StateNew {
 		t.Errorf("a POST with its handshake: outcome %d, state %s; the handshake needs room", reply.Outcome, reply.Record.State)
+	}
+	if reply := u.open(shaken); reply.Outcome != streams.OpenHandshake {
+		t.Errorf("a POST whose handshake was recorded, and the reply lost: outcome %d, state %s", reply.Outcome, reply.Record.State)
 	}
 	_, err = u.Handshake(ctx, hub, streams.HandshakeRequest{ID: "c", Protocol: 1, Version: 1, Reply: message("{}"), Lease: time.Minute})
 	want(t, "a handshake", err, streams.ErrFull)

@@ -27,17 +27,13 @@ func (v *Valkey) Open(ctx context.Context, hub string, r OpenRequest) (OpenReply
 		r.UserMembership.String(), string(k), strconv.FormatInt(since(r.Arrived), 10),
 		boolArg(r.Unique), boolArg(r.Continued),
 	}
-	handshake := r.Mode == OpenPost && r.Handshake != nil
-	if handshake {
+	if r.Mode == OpenPost && r.Handshake != nil {
 		args = append(args, r.Handshake.Token, string(r.Handshake.Reply), uintArg(uint64(r.Handshake.Protocol)), uintArg(uint64(r.Handshake.Version)))
 	}
 	reply, err := v.run(ctx, hub, openScript, keys, args)
 	if errors.Is(err, ErrFull) {
 		// What is there goes on; nothing new begins.
 		args[createArg] = "0"
-		if handshake {
-			args = args[:len(args)-4]
-		}
 		reply, err = v.run(ctx, hub, openFullScript, keys, args)
 	}
 	if err != nil {

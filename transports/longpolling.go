@@ -204,7 +204,7 @@ func (p *poll) pause(ctx context.Context, d time.Duration) error {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	draining := p.s.draining
-	if p.late {
+	if p.late || p.continued && p.undecided { // without a mark nobody else can tell that its answer was not written
 		draining = nil
 	}
 	select {

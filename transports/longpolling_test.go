@@ -911,6 +911,50 @@ func TestContinuationThatMayBeCommittedIsNotAnsweredWithNothing(t *testing.T) {
 	})
 }
 
+// A node that is drained waits to learn whether a poll was answered: a client without marks would take the answer, which was not
+// written, for one that has arrived when its proxy sends the poll again.
+func TestDrainWaitsForAContinuationThatMayBeCommitted(t *testing.T) {
+	for _, mark := range []string{"", "10"} {
+		bubbleRun(t, fmt.Sprintf("mark %q", mark), func(t *testing.T) {
+			c := newCluster(t, 2)
+			var away atomic.Bool
+			c.store.onAfter(func(step string) error {
+				if step == "continue" && away.Load() {
+					return streams.ErrOutcomeUnknown
+				}
+				return nil
+			})
+			c.store.onBefore(func(step string) error {
+				if step == "open" && away.Load() {
+					return streams.ErrUnavailable
+				}
+				return nil
+			})
+			k := c.openPolling(handshakeJSON) // the last at node 0
+			away.Store(true)
+			c.publish(0, 1)
+			p := k.poll(0, mark)
+			time.Sleep(time.Second)
+			done := c.drain(0)
+			time.AfterFunc(5*time.Second, func() { away.Store(false) })
+			select {
+			case a := <-p.answered:
+				switch {
+				case a.err != nil:
+					t.Errorf("the poll is cut: %v", a.err)
+				case a.body == "": // nothing is committed, and the next node has it
+					k.poll(1, mark+"1").expect(200, invocation(1))
+				case a.body != invocation(1):
+					t.Errorf("got %q", a.body)
+				}
+			case <-time.After(time.Minute):
+				t.Error("the poll is not answered")
+			}
+			<-done
+		})
+	}
+}
+
 // A proxy sends a poll again, at once, when the store has answered it already and its node does not know that.
 func TestPollSentAgainWhileItContinues(t *testing.T) {
 	bubble(t, func(t *testing.T) {

@@ -289,6 +289,9 @@ end
 if r.s ~= 'n' then
   return reply(redis.call('HGET', key, 'ty') == ARGV[20] and HANDSHAKE or FOUND) -- a repetition, or the client's messages
 end
+if ARGV[14] ~= '1' then
+  return reply(FOUND) -- it needs room
+end
 local start = append(log, ARGV[21])
 if not start then
   return {'nolog'}
