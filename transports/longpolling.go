@@ -53,7 +53,8 @@ type poll struct {
 	// undecided: the answer before this poll may be lost, and the store was told nothing of this poll yet. Any
 	// answer to it, even an empty one, would tell the next poll that the lost one has arrived.
 	undecided bool
-	// continued: it may have been answered by a Continue, whose outcome is not known.
+	// next is its answer if it follows on an answer of this node; continued: it may have been committed, which is not known.
+	next      *streams.Continuation
 	continued bool
 }
 
@@ -82,6 +83,8 @@ func (s *Server) servePoll(c *request) {
 	defer cancel()
 	err := p.open(ctx)
 	switch {
+	case err == errAnswered:
+		return
 	case isAway(err) && p.undecided:
 		panic(http.ErrAbortHandler)
 	case isAway(err):
@@ -120,31 +123,39 @@ func (p *poll) goOn() bool {
 	if !p.who.CloseAt.IsZero() {
 		return false // its time is looked after in service
 	}
-	next := p.s.node.Continue(p.hub, p.token.ConnectionID, p.token.User, p.mark, maxPollBytes)
-	if next == nil {
+	p.next = p.s.node.Continue(p.hub, p.token.ConnectionID, p.token.User, p.mark, maxPollBytes)
+	if p.next == nil {
 		return false
 	}
-	p.paced = next.Last.Add(pollPace)
-	if p.hold() && !next.More() {
+	p.paced = p.next.Last.Add(pollPace)
+	if p.hold() && !p.next.More() {
 		return false
 	}
 	if p.Context().Err() != nil {
 		return true // the client is gone
 	}
-	n, err := next.Commit(context.WithoutCancel(p.Context()), p.answerTo()) // the store bounds it
+	return p.commitNext()
+}
+
+// commitNext commits and gives the answer that was found before the poll was opened. It may be repeated: what was committed is found.
+func (p *poll) commitNext() bool {
+	n, err := p.next.Commit(context.WithoutCancel(p.Context()), p.answerTo()) // the store bounds it
 	if n == 0 {
 		if errors.Is(err, streams.ErrOutcomeUnknown) {
 			p.undecided, p.continued = true, true
 		}
 		return false
 	}
-	p.proto = hubprotocol.Protocol(next.Protocol)
-	body, final := p.body(next.Items)
-	if p.send(n, next.Items, body, final) {
-		next.Answered()
+	p.proto = hubprotocol.Protocol(p.next.Protocol)
+	body, final := p.body(p.next.Items)
+	if p.send(n, p.next.Items, body, final) {
+		p.next.Answered()
 	}
 	return true
 }
+
+// errAnswered says that the poll need not be opened.
+var errAnswered = errors.New("the poll is answered")
 
 // open opens the poll. While the store is away the poll is held: any answer but 200
 // would end the client's connection.
@@ -153,6 +164,10 @@ func (p *poll) open(ctx context.Context) error {
 	r.Lease = time.Until(p.deadline) + pollLease
 	r.Mark, r.Unique, r.Arrived, r.Continued = p.mark, p.unique, p.arrived, p.continued
 	for {
+		// An older poll that comes late may be opened before this one, and takes what this one has committed for received.
+		if p.continued && p.commitNext() {
+			return errAnswered
+		}
 		reply, err := p.s.node.Open(ctx, p.hub, r)
 		switch {
 		case err == nil && reply.Outcome == streams.OpenUndecided:

@@ -911,6 +911,41 @@ func TestContinuationThatMayBeCommittedIsNotAnsweredWithNothing(t *testing.T) {
 	})
 }
 
+// A poll's opening is late on its way to the store: a proxy has sent the poll again, and its client has polled on. The late one is taken
+// for the next poll after an answer that was committed, and whose commit's reply was lost: that must be found all the same.
+func TestLateOpeningAfterTheLostReplyOfAContinuation(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 3)
+		var late, lost atomic.Bool
+		release := make(chan struct{})
+		c.store.onBefore(func(step string) error {
+			if step == "open" && late.CompareAndSwap(true, false) {
+				<-release
+			}
+			return nil
+		})
+		c.store.onAfter(func(step string) error {
+			if step == "continue" && lost.CompareAndSwap(true, false) {
+				close(release)
+				time.Sleep(10 * time.Millisecond)
+				return streams.ErrOutcomeUnknown
+			}
+			return nil
+		})
+		script := []string{"User-Agent", nodeJS}
+		k := c.openPolling(handshakeJSON)
+		late.Store(true)
+		k.poll(0, "10", script...).expectNothing(100 * time.Millisecond) // whose connection is gone, which its node does not know
+		c.publish(0, 1)
+		k.poll(2, "10", script...).expect(200, invocation(1)) // sent again
+		synctest.Wait()
+		time.Sleep(time.Second)
+		lost.Store(true)
+		c.publish(0, 2)
+		k.poll(2, "11", script...).expect(200, invocation(2))
+	})
+}
+
 // A node that is drained waits to learn whether a poll was answered: a client without marks would take the answer, which was not
 // written, for one that has arrived when its proxy sends the poll again.
 func TestDrainWaitsForAContinuationThatMayBeCommitted(t *testing.T) {
