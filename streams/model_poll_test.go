@@ -77,7 +77,7 @@ func (c *client) poll() {
 
 func (c *client) startRequest(mark string) {
 	n := c.w.node()
-	if c.at != nil && !c.at.dead() && c.w.chance(500) {
+	if c.at != nil && !c.at.dead() && c.w.chance(800) {
 		n = c.at
 	}
 	c.at = n
@@ -275,7 +275,7 @@ func (r *request) goOn() bool {
 		return false
 	}
 	q := AnswerRequest{ID: c.id, Owner: r.owner, Mark: r.mark, Unique: c.unique, Arrived: r.began, Lease: simPollLease}
-	if c.w.chance(50) { // the request is lost, or comes when the poll was opened
+	if c.w.chance(150) { // the request is lost, or comes when the poll was opened
 		r.continued = true
 		c.late = append(c.late, func() { r.continueLate(next, q) })
 		return false
@@ -292,7 +292,7 @@ func (r *request) goOn() bool {
 	c.w.count["continued"]++
 	c.w.pull()
 	c.w.served(c.hub.hub, c.id, r.owner)
-	if c.w.chance(50) { // its answer is lost
+	if c.w.chance(200) { // its answer is lost
 		r.continued = true
 		return c.w.chance(500) // a proxy may not wait until it is opened
 	}
