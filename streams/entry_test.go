@@ -143,7 +143,8 @@ func TestABroadcastDecodesWithoutAllocating(t *testing.T) {
 	if got := testing.AllocsPerRun(1000, func() { streams.AppendEntry(buffer, &e) }); got != 0 {
 		t.Errorf("encoding into a buffer that has room allocates %v times, want 0", got)
 	}
-	if got := testing.AllocsPerRun(1000, func() { streams.AppendEntry(nil, &e) }); got > 1 {
+	// Memory of the entry's size, once; with the race detector, slices.Grow makes it twice. To grow by and by would be five times.
+	if got := testing.AllocsPerRun(1000, func() { streams.AppendEntry(nil, &e) }); got > 2 {
 		t.Errorf("encoding into new memory allocates %v times", got)
 	}
 }
