@@ -472,6 +472,7 @@ func TestCloseFrameOfAStatefulClientEndsTheConnection(t *testing.T) {
 		a.wantRecord(false)
 		// A page that is left says so at any time.
 		b := c.openStateful(0)
+		synctest.Wait() // its answer to the node's ping, too, has gone out: nothing is read after a close frame
 		b.sendRaw(frameOf(ws.OpClose, true, string(ws.NewCloseFrameBody(ws.StatusGoingAway, ""))))
 		b.expectFrame(string(ws.NewCloseFrameBody(ws.StatusNormalClosure, "")), ws.OpClose)
 		b.wantRecord(false)
