@@ -315,6 +315,9 @@ func (m *Memory) End(ctx context.Context, hub string, r EndRequest) (EndReply, e
 		if g := h.graves[r.ID]; g != nil && r.Token != "" && g.token == r.Token {
 			return g.reply, nil
 		}
+		if r.Bury && !h.buriedStill(r.ID, now) {
+			h.bury(&memoryGrave{reply: EndReply{Outcome: EndAlready, Record: Record{ID: r.ID}}}, now+r.Tombstone.Milliseconds())
+		}
 		return EndReply{Outcome: EndAlready}, nil
 	}
 	if r.Owner != "" && r.Owner != rec.Owner {
@@ -342,13 +345,19 @@ func (h *memoryHub) end(rec *memoryRecord, r *EndRequest, now int64) EndReply {
 	if rec.abandoned() {
 		tombstone = abandonedTombstone
 	}
-	g.lease = lease{name: rec.ID, until: now + tombstone.Milliseconds()}
-	if old := h.graves[rec.ID]; old != nil { // of an earlier life, passed but not swept yet
+	h.bury(g, now+tombstone.Milliseconds())
+	return reply
+}
+
+// bury sets a tombstone, until a time.
+func (h *memoryHub) bury(g *memoryGrave, until int64) {
+	id := g.reply.Record.ID
+	g.lease = lease{name: id, until: until}
+	if old := h.graves[id]; old != nil { // of an earlier life, passed but not swept yet
 		h.buried.remove(&old.lease)
 	}
-	h.graves[rec.ID] = g
+	h.graves[id] = g
 	h.buried.set(&g.lease)
-	return reply
 }
 
 // buriedStill tells whether a tombstone refuses the ID.

@@ -660,9 +660,10 @@ func (n *Node) End(ctx context.Context, hubName, id, owner string) (EndReply, er
 	return n.end(ctx, hubName, EndRequest{ID: id, Owner: owner})
 }
 
-// EndFor is End with a reason for the event "disconnected".
+// EndFor is End of a connection that this node has served, with a reason for the event "disconnected". It cannot be created anew, even if
+// its record was lost.
 func (n *Node) EndFor(ctx context.Context, hubName, id, owner, reason string) (EndReply, error) {
-	return n.end(ctx, hubName, EndRequest{ID: id, Owner: owner, Reason: reason})
+	return n.end(ctx, hubName, EndRequest{ID: id, Owner: owner, Reason: reason, Bury: true})
 }
 
 func (n *Node) end(ctx context.Context, hubName string, r EndRequest) (EndReply, error) {

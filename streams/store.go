@@ -488,6 +488,9 @@ type EndRequest struct {
 	Entry []byte
 	// Tombstone is how long the record's tombstone refuses a new creation.
 	Tombstone time.Duration
+	// Bury leaves a tombstone without a record, too: it was lost with the log's tail, and the client still has the token that may
+	// create the connection.
+	Bury bool
 	// If the connection has work, the event "disconnected" with Reason is its last. Worker gets the list if no other has
 	// it; Bell is for the one that has. See Work.
 	Reason string

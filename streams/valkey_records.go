@@ -226,7 +226,7 @@ func (v *Valkey) End(ctx context.Context, hub string, r EndRequest) (EndReply, e
 		[]string{k.log(), k.live(), k.record(r.ID), k.meta(), k.list(r.ID), k.exec(), v.keys.workers(Bucket(hub)), k.work(r.ID)},
 		[]string{
 			r.ID, r.Owner, boolArg(r.OnlyExpired), r.Token, string(r.Entry), ms(r.Tombstone), string(k),
-			r.Worker.Token, ms(r.Worker.Lease), r.Reason, string(r.Bell),
+			r.Worker.Token, ms(r.Worker.Lease), r.Reason, string(r.Bell), boolArg(r.Bury),
 		})
 	if err != nil {
 		return EndReply{}, err

@@ -1,6 +1,7 @@
 package transports_test
 
 import (
+	"net/http"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -46,4 +47,51 @@ func TestLossThatAnotherNodeFindsEndsConnections(t *testing.T) {
 		c.publish(0, 2)
 		fresh.expect(invocation(2))
 	})
+}
+
+// forget loses a connection's record, as a failover does that loses the last writes.
+func (c *cluster) forget(id string) {
+	c.Helper()
+	nobody := streams.AppendEntry(nil, &streams.Entry{Kind: streams.KindControl, Connections: []string{"nobody"}})
+	end, err := c.store.Store.End(c.ctx, hubName, streams.EndRequest{ID: id, Tombstone: time.Millisecond, Entry: nobody})
+	if err != nil || end.Outcome != streams.EndDone {
+		c.Fatalf("got %+v, %v, want the end", end, err)
+	}
+	time.Sleep(10 * time.Millisecond)
+}
+
+// A script that is told of a loss opens its connection again at once, in the background, though it has begun another: created anew
+// it would be mixed with that.
+func TestConnectionWhoseRecordWasLostIsNotCreatedAnew(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 2)
+		a := c.openStateful(0)
+		synctest.Wait()
+		c.forget(a.id)
+		c.loseLog()
+		a.expect(closeMessage("Messages were lost on the server; the connection cannot be continued."))
+		a.wantRefused(1, http.StatusNotFound, "No Connection with that ID")
+	})
+}
+
+// A client comes back to a connection whose record was lost, so soon that its token still creates one. It is cut off, and refused when it
+// tries again: to what it says no handshake's answer is one.
+func TestReturnToARecordThatWasLostStartsAnew(t *testing.T) {
+	for name, returns := range map[string]func(s *socket){
+		"JSON":        func(s *socket) { s.sendText(sequence(1)) },
+		"MessagePack": func(s *socket) { s.sendBinary("\x03\x92\x09\x01") },
+	} {
+		bubbleRun(t, name, func(t *testing.T) {
+			c := newCluster(t, 2)
+			a := c.openStateful(0)
+			synctest.Wait()
+			c.forget(a.id)
+			a.cut()
+			synctest.Wait()
+			back := a.dialSocket(1)
+			returns(back)
+			back.expectEnd()
+			a.wantRefused(1, http.StatusNotFound, "No Connection with that ID")
+		})
+	}
 }

@@ -344,6 +344,13 @@ func (c *webSocket) shakeHands(b []byte) (rest []byte, err error) {
 	c.begun = append(c.begun, b...)
 	h, ok := c.s.readHandshake(c.begun, true)
 	switch {
+	case c.stateful.Load() && c.comesBack(c.begun):
+		if c.decided.CompareAndSwap(false, true) {
+			c.over.Store(true)
+			c.s.end(c.hub, c.id, c.owner)
+			c.drop() // asked for once more it is refused, and the client starts anew
+		}
+		return nil, errDropped
 	case !ok:
 		return nil, nil
 	case !c.decided.CompareAndSwap(false, true): // it is too late
@@ -354,6 +361,19 @@ func (c *webSocket) shakeHands(b []byte) (rest []byte, err error) {
 	}
 	c.begun = nil
 	return h.rest, c.open(h)
+}
+
+// comesBack tells whether what the client has said first is what it says when it comes back: the connection's record was lost, and this one
+// was created in its place.
+func (c *webSocket) comesBack(b []byte) bool {
+	for _, p := range [...]hubprotocol.Protocol{hubprotocol.JSON, hubprotocol.MessagePack} {
+		parser := hubprotocol.NewParser(p, c.s.cfg.MaxMessageBytes)
+		parser.Feed(b)
+		if m, ok, err := parser.Next(); err == nil && ok && m.Type == hubprotocol.Sequence {
+			return true
+		}
+	}
+	return false
 }
 
 // open records the handshake and answers it on the socket; messages match from the

@@ -4,7 +4,7 @@
 --
 -- KEYS log, live, record, meta, list, exec, workers, work
 -- ARGV id, owner, 1 if only expired, token, entry, ms of the tombstone, prefix of the hub's keys, worker,
---      the worker's lease, reason, bell
+--      the worker's lease, reason, bell, 1 if nobody may create it anew, though there is no record
 -- returns outcome, position, record, the state it was in, 1 if its work is the worker's
 
 local DONE, ALREADY, ALIVE, REFUSED = 1, 2, 3, 4
@@ -14,6 +14,10 @@ local id, owner, token = ARGV[1], ARGV[2], ARGV[4]
 local r, values = load(key)
 if not r then
   redis.call('ZREM', live, id)
+  if ARGV[12] == '1' then
+    redis.call('HSET', key, 's', 'd')
+    redis.call('PEXPIRE', key, ARGV[6])
+  end
   return {'ok', ALREADY}
 end
 if r.s == 'd' then

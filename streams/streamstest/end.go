@@ -131,8 +131,20 @@ func anEndHappensOnce(h *hub) {
 	h.webSocket("no token", "n1")
 	h.ends(streams.EndRequest{ID: "no token"}, streams.EndDone)
 	h.ends(streams.EndRequest{ID: "no token"}, streams.EndAlready)
-	// An end of nobody leaves nothing behind.
+	// An end of nobody leaves nothing behind, unless that is asked for.
 	h.opens(request(streams.OpenWebSocket, "nobody", "n1"), streams.OpenCreated)
+	h.appends("the end of a record that was lost", nil, func() {
+		h.ends(streams.EndRequest{ID: "lost", Owner: "n1", Token: "t", Bury: true, Tombstone: long}, streams.EndAlready)
+	})
+	h.gone("lost")
+	h.refuses(request(streams.OpenWebSocket, "lost", "n1"), streams.ErrGone)
+	h.refuses(request(streams.OpenReattach, "lost", "n1"), streams.ErrGone)
+	h.ends(streams.EndRequest{ID: "lost", Token: "t"}, streams.EndAlready)
+	h.ends(streams.EndRequest{ID: "briefly", Token: "t", Bury: true, Tombstone: time.Millisecond}, streams.EndAlready)
+	h.eventually("the tombstone passes", func() bool {
+		_, err := h.store.Open(h.ctx, h.name, request(streams.OpenWebSocket, "briefly", "n1"))
+		return err == nil
+	})
 }
 
 func anEndIsKnownByItsToken(h *hub) {
