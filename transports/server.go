@@ -301,7 +301,9 @@ func (s *Server) refuseError(c *request, err error) {
 		c.refuse(http.StatusBadRequest, "Cannot change transports mid-connection")
 	case errors.Is(err, streams.ErrConflict):
 		c.refuse(http.StatusConflict, "")
-	case errors.Is(err, streams.ErrGap):
+	case errors.Is(err, streams.ErrGap), errors.Is(err, streams.ErrUnheard):
+		// Who is refused takes the connection for ended, without closing a socket of it that is still open: a JavaScript client would
+		// be sent the same on that and on its next connection's.
 		s.end(c.hub, c.token.ConnectionID, "")
 		c.refuse(http.StatusNotFound, "No Connection with that ID")
 	case isAway(err):

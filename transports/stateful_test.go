@@ -109,6 +109,19 @@ func TestClientThatMayNotHaveSeenTheHandshakeCannotReturn(t *testing.T) {
 	})
 }
 
+// A script may have said nothing because it speaks on another socket. Refused, it takes the connection for ended and begins another, but
+// does not close the socket that it has of it.
+func TestConnectionOfWhoIsRefusedIsNotServedOn(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 2)
+		a := c.negotiate(stateful).openSocket(0, handshakeStateful)
+		a.wantRefused(1, http.StatusNotFound, "No Connection with that ID")
+		c.publish(1, 1)
+		a.expectEnd()
+		a.wantRecord(false)
+	})
+}
+
 // The same when its node was killed, and cannot say any more that it has not heard the client.
 func TestClientThatMayNotHaveSeenTheHandshakeOfAKilledNodeCannotReturn(t *testing.T) {
 	bubble(t, func(t *testing.T) {
