@@ -120,23 +120,15 @@ func (c *Continuation) More() bool {
 func (c *Continuation) Commit(ctx context.Context, r AnswerRequest) (uint64, error) {
 	h, last, a := c.hub, c.last, c.last.att
 	r.Sent = a.Cursor()
-	h.mu.RLock()
-	carries := h.carries
-	h.mu.RUnlock()
+	carries := h.carriedOver()
 	n, err := h.node.store.Continue(ctx, h.name, ContinueRequest{
 		AnswerRequest: r, Gen: last.gen, Last: last.answer.Owner, Answers: last.answers, From: last.answer.Sent,
 	})
 	if n > 0 {
 		a.stripe.took(len(c.Items), h.node.clock.now()-int64(c.Items[0].Position.ms))
-		h.mu.Lock()
-		if h.carries != carries {
-			h.mu.Unlock()
-			return 0, ErrOutcomeUnknown // the store may have failed over without it
+		if !h.stands(r.ID, n, carries) {
+			return 0, ErrOutcomeUnknown
 		}
-		h.use()
-		h.serve(r.ID, "", n)
-		h.unuse()
-		h.mu.Unlock()
 		c.next = &polled{att: a, user: last.user, gen: last.gen, answer: r, answers: n, protocol: last.protocol}
 	} else if err == nil {
 		h.mu.Lock()

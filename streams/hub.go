@@ -85,6 +85,26 @@ func (h *hub) serve(id, owner string, answers uint64) {
 	h.recent[id] = recent{time.Now(), known.gen, owner, max(answers, known.answers)}
 }
 
+// carriedOver is how often this node has carried records over; see stands.
+func (h *hub) carriedOver() uint64 {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	return h.carries
+}
+
+// stands notes that an answer was committed, and tells whether it is known to stand: if records were carried over since carries was
+// read, before the answer was sent off, the store may have failed over without it.
+func (h *hub) stands(id string, answers, carries uint64) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.carries != carries {
+		return false
+	}
+	h.serve(id, "", answers)
+	h.idle = time.Now() // a poll that continued was not attached
+	return true
+}
+
 type attachments map[*Attachment]struct{}
 
 // via says how a connection is in a group: on its own, through its user, or both.

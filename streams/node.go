@@ -694,17 +694,10 @@ func (n *Node) Handshake(ctx context.Context, hubName string, r HandshakeRequest
 func (n *Node) Answer(ctx context.Context, hubName string, r AnswerRequest) (uint64, error) {
 	h := n.acquire(hubName)
 	defer h.release()
-	h.mu.RLock()
-	carries := h.carries
-	h.mu.RUnlock()
+	carries := h.carriedOver()
 	number, err := n.store.Answer(ctx, hubName, r)
-	if err == nil {
-		h.mu.Lock()
-		defer h.mu.Unlock()
-		if h.carries != carries {
-			return 0, ErrUnavailable // the store may have failed over without it; repeated, it is made or found
-		}
-		h.serve(r.ID, "", number)
+	if err == nil && !h.stands(r.ID, number, carries) {
+		return 0, ErrUnavailable // repeated, it is made or found
 	}
 	return number, err
 }
