@@ -344,7 +344,7 @@ func (c *webSocket) shakeHands(b []byte) (rest []byte, err error) {
 	c.begun = append(c.begun, b...)
 	h, ok := c.s.readHandshake(c.begun, true)
 	switch {
-	case c.stateful.Load() && c.comesBack(c.begun):
+	case (!ok || h.refusal != "") && c.stateful.Load() && c.comesBack(c.begun):
 		if c.decided.CompareAndSwap(false, true) {
 			c.over.Store(true)
 			c.s.end(c.hub, c.id, c.owner)
