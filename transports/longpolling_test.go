@@ -873,25 +873,31 @@ func TestLostReplyOfAContinuation(t *testing.T) {
 	}
 }
 
+// goesAwayAfterContinue loses, while away, what a Continue that was made returns, and lets no poll be opened. made is called after the
+// Continue.
+func (s *store) goesAwayAfterContinue(away *atomic.Bool, made func()) {
+	s.onAfter(func(step string) error {
+		if step == "continue" && away.Load() {
+			made()
+			return streams.ErrOutcomeUnknown
+		}
+		return nil
+	})
+	s.onBefore(func(step string) error {
+		if step == "open" && away.Load() {
+			return streams.ErrUnavailable
+		}
+		return nil
+	})
+}
+
 // Whoever polls next decides that the answer has arrived, if another is given in its place.
 func TestContinuationThatMayBeCommittedIsNotAnsweredWithNothing(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		c := newCluster(t, 3)
 		var away atomic.Bool
 		overtake := func() {}
-		c.store.onAfter(func(step string) error {
-			if step == "continue" && away.Load() {
-				overtake()
-				return streams.ErrOutcomeUnknown
-			}
-			return nil
-		})
-		c.store.onBefore(func(step string) error {
-			if step == "open" && away.Load() {
-				return streams.ErrUnavailable
-			}
-			return nil
-		})
+		c.store.goesAwayAfterContinue(&away, func() { overtake() })
 		k := c.openPolling(handshakeJSON) // the last at node 1
 		away.Store(true)
 		c.publish(0, 1)
@@ -953,18 +959,7 @@ func TestDrainWaitsForAContinuationThatMayBeCommitted(t *testing.T) {
 		bubbleRun(t, fmt.Sprintf("mark %q", mark), func(t *testing.T) {
 			c := newCluster(t, 2)
 			var away atomic.Bool
-			c.store.onAfter(func(step string) error {
-				if step == "continue" && away.Load() {
-					return streams.ErrOutcomeUnknown
-				}
-				return nil
-			})
-			c.store.onBefore(func(step string) error {
-				if step == "open" && away.Load() {
-					return streams.ErrUnavailable
-				}
-				return nil
-			})
+			c.store.goesAwayAfterContinue(&away, func() {})
 			k := c.openPolling(handshakeJSON) // the last at node 0
 			away.Store(true)
 			c.publish(0, 1)
