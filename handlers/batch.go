@@ -62,20 +62,11 @@ func (h *Handler) batch(c echo.Context, s *Services) error {
 	}
 	b.flush()
 	defer b.release()
-	size := len(`{"results":[]}`)
-	for _, result := range b.results {
-		size += len(result) + len(",")
-	}
-	answer := append(make([]byte, 0, size), `{"results":[`...)
-	for i, result := range b.results {
-		if i > 0 {
-			answer = append(answer, ',')
-		}
-		answer = append(answer, result...)
-	}
 	c.Response().Header()["Content-Type"] = jsonType
 	c.Response().WriteHeader(http.StatusOK)
-	_, _ = c.Response().Write(append(answer, "]}"...))
+	for _, part := range [...][]byte{[]byte(`{"results":[`), bytes.Join(b.results, []byte(",")), []byte("]}")} {
+		_, _ = c.Response().Write(part)
+	}
 	return nil
 }
 
