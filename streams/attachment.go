@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -57,6 +58,8 @@ type Attachment struct {
 	cursor Position
 	// next is the number that the window had for the entry after the cursor: a hint.
 	next uint64
+	// until is where the answer ends that is given again; zero: there is none. See OpenRepeated.
+	until Position
 	// behind: after the cursor there may be a match that nothing will wake it for.
 	behind bool
 	// resets is the hub's when the attachment entered it. While it is another one, there is nothing for the attachment but its end.
@@ -93,8 +96,14 @@ func (a *Attachment) Cursor() Position {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.advance()
+	if a.ends(a.cursor) {
+		return a.until
+	}
 	return a.cursor
 }
+
+// ends tells whether an answer that is given again ends before p.
+func (a *Attachment) ends(p Position) bool { return !a.until.IsZero() && p.After(a.until) }
 
 // advance moves the cursor over what was no match, so that a connection for which there
 // is nothing does not fall out of the log: an entry that is for it would have woken it.
@@ -180,6 +189,9 @@ func (a *Attachment) Next(ctx context.Context, dst []*Item, maxBytes int) ([]*It
 			return dst, err
 		}
 	}
+	if !a.until.IsZero() {
+		maxBytes = math.MaxInt // it was within the limit
+	}
 	t := taker{a: a, items: dst, left: maxBytes}
 	err := a.take(ctx, &t)
 	switch {
@@ -261,6 +273,10 @@ type taker struct {
 }
 
 func (t *taker) offer(item *Item, v verdict) want {
+	if t.a.ends(item.Position) {
+		t.done = true
+		return reject
+	}
 	if v != deliver {
 		// The cursor stays before it: a poll answers what came before, and the next poll
 		// must meet it again.

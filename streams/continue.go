@@ -75,7 +75,7 @@ type Continuation struct {
 
 // Continue looks for the answer of a poll that follows on an answer of this node, whose bytes were written. It returns nil if
 // there is nothing for it in the window, or nothing is known here, or any more, of the connection, or its mark is that of the poll
-// before: then the poll is opened.
+// before, or of one still before: then the poll is opened.
 //
 // It is the scan that an Attachment would make: the filter, which depends on nothing but the record that it began with and the
 // entries since, goes on from where the last answer ended. Whether the record has gone on elsewhere is found out by Commit.
@@ -93,7 +93,7 @@ func (n *Node) Continue(hubName, id, user, mark string, maxBytes int) *Continuat
 	}
 	known := h.gen
 	h.mu.Unlock()
-	if p == nil || p.att == nil || p.gen != known || p.user != user || mark != "" && p.answer.Mark == mark {
+	if p == nil || p.att == nil || p.gen != known || p.user != user || mark != "" && (p.answer.Mark == mark || sentBefore(mark, p.answer.Mark)) {
 		return nil
 	}
 	c := &Continuation{Protocol: p.protocol, Last: p.at, hub: h, last: p, taker: taker{a: p.att, left: maxBytes}}

@@ -15,6 +15,9 @@ const (
 	abandonedPoll = 95_000
 )
 
+// timeDigits is the length of a mark that is a time, from 2001 to 2286.
+const timeDigits = 13
+
 // memoryOpen is an Open within its step.
 type memoryOpen struct {
 	*memoryHub

@@ -24,11 +24,14 @@ func (o *memoryOpen) poll(rec *memoryRecord) (OpenOutcome, error) {
 		o.extend(rec)
 		return OpenFirstPoll, nil
 	}
+	if rec.Owner != "" && rec.Owner == o.Owner {
+		return rec.polled(), nil // a repetition
+	}
 	if o.overtaken(rec) {
 		return 0, ErrOwner
 	}
 	answer := o.arrival(rec)
-	if answer == answerUndecided {
+	if answer == answerUndecided || o.late(rec) {
 		return OpenUndecided, nil
 	}
 	cursor := rec.Cursor
@@ -38,17 +41,55 @@ func (o *memoryOpen) poll(rec *memoryRecord) (OpenOutcome, error) {
 	if cursor.Before(o.floor) {
 		return 0, ErrGap
 	}
-	rec.Cursor, rec.Sent = cursor, cursor
 	if answer == answerLost && rec.Answers == 1 {
+		rec.Cursor = cursor
 		o.answerFirst(rec)
 		return OpenFirstPoll, nil
+	}
+	rec.repeats = answer == answerLost && o.Mark != "" && o.Mark == rec.Mark && !o.unwritten(rec)
+	rec.Cursor = cursor
+	if !rec.repeats {
+		rec.Sent = cursor
+	}
+	if o.unwritten(rec) {
+		rec.answeredBy = "" // what this poll answers now is no repetition of that
 	}
 	rec.ownerMark, rec.ownerCame = "", o.came
 	if o.Unique {
 		rec.ownerMark = o.Mark
 	}
 	o.own(rec)
-	return OpenAttached, nil
+	return rec.polled(), nil
+}
+
+// polled is the outcome for the poll that owns the connection.
+func (r *memoryRecord) polled() OpenOutcome {
+	if r.repeats {
+		return OpenRepeated
+	}
+	return OpenAttached
+}
+
+// late tells whether the poll seems to have been sent before one that is known already.
+func (o *memoryOpen) late(rec *memoryRecord) bool {
+	return !o.Force && (sentBefore(o.Mark, rec.Mark) || rec.Owner != "" && sentBefore(o.Mark, rec.ownerMark))
+}
+
+// sentBefore tells whether both marks are times in milliseconds, as those of the official clients are, and the first is the earlier.
+func sentBefore(mark, other string) bool {
+	return isTime(mark) && isTime(other) && mark < other
+}
+
+func isTime(mark string) bool {
+	if len(mark) != timeDigits {
+		return false
+	}
+	for i := range len(mark) {
+		if mark[i] < '0' || mark[i] > '9' {
+			return false
+		}
+	}
+	return true
 }
 
 // unwritten tells whether the last answer is one that a Continue of this very poll committed: its bytes were not written.
@@ -60,7 +101,7 @@ func (o *memoryOpen) unwritten(rec *memoryRecord) bool {
 // it and is being answered, or was answered last.
 func (o *memoryOpen) overtaken(rec *memoryRecord) bool {
 	switch {
-	case rec.Owner == o.Owner, o.unwritten(rec):
+	case o.unwritten(rec):
 		return false
 	case o.Continued && rec.continued.owner == o.Owner:
 		return true
@@ -84,19 +125,23 @@ func (o *memoryOpen) answerFirst(rec *memoryRecord) {
 // arrival decides whether the last answer has arrived.
 func (o *memoryOpen) arrival(rec *memoryRecord) arrival {
 	switch {
-	case rec.Owner != "":
+	case rec.Owner != "" && !rec.repeats:
 		return answerArrived // decided by the poll that is displaced now: Sent is the cursor
 	case o.unwritten(rec):
 		return answerLost
 	}
-	return rec.arrival(o.Mark, o.came, o.Force)
+	// A poll that is displaced while it repeats the last answer has decided nothing: its client may have got that before. But for
+	// whoever has the same mark the answer is still to be repeated.
+	return rec.arrival(o.Mark, rec.unique || rec.repeats && rec.Owner != "", o.came, o.Force)
 }
 
-// arrival decides by the next poll, which came at a time with a mark, whether the last answer has arrived. Nobody owns the
-// connection. An equal mark alone proves nothing, unless it is unique: consecutive polls of one client often carry the same millisecond.
-func (r *memoryRecord) arrival(mark string, came int64, force bool) arrival {
+// arrival decides by the next poll, which came at a time with a mark, whether the last answer has arrived. An equal mark alone proves
+// nothing, unless it is unique: consecutive polls of one client often carry the same millisecond.
+func (r *memoryRecord) arrival(mark string, unique bool, came int64, force bool) arrival {
 	switch {
 	case r.Failed == r.Answers:
+		return answerLost
+	case mark != "" && mark == r.Mark && unique:
 		return answerLost
 	case mark != "" && mark == r.Mark:
 		return r.arrivalOfEqual(came, force)
@@ -109,7 +154,7 @@ func (r *memoryRecord) arrival(mark string, came int64, force bool) arrival {
 
 func (r *memoryRecord) arrivalOfEqual(came int64, force bool) arrival {
 	switch {
-	case r.unique, came-r.AnsweredAt >= repeatedPoll:
+	case came-r.AnsweredAt >= repeatedPoll:
 		return answerLost
 	case r.Wrote == r.Answers:
 		return answerArrived
@@ -130,5 +175,5 @@ func (h *memoryHub) goesOn(rec *memoryRecord, r *ContinueRequest, came int64) bo
 	case r.From.Before(h.floor), r.Sent.After(h.last):
 		return false
 	}
-	return rec.arrival(r.Mark, came, false) == answerArrived
+	return rec.arrival(r.Mark, rec.unique, came, false) == answerArrived
 }

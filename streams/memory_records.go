@@ -17,6 +17,7 @@ type memoryRecord struct {
 	unique     bool      // Mark; see AnswerRequest
 	ownerMark  string    // the owner's poll's, if that is unique
 	ownerCame  int64     // when the owner's poll came
+	repeats    bool      // the owner's poll is the last one that was answered again; see OpenRepeated
 	continued  committed // the last answer of a Continue
 	finished   Position  // of the last Finish's last entry
 	leaving    Leaving   // why the owner that let go last did

@@ -26,6 +26,8 @@ type faults struct {
 	must bool
 	// unrecorded: its record does not know of its handshake, or is lost. It is served until a node notices.
 	unrecorded bool
+	// reused: its handshake may be given a position that was lost. A node that has not noticed sends it what came after that.
+	reused bool
 	// stale: its record is older than what it was sent, though the log may be whole. One of the nodes knows it and ends
 	// the session, but until then it may be sent something again, or miss it.
 	stale bool
@@ -68,7 +70,7 @@ func (c *client) receiveLoosely(body string) {
 		return // until the slower node notices
 	case c.received[body]:
 		c.w.fail("%s got %q twice", c, body)
-	case !was && !c.unrecorded:
+	case !was && !c.unrecorded && !c.reused:
 		c.w.fail("%s got %q, which is not for it", c, body)
 	}
 	c.received[body] = true
@@ -269,6 +271,7 @@ func (w *world) lose(back func()) {
 				continue // begins anew
 			}
 			c.closing = false
+			c.reused = c.reused || lost && !c.shaken
 			if len(l.witnesses) > 0 {
 				c.losses = append(c.losses, l)
 			}

@@ -43,6 +43,7 @@ type request struct {
 	woken     atomic.Bool
 	next      *Continuation // the poll was answered without being opened
 	continued bool          // that may be, but it is not known
+	late      bool          // it is opened when it was sent again and that may be answered
 	answer    []string      // the bodies
 	number    uint64
 	committed AnswerRequest
@@ -65,23 +66,39 @@ const (
 func (c *client) poll() {
 	mark := ""
 	if c.marked {
-		mark = strconv.FormatInt(time.Now().UnixMilli(), 10)
+		mark = newMark()
 		if (c.marksOff || c.unique) && mark == c.mark {
 			time.Sleep(time.Millisecond)
-			mark = strconv.FormatInt(time.Now().UnixMilli(), 10)
+			mark = newMark()
 		}
 	}
 	c.mark, c.marksOff = mark, false
 	c.startRequest(mark)
 }
 
-func (c *client) startRequest(mark string) {
+// newMark is the time as clients tell it. The clock of a bubble has a digit less than theirs.
+func newMark() string { return strconv.FormatInt(time.Now().Add(timesAhead).UnixMilli(), 10) }
+
+const timesAhead = 20 * 365 * 24 * time.Hour
+
+func (c *client) newRequest(mark string) *request {
 	n := c.w.node()
 	if c.at != nil && !c.at.dead() && c.w.chance(800) {
 		n = c.at
 	}
 	c.at = n
-	c.request = &request{c: c, node: n, mark: mark, owner: n.NewOwner(), began: time.Now(), result: make(chan attached, 1)}
+	return &request{c: c, node: n, mark: mark, owner: n.NewOwner(), began: time.Now(), result: make(chan attached, 1)}
+}
+
+func (c *client) startRequest(mark string) {
+	if c.unique && len(c.ghosts) < 3 && c.w.chance(50) { // its node stands still, and a proxy sends it again
+		r := c.newRequest(mark)
+		r.isGhost, r.late = true, true
+		c.w.note("poll %s at %s mark=%q late", c, r.node.name, mark)
+		c.ghosts = append(c.ghosts, r)
+	}
+	c.request = c.newRequest(mark)
+	n := c.request.node
 	c.active = time.Now()
 	c.w.note("poll %s at %s mark=%q", c, n.name, mark)
 	c.w.count["polls"]++
@@ -213,7 +230,10 @@ func (r *request) act() {
 func (r *request) open() {
 	c := r.c
 	q := c.openRequest(OpenPoll, r.owner)
-	q.Mark, q.Unique, q.Lease, q.Force, q.Arrived = r.mark, c.unique, simPollLease, r.tries > 1, r.began
+	q.Mark, q.Unique, q.Lease, q.Force, q.Arrived = r.mark, c.unique, simPollLease, r.tries > 1 && !r.late, r.began
+	if r.late && c.w.chance(500) {
+		q.Arrived = time.Now() // it waited before its node knew of it
+	}
 	if q.Force && c.untold != nil {
 		c.tell() // it has arrived by now
 	}
@@ -229,6 +249,8 @@ func (r *request) open() {
 	case errors.Is(err, ErrGone):
 		r.end()
 		c.gone()
+	case errors.Is(err, ErrOwner) && r.late:
+		r.end()
 	case errors.Is(err, ErrOwner) && r.continued: // it is cut, as it may be committed
 		mine := !r.isGhost
 		r.end()
@@ -247,6 +269,9 @@ func (r *request) open() {
 		c.leave()
 	case err != nil:
 		c.w.fail("%s polls: %v", c, err)
+	case reply.Outcome == OpenUndecided && r.late: // its connection is closed
+		c.w.count["too late"]++
+		r.end()
 	case reply.Outcome == OpenUndecided:
 		c.w.count["undecided"]++
 	case reply.Outcome == OpenFirstPoll:
@@ -255,11 +280,14 @@ func (r *request) open() {
 			*c.truth = truthConn{id: c.id, user: c.user, hub: c.hub, groups: map[string]bool{}, ever: c.truth.ever}
 		}
 		r.number, r.stage = reply.Record.Answers, answered
-	case reply.Outcome == OpenAttached:
+	case reply.Outcome == OpenAttached, reply.Outcome == OpenRepeated:
 		c.opened(r.owner, before, &reply)
 		r.opened, r.stage = reply, opened
 		c.active = time.Now()
-		if n := c.truth.upTo(reply.Record.Cursor); c.shaken && n != c.got && !c.loose() {
+		if r.late {
+			c.w.count["late"]++
+		}
+		if n := c.truth.upTo(reply.Record.Cursor); c.shaken && n != c.got && !c.loose() && !r.late {
 			c.w.fail("%s has %d, but its poll begins after %d", c, c.got, n)
 		}
 	default:
@@ -299,7 +327,7 @@ func (r *request) goOn() bool {
 	if again, err := next.Commit(context.Background(), q); again != n || err != nil {
 		c.w.fail("continue of %s again: %d %v", c, again, err)
 	}
-	if before := c.truth.upTo(next.last.answer.Sent); before != c.got && !c.loose() {
+	if before := c.truth.upTo(next.last.answer.Sent); before != c.got && !c.loose() && !r.late {
 		c.w.fail("%s has %d, but its poll begins after %d", c, c.got, before)
 	}
 	for _, item := range next.Items {
@@ -340,6 +368,7 @@ func (r *request) reopen() {
 	c.w.note("reopen %s at %s: %v", c, r.node.name, err)
 	switch {
 	case err == nil:
+		// what it was stays
 		r.opened.Record, r.opened.Gen, r.opened.Last, r.stage = reply.Record, reply.Gen, reply.Last, opened
 	case errors.Is(err, ErrUnavailable):
 		if time.Since(r.began) > r.patience() { // nobody carries it over: answered with nothing
@@ -349,7 +378,7 @@ func (r *request) reopen() {
 		r.refuseGap()
 	case errors.Is(err, ErrOwner), errors.Is(err, ErrGone):
 		c.attachRefused(r.owner, err)
-		r.end()
+		r.displaced()
 	default:
 		c.w.fail("reopen of %s: %v", c, err)
 	}
@@ -392,7 +421,7 @@ func (r *request) collect() {
 		case errors.Is(a.err, ErrOwner), errors.Is(a.err, ErrGone):
 			r.stage = failed
 			r.c.attachRefused(r.owner, a.err)
-			r.end()
+			r.displaced()
 		case a.err != nil:
 			r.c.w.fail("attach of %s: %v", r.c, a.err)
 		default:
@@ -411,13 +440,22 @@ func (r *request) take() {
 		r.answer = append(r.answer, string(item.Body))
 	}
 	switch {
-	case len(n.items) > 0:
+	case len(n.items) > 0, n.err == nil && r.opened.Outcome == OpenRepeated:
 		r.commit()
 	case n.err == nil:
 	case notFinal(n.err):
 		r.woken.Store(true)
 	default:
 		r.finish(n.err)
+	}
+}
+
+// displaced ends a poll that another has displaced: one of whose mark there is no other is cut, and a proxy sends it again.
+func (r *request) displaced() {
+	again := !r.isGhost && r.c.unique && r.c.record() != nil
+	r.end()
+	if again {
+		r.c.startRequest(r.mark)
 	}
 }
 
@@ -442,7 +480,7 @@ func (r *request) finish(err error) {
 		if rec := c.record(); rec != nil && rec.Owner == r.owner && !c.mayEnd {
 			c.w.fail("%s at %s is told that it lost ownership, and has not", c, r.node.name)
 		}
-		r.end()
+		r.displaced()
 	case errors.Is(err, ErrLost), errors.Is(err, ErrBeyond):
 		c.w.lostConnection(c, err)
 		_, _ = r.node.End(context.Background(), c.hub.hub, c.id, "")
@@ -478,7 +516,7 @@ func (r *request) commit() {
 		if rec := c.record(); rec != nil && rec.Owner == r.owner && !c.mayEnd {
 			c.w.fail("answer of %s: %v", c, err)
 		}
-		r.end()
+		r.displaced()
 	case errors.Is(err, ErrBeyond) && c.mayEnd:
 		r.finish(err)
 	default:
@@ -538,6 +576,9 @@ func (r *request) arrive() {
 }
 
 func (r *request) wrote(ok bool) {
+	if !ok && r.opened.Outcome == OpenRepeated { // it says nothing of the answer that it is
+		return
+	}
 	if err := r.node.Wrote(context.Background(), r.c.hub.hub, r.c.id, r.number, ok); err != nil && !r.node.dead() {
 		r.c.w.fail("wrote %s: %v", r.c, err)
 	}

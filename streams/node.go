@@ -366,7 +366,9 @@ func (n *Node) Attach(ctx context.Context, hubName string, reply OpenReply, owne
 			return a, nil // the attachment holds the use of h until it leaves
 		}
 		if errors.Is(err, errWindowMoved) && tries < maxAttachTries {
+			outcome := reply.Outcome
 			reply, err = n.Reopen(ctx, hubName, reply.Record.ID, owner)
+			reply.Outcome = outcome
 		}
 		if err != nil {
 			h.release()
@@ -391,6 +393,9 @@ func newAttachment(h *hub, reply *OpenReply, owner string, lease time.Duration, 
 		heard:    r.Heard,
 		acks:     acks{cursor: r.Cursor, acked: r.Acked, sent: time.Now()},
 		saved:    savedPair{r.Cursor, r.Acked, time.Now()},
+	}
+	if reply.Outcome == OpenRepeated {
+		a.until = r.Sent
 	}
 	if r.Cursor.Before(reply.Floor) {
 		// The record was read anew, and the floor had passed its cursor: the window or a page may hold what follows the cursor still, but

@@ -199,7 +199,8 @@ type Records interface {
 	// answer was lost; the poll is opened then, too, see OpenRequest.Continued.
 	Continue(ctx context.Context, hub string, r ContinueRequest) (uint64, error)
 	// Wrote tells that answer n's bytes were written, or (ok false) not. It only ever
-	// raises Wrote and Failed, and changes nothing for a connection that has ended.
+	// raises Wrote and Failed, and changes nothing for a connection that has ended. That the answer to an OpenRepeated was not written
+	// must not be told: the client may have it already.
 	Wrote(ctx context.Context, hub, id string, n uint64, ok bool) error
 	// Abandon notes that the socket with a ticket is open and its client silent: a JavaScript client that has another
 	// connection by now. When that socket ends the client opens this connection again, as if it were for its new one: refused, it takes
@@ -278,9 +279,14 @@ const (
 	// Yes: Cursor = Sent. No: Sent = Cursor, and if the answer in question was the first poll's
 	// (Answers = 1) this is OpenFirstPoll again: Mark, PollAt and AnsweredAt become this poll's, Wrote and Failed 0,
 	// so that the next poll is not taken for a loss for the same reason again. Else the poll owns the connection
-	// (OpenAttached); if another poll owned it, that one has decided already, and a KindMoved entry is appended, or ErrOwner returned
-	// if that one was this one again, as above. If
-	// Owner owned it, nothing changes. States new, open and closing pass.
+	// (OpenAttached). No, of a poll with the same Mark, which is that poll again (but not its own, see Continued): Cursor and Sent stay,
+	// and the outcome is OpenRepeated. For it may be late, and its client have the answer already, from the same poll that a proxy sent again: the next poll then
+	// confirms what was answered, no more and no less, whether it comes before this one's answer or after.
+	//
+	// If another poll owned the connection, a KindMoved entry is appended, or ErrOwner returned if that one was this one again, as
+	// above. It has decided already, unless it was OpenRepeated: then this one decides, as above. If Owner owned it, nothing
+	// changes. A poll whose Mark is a time in milliseconds before that of the last answered, or of the owner's if
+	// that is Unique, seems late, its client to be gone on: OpenUndecided, unless Force. States new, open and closing pass.
 	OpenPoll
 	// OpenPost is a POST. Without a record: creates it with no transport and no owner.
 	// Otherwise changes nothing (OpenFound). ErrTransport for WebSockets.
@@ -352,6 +358,9 @@ const (
 	// is accepted, and told nothing.
 	OpenAbandoned
 	OpenHandshake
+	// OpenRepeated: the poll owns the connection, and is one again that was answered: with what is after the record's Cursor up to
+	// its Sent, and so it must be answered, at once and with nothing else.
+	OpenRepeated
 )
 
 // OpenReply is a record as it is after Open, and the log at that moment.

@@ -221,6 +221,13 @@ func (c *cluster) publish(by, n int) {
 	c.publishBody(by, invocation(n))
 }
 
+// publishSeen is publish, and all nodes have it in their windows: a poll that comes now may continue with it.
+func (c *cluster) publishSeen(by, n int) {
+	c.Helper()
+	c.publish(by, n)
+	synctest.Wait()
+}
+
 func (c *cluster) publishBody(by int, body string) {
 	c.Helper()
 	c.publishEntry(by, &streams.Entry{Kind: streams.KindMessage, Flags: streams.FlagAll, Body: []byte(body)})

@@ -19,6 +19,9 @@ const (
 	// undecidedWait is how long a poll with the mark of the one before waits to learn
 	// whether that one's answer was written.
 	undecidedWait = 200 * time.Millisecond
+	// olderWait is how long a poll waits that seems to have been sent before one that is known already: it may have waited in the
+	// network, or in a node that stood still, and its connection, on which nobody waits any more, be found closed.
+	olderWait = time.Second
 	// undecidedPause is the pause between two looks at that.
 	undecidedPause = 20 * time.Millisecond
 	// maxPollTime is the longest time that a poll is held for: the first clients give up
@@ -106,15 +109,50 @@ func (s *Server) servePoll(c *request) {
 		p.paced = time.Now().Add(pollPace - since)
 	}
 	if err := p.attach(ctx); err != nil {
-		if isAway(err) || ctx.Err() != nil {
+		switch away := isAway(err) || ctx.Err() != nil; {
+		case away && p.repeats():
+			panic(http.ErrAbortHandler)
+		case away:
 			p.write(http.StatusOK, nil)
-		} else {
+		case errors.Is(err, streams.ErrOwner):
+			p.finish(err)
+		default:
 			s.refuseError(c, err)
 		}
 		return
 	}
 	defer func() { _ = p.att.Detach(context.Background(), 0, streams.LeavingNone) }()
+	if p.repeats() {
+		p.repeat()
+		return
+	}
 	p.serve()
+}
+
+// repeats: the poll is answered what it was answered before, and any other answer would tell the next poll that it has got that.
+func (p *poll) repeats() bool { return p.opened.Outcome == streams.OpenRepeated }
+
+// repeat gives the last answer again, as it was: its client may have it.
+func (p *poll) repeat() {
+	p.hold()
+	ctx, cancel := context.WithDeadline(p.Context(), p.arrived.Add(maxPollTime))
+	defer cancel()
+	for {
+		items, err := p.att.Next(ctx, nil, maxPollBytes)
+		switch {
+		case p.Context().Err() != nil:
+			return
+		case err == nil:
+			p.answer(ctx, items)
+			return
+		case ctx.Err() == nil && !errors.Is(err, streams.ErrUnavailable):
+			p.over(err)
+			return
+		}
+		if p.pause(ctx, storeRetry) != nil {
+			panic(http.ErrAbortHandler)
+		}
+	}
 }
 
 // goOn answers a poll that follows on an answer of this node, and for which there is something already, in one step of the
@@ -171,7 +209,7 @@ func (p *poll) open(ctx context.Context) error {
 		reply, err := p.s.node.Open(ctx, p.hub, r)
 		switch {
 		case err == nil && reply.Outcome == streams.OpenUndecided:
-			if reply, err = p.decide(r); err != nil {
+			if reply, err = p.decide(r, reply.Record.Mark); err != nil {
 				return err
 			}
 			fallthrough
@@ -187,11 +225,15 @@ func (p *poll) open(ctx context.Context) error {
 	}
 }
 
-// decide opens a poll that may be the one before again. Neither the poll's own deadline nor a drain ends the short wait
-// for what is known of that one's answer.
-func (p *poll) decide(r streams.OpenRequest) (streams.OpenReply, error) {
+// decide opens a poll that may be the one before again, whose mark was last, or one of long ago. Neither the poll's own deadline nor a
+// drain ends the short wait for what is known of that one's answer.
+func (p *poll) decide(r streams.OpenRequest, last string) (streams.OpenReply, error) {
 	p.undecided = true
-	until := time.Now().Add(undecidedWait)
+	wait := undecidedWait
+	if p.mark != last {
+		wait = olderWait
+	}
+	until := time.Now().Add(wait)
 	ctx, cancel := context.WithDeadline(p.Context(), later(p.deadline, until.Add(p.s.cfg.StoreTimeout)))
 	defer cancel()
 	err := sleep(ctx, undecidedPause)
@@ -257,7 +299,7 @@ func (p *poll) reopen(ctx context.Context) error {
 	for {
 		reply, err := p.s.node.Reopen(ctx, p.hub, p.token.ConnectionID, p.owner)
 		if err == nil {
-			reply.Now = p.opened.Now // when the poll came
+			reply.Now, reply.Outcome = p.opened.Now, p.opened.Outcome // when the poll came, and what it was
 			p.opened = reply
 		}
 		if !errors.Is(err, streams.ErrUnavailable) || p.pause(ctx, storeRetry) != nil {
@@ -476,7 +518,7 @@ func (p *poll) over(err error) {
 func (p *poll) finish(err error) {
 	p.s.log.Debug("poll ended", "hub", p.hub, "connection_id", p.token.ConnectionID, "reason", err)
 	if errors.Is(err, streams.ErrOwner) && p.proto != 0 {
-		if p.unique {
+		if p.unique || p.repeats() {
 			// Or one of which a proxy sent this in place, that came to the store after this and may commit an answer: then an
 			// empty one would tell the next poll that it has arrived. A poll that is given up needs none, and what a proxy sends again
 			// finds out.
@@ -515,9 +557,10 @@ func (p *poll) write(status int, body []byte) bool {
 }
 
 // wrote tells the next poll, wherever it goes, whether this answer went out. That it did is asked only by a poll with
-// the same mark: if there is none, or no other poll has it, there is nothing to tell.
+// the same mark: if there is none, or no other poll has it, there is nothing to tell. Nor is there if what did not go out was given
+// before: the client may have that.
 func (p *poll) wrote(n uint64, ok bool) {
-	if ok && (p.mark == "" || p.unique) {
+	if ok && (p.mark == "" || p.unique) || !ok && p.repeats() {
 		return
 	}
 	s, hub, id := p.s, p.hub, p.token.ConnectionID

@@ -10,7 +10,8 @@
 --         fields of the record that were set, each followed by its value, 1 if a live owner was displaced
 
 local WEBSOCKET, EVENTS, POLL, POST, REATTACH = '1', '2', '3', '4', '5'
-local CREATED, ATTACHED, TICKET, FIRST_POLL, UNDECIDED, FOUND, ABANDONED, HANDSHAKE = 1, 2, 3, 4, 5, 6, 7, 8
+local CREATED, ATTACHED, TICKET, FIRST_POLL, UNDECIDED, FOUND, ABANDONED, HANDSHAKE, REPEATED = 1, 2, 3, 4, 5, 6, 7, 8, 9
+local TIME_DIGITS = 13 -- see memory_open.go
 local TRANSPORT = {[WEBSOCKET] = 'w', [EVENTS] = 's', [POLL] = 'l', [POST] = '', [REATTACH] = 'w'}
 
 local meta, log, live, key = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
@@ -65,7 +66,7 @@ local function first_poll()
 end
 
 -- Makes the caller the owner. Whoever it was before learns of it by an entry.
-local function attach()
+local function attach(outcome)
   if r.o ~= '' and r.o ~= owner and moved ~= '' then
     local p = append(log, moved)
     if not p then
@@ -76,7 +77,7 @@ local function attach()
   end
   set('o', owner)
   lease()
-  return reply(ATTACHED)
+  return reply(outcome or ATTACHED)
 end
 
 -- Records the handshake that a POST brings, whose answer is there; see handshake.lua.
@@ -134,6 +135,12 @@ local function create()
   return reply(CREATED)
 end
 
+-- Whether both marks are times in milliseconds, and the first is the earlier.
+local function sent_before(mark, other)
+  return #mark == TIME_DIGITS and other and #other == TIME_DIGITS and mark < other
+    and not string.find(mark .. other, '%D')
+end
+
 local function poll()
   if r.t == '' then
     if before(r.c, floor) then
@@ -143,7 +150,7 @@ local function poll()
     return first_poll()
   end
   if owner ~= '' and r.o == owner then
-    return reply(ATTACHED) -- a repetition
+    return reply(redis.call('HGET', key, 'rp') == '1' and REPEATED or ATTACHED) -- a repetition
   end
   if r.fp == token then
     return reply(FIRST_POLL) -- a repetition
@@ -156,20 +163,21 @@ local function poll()
       return {'owner'} -- another poll has displaced it, or was answered since
     end
   end
-  local known = redis.call('HMGET', key, 'um', 'om', 'oc')
-  local unique = r.m ~= '' and known[1] == r.m
+  local mark, force = ARGV[8], ARGV[9] == '1'
+  local known = redis.call('HMGET', key, 'um', 'om', 'oc', 'rp')
+  local unique, repeating = r.m ~= '' and known[1] == r.m, known[4] == '1'
   local theirs, at = unique and r.m, r.pa
   if r.o ~= '' then
     theirs, at = known[2], known[3]
   end
-  if not unwritten and ARGV[8] ~= '' and theirs == ARGV[8] and came < tonumber(at) then
+  if not unwritten and mark ~= '' and theirs == mark and came < tonumber(at) then
     return {'owner'} -- the same poll, sent before that one
   end
   local yes = not unwritten
-  if yes and r.o == '' then
-    yes = arrived(r, unique, ARGV[8], came, ARGV[9] == '1')
+  if yes and (r.o == '' or repeating) then
+    yes = arrived(r, unique or r.o ~= '', mark, came, force)
   end -- else it was decided already when the poll that is displaced now was opened
-  if yes == nil then
+  if yes == nil or not force and (sent_before(mark, r.m) or r.o ~= '' and sent_before(mark, theirs)) then
     return reply(UNDECIDED)
   end
   local cursor = yes and r.sn or r.c
@@ -177,13 +185,22 @@ local function poll()
     return {'gap'}
   end
   set('c', cursor)
-  set('sn', cursor)
   if not yes and r.n == '1' then
     return first_poll()
   end
-  set('om', ARGV[18] == '1' and ARGV[8] or '')
+  local repeats = not yes and not unwritten and mark ~= '' and mark == r.m
+  if not repeats then
+    set('sn', cursor)
+  end
+  if repeats or repeating then
+    set('rp', repeats and '1' or '')
+  end
+  if unwritten then
+    set('ao', '') -- what this poll answers now is no repetition of that
+  end
+  set('om', ARGV[18] == '1' and mark or '')
   set('oc', came)
-  return attach()
+  return attach(repeats and REPEATED or ATTACHED)
 end
 
 -- The client of a connection that is over has spoken on its socket: it has none that it has abandoned.

@@ -2,8 +2,8 @@
 
 local REPEATED_POLL, ABANDONED_POLL = 1000, 95000 -- ms; see memory_open.go
 
--- Whether the last answer has arrived, now that the next poll came, at a time and with a mark; nil if that cannot be told yet. Nobody owns
--- the connection. unique: the last poll's mark is.
+-- Whether the last answer has arrived, now that the next poll came, at a time and with a mark; nil if that cannot be told yet.
+-- unique: the last poll's mark is.
 local function arrived(r, unique, mark, came, force)
   if r.f == r.n then
     return false

@@ -113,7 +113,7 @@ func aUniqueMarkOfAPollThatContinued(h *hub) {
 	first := poll("c", "n1", "unique")
 	first.Unique, first.Arrived = true, time.Now().Add(-time.Second)
 	h.unchanged("c", func() { h.refuses(first, streams.ErrOwner) }) // it came before the one that continued
-	h.begins(poll("c", "n3", "unique"), sent)
+	h.repeats(poll("c", "n3", "unique"), sent, r.Sent)
 	h.answer("c", "n3", "other", r.Sent)
 
 	next := h.follows("c", "n4", "unique") // not unique itself
@@ -298,6 +298,15 @@ func aPollThatWasOpenedDoesNotContinue(h *hub) {
 	h.answer("own", "n2", "", r.Sent)
 	h.unchanged("own", func() { h.continues(r, 4) }) // it is answered
 	h.unchanged("own", func() { h.refuses(mayHaveContinued("own", "n2", ""), streams.ErrOwner) })
+
+	// The answer that it continued with is not the one that another keeps it from.
+	h.answered("displaced", 0)
+	r = h.follows("displaced", "n2", "")
+	h.continues(r, 3)
+	h.opens(mayHaveContinued("displaced", "n2", ""), streams.OpenAttached)
+	h.opens(poll("displaced", "n3", ""), streams.OpenAttached)
+	_, err := h.store.Answer(h.ctx, h.name, streams.AnswerRequest{ID: "displaced", Owner: "n2", Sent: r.Sent, Lease: long})
+	h.want("the answer of the displaced", err, streams.ErrOwner)
 }
 
 func aPollThatMayHaveContinuedIsOvertaken(h *hub) {

@@ -435,5 +435,5 @@ func modeName(m streams.OpenMode) string {
 }
 
 func outcomeName(o streams.OpenOutcome) string {
-	return [...]string{"none", "created", "attached", "ticket", "first poll", "undecided", "found"}[o]
+	return [...]string{"none", "created", "attached", "ticket", "first poll", "undecided", "found", "abandoned", "handshake", "repeated"}[o]
 }

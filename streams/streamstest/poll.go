@@ -16,6 +16,9 @@ var pollTests = []func(*hub){
 	aUniqueMarkThatComesAgainIsARepeat,
 	aUniqueMarkOfTheFirstPollIsARepeat,
 	aPollThatWasOvertakenByItselfIsRefused,
+	aPollComesAgainWhenItsAnswerHasArrived,
+	aPollComesAgainWhenItsClientHasPolledOn,
+	anAnswerThatIsRepeatedIsNotDecidedTwice,
 	anAbandonedPollIsRepeated,
 	aPollIsJudgedByWhenItCame,
 	theFirstPollIsRepeated,
@@ -50,6 +53,15 @@ func (h *hub) begins(r streams.OpenRequest, want streams.Position) {
 	equal(h, "owner", reply.Record.Owner, r.Owner)
 }
 
+// repeats fails the test unless the poll owns the connection and is to be answered what is after the one position up to the other.
+func (h *hub) repeats(r streams.OpenRequest, from, to streams.Position) {
+	h.Helper()
+	reply := h.opens(r, streams.OpenRepeated)
+	equal(h, "cursor", reply.Record.Cursor, from)
+	equal(h, "sent", reply.Record.Sent, to)
+	equal(h, "owner", reply.Record.Owner, r.Owner)
+}
+
 func aNewMarkProvesTheAnswer(h *hub) {
 	_, sent := h.answered("c", 0) // whether it was written is not known yet
 	h.begins(poll("c", "n2", "other"), sent)
@@ -69,7 +81,11 @@ func anAnswerThatFailedIsRepeated(h *hub) {
 		cursor, sent := h.answered(id, 0)
 		n := h.record(id).Answers
 		h.wrote(id, n, false)
-		h.begins(poll(id, "n2", mark), cursor)
+		if mark == "m" {
+			h.repeats(poll(id, "n2", mark), cursor, sent)
+		} else {
+			h.begins(poll(id, "n2", mark), cursor)
+		}
 		h.answer(id, "n2", mark, sent)
 		h.wrote(id, n+1, true)
 		h.begins(poll(id, "n3", "next"), sent) // the failure was the one answer's
@@ -87,20 +103,20 @@ func anEqualMarkIsUndecidedUntilWritten(h *hub) {
 	force.Force = true // decides what is undecided only
 	h.begins(force, sent)
 
-	cursor, _ := h.answered("forced", 0)
+	cursor, sent := h.answered("forced", 0)
 	h.opens(poll("forced", "n2", "m"), streams.OpenUndecided)
 	force = poll("forced", "n2", "m")
 	force.Force = true
-	h.begins(force, cursor)
+	h.repeats(force, cursor, sent)
 }
 
 func anEqualMarkOfAnOldAnswerIsARepeat(h *hub) {
-	written, _ := h.answered("written", 0)
+	from, to := h.answered("written", 0)
 	h.wrote("written", h.record("written").Answers, true)
-	unwritten, _ := h.answered("unwritten", 0)
+	unwritten, sent := h.answered("unwritten", 0)
 	time.Sleep(1010 * time.Millisecond)
-	h.begins(poll("written", "n2", "m"), written)
-	h.begins(poll("unwritten", "n2", "m"), unwritten)
+	h.repeats(poll("written", "n2", "m"), from, to)
+	h.repeats(poll("unwritten", "n2", "m"), unwritten, sent)
 }
 
 func anEqualMarkIsNotAboutTheAgeOfThePoll(h *hub) {
@@ -115,9 +131,15 @@ func aUniqueMarkThatComesAgainIsARepeat(h *hub) {
 	h.begins(poll("c", "n2", "unique"), sent)
 	h.answerUnique("c", "n2", "unique", h.last())
 	h.wrote("c", h.record("c").Answers, true)
-	h.begins(poll("c", "n3", "unique"), sent)
-	h.answerUnique("c", "n3", "unique", h.last())
-	h.begins(poll("c", "n1", "next"), h.last())
+	last := h.last()
+	h.send("more")
+	h.repeats(poll("c", "n3", "unique"), sent, last)
+	h.repeats(poll("c", "n3", "unique"), sent, last) // a repetition
+	h.repeats(poll("c", "n4", "unique"), sent, last) // and that poll again
+	h.answerUnique("c", "n4", "unique", last)
+	h.repeats(poll("c", "n5", "unique"), sent, last)
+	h.answerUnique("c", "n5", "unique", last)
+	h.begins(poll("c", "n1", "next"), last)
 
 	// The next answer's mark is another's, whether or not it is equal.
 	h.answer("c", "n1", "unique", h.last())
@@ -149,12 +171,89 @@ func aPollThatWasOvertakenByItselfIsRefused(h *hub) {
 	h.begins(poll("c", "n3", "next"), p)
 }
 
+// A node that stood still goes on with a poll that a proxy has sent again, and whose answer has arrived: the client's next poll confirms that.
+func aPollComesAgainWhenItsAnswerHasArrived(h *hub) {
+	cursor, sent := h.answered("unique", 0)
+	h.repeatsForced("unique", cursor, sent)
+	h.begins(poll("unique", "n3", "next"), sent)
+
+	// The one before is not looked at again.
+	h.send("more")
+	h.answerUnique("unique", "n3", "next", h.last())
+	h.begins(poll("unique", "n4", "and next"), h.last())
+
+	// Nor is what is confirmed repeated when it is trimmed.
+	cursor, sent = h.answered("trimmed", 0)
+	h.repeatsForced("trimmed", cursor, sent)
+	h.trim(sent)
+	h.refuses(poll("trimmed", "n3", "m"), streams.ErrGap)
+	h.begins(poll("trimmed", "n3", "next"), sent)
+}
+
+// repeatsForced repeats the last answer, with the mark "m", to n2.
+func (h *hub) repeatsForced(id string, cursor, sent streams.Position) {
+	h.Helper()
+	again := poll(id, "n2", "m")
+	again.Force = true
+	h.repeats(again, cursor, sent)
+}
+
+// A poll that comes when its client has polled on disturbs nobody, unless it is insisted on: the client's clock may have been set back.
+func aPollComesAgainWhenItsClientHasPolledOn(h *hub) {
+	const first, second, third = "1764163200000", "1764163200001", "1764163200002"
+	next := func(owner, mark string) streams.OpenRequest {
+		r := poll("c", owner, mark)
+		r.Unique = true
+		return r
+	}
+	h.polling("c")
+	h.opens(next("n1", first), streams.OpenAttached)
+	h.answerUnique("c", "n1", first, h.send("1"))
+	h.opens(next("n2", second), streams.OpenAttached)
+	h.unchanged("c", func() { h.opens(next("n3", first), streams.OpenUndecided) })
+	sent := h.send("2")
+	h.answerUnique("c", "n2", second, sent)
+	for _, mark := range []string{first, "1764163199999"} {
+		h.unchanged("c", func() { h.opens(next("n3", mark), streams.OpenUndecided) })
+	}
+	for _, mark := range []string{third, "176416320000", "17641632000000", "176416320000x", ""} { // later, or no time
+		h.begins(next("n3"+mark, mark), sent)
+	}
+	h.begins(next("n4", third), sent)
+	set := next("n5", first)
+	set.Force = true
+	h.begins(set, sent)
+}
+
+// What is learned of the answer while it is repeated is that it failed, or nothing.
+func anAnswerThatIsRepeatedIsNotDecidedTwice(h *hub) {
+	cursor, sent := h.answered("written", 0)
+	h.repeatsForced("written", cursor, sent)
+	h.wrote("written", h.record("written").Answers, true)
+	h.repeats(poll("written", "n3", "m"), cursor, sent)
+
+	cursor, sent = h.answered("failed", 0)
+	h.repeatsForced("failed", cursor, sent)
+	h.wrote("failed", h.record("failed").Answers, false)
+	h.begins(poll("failed", "n3", "next"), cursor)
+
+	cursor, sent = h.answered("abandoned", 0)
+	h.repeatsForced("abandoned", cursor, sent)
+	late := poll("abandoned", "n3", "next")
+	late.Arrived = time.Now().Add(-time.Hour)
+	h.begins(late, sent) // it came before: that the client has waited too long is told by the time of its poll
+}
+
 func anAbandonedPollIsRepeated(h *hub) {
-	cursor, _ := h.answered("abandoned", 95*time.Second)
+	cursor, sent := h.answered("abandoned", 95*time.Second)
 	h.wrote("abandoned", h.record("abandoned").Answers, true)
 	h.begins(poll("abandoned", "n2", "other"), cursor)
 
-	_, sent := h.answered("waiting", 85*time.Second)
+	cursor, sent = h.answered("repeated", 95*time.Second)
+	h.repeatsForced("repeated", cursor, sent)
+	h.begins(poll("repeated", "n3", "other"), cursor)
+
+	_, sent = h.answered("waiting", 85*time.Second)
 	h.begins(poll("waiting", "n2", "other"), sent)
 }
 

@@ -1,0 +1,172 @@
+package transports_test
+
+import (
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// The polls of these tests have the time as their mark, as official clients' have.
+const (
+	mark1 = "1764163200010"
+	mark2 = "1764163200020"
+	mark3 = "1764163200030"
+)
+
+var script = []string{"User-Agent", nodeJS}
+
+// A node that stood still goes on with a poll that a proxy has sent again meanwhile, and whose answer the client has. Whether the late one is
+// answered before the client's next poll comes or not: the client misses nothing, and gets nothing twice.
+func TestLatePollWhoseAnswerHasArrived(t *testing.T) {
+	for _, what := range []string{"is waiting", "is answered", "is answered with what came since"} {
+		bubbleRun(t, what, func(t *testing.T) {
+			c := newCluster(t, 3)
+			k := c.openPolling(handshakeJSON)
+			c.publishSeen(0, 1)
+			k.poll(1, mark1, script...).expect(200, invocation(1))
+			synctest.Wait()
+
+			var stalled atomic.Bool
+			answered := make(chan struct{})
+			defer sync.OnceFunc(func() { close(answered) })()
+			c.store.onBefore(func(step string) error {
+				if step == "answer" && stalled.CompareAndSwap(true, false) {
+					<-answered
+				}
+				return nil
+			})
+			if what == "is answered with what came since" {
+				c.publishSeen(0, 2)
+			}
+			stalled.Store(what == "is waiting")
+			late := k.poll(0, mark1, script...)
+			time.Sleep(100 * time.Millisecond)
+			late.cancel()
+			synctest.Wait()
+			if what != "is answered with what came since" {
+				c.publishSeen(0, 2)
+			}
+			k.poll(2, mark2, script...).expect(200, invocation(2))
+			c.publishSeen(0, 3)
+			k.poll(1, mark3, script...).expect(200, invocation(3))
+		})
+	}
+}
+
+// The same when the client has polled on: its poll goes on waiting, and what it is answered is not taken from it.
+func TestLatePollWhoseClientHasPolledOn(t *testing.T) {
+	for _, what := range []string{"waits", "was answered"} {
+		bubbleRun(t, what, func(t *testing.T) {
+			c := newCluster(t, 3)
+			k := c.openPolling(handshakeJSON)
+			c.publishSeen(0, 1)
+			k.poll(1, mark1, script...).expect(200, invocation(1))
+			next := k.poll(2, mark2, script...).expectNothing(100 * time.Millisecond)
+			if what == "was answered" {
+				c.publishSeen(0, 2)
+				next.expect(200, invocation(2))
+			}
+			late := k.poll(0, mark1, script...).expectNothing(100 * time.Millisecond)
+			late.cancel() // its node finds its connection closed
+			time.Sleep(2 * time.Second)
+			c.publishSeen(0, 3)
+			if what == "was answered" {
+				k.poll(1, mark3, script...).expect(200, invocation(3))
+			} else {
+				next.expect(200, invocation(3))
+			}
+		})
+	}
+}
+
+// A client whose clock is set back polls on nevertheless: after a second, once.
+func TestPollsOfAClientWhoseClockIsSetBack(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 2)
+		k := c.openPolling(handshakeJSON)
+		c.publishSeen(0, 1)
+		k.poll(0, mark3, script...).expect(200, invocation(1))
+		for by := range 2 { // where it would continue, and where it is opened
+			c.publishSeen(0, 2)
+			within(t, k.poll(by, mark1, script...).expect(200, invocation(2)), time.Second, 1100*time.Millisecond)
+			c.publishSeen(0, 3)
+			within(t, k.poll(by, mark2, script...).expect(200, invocation(3)), 0, 20*time.Millisecond)
+			c.publishSeen(0, 4)
+			k.poll(0, mark3, script...).expect(200, invocation(4))
+		}
+	})
+}
+
+// A poll is cut, not answered with nothing, if what it was answered before cannot be given again.
+func TestLatePollThatCannotBeAnsweredAgain(t *testing.T) {
+	for _, what := range []string{"the store goes away", "it is displaced"} {
+		bubbleRun(t, what, func(t *testing.T) {
+			c := newCluster(t, 3)
+			k := c.openPolling(handshakeJSON)
+			c.publishSeen(0, 1)
+			k.poll(1, mark1).expect(200, invocation(1))
+			time.Sleep(2 * time.Second) // it is that poll again, although its client is none of those whose marks are unique
+			var opened atomic.Bool
+			c.store.onAfter(func(step string) error {
+				if step == "open" && opened.CompareAndSwap(false, true) {
+					if what == "the store goes away" {
+						c.store.goAway()
+						return nil
+					}
+					k.poll(2, mark1).expect(200, invocation(1))
+				}
+				return nil
+			})
+			k.poll(0, mark1).expectCut()
+			c.store.comeBack()
+			c.publishSeen(0, 2)
+			k.poll(2, mark2).expect(200, invocation(2))
+		})
+	}
+}
+
+// What it is answered again is the same when its node has to read the record once more.
+func TestLatePollWhoseNodeHasToWaitForTheStore(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 4)
+		k := c.openPolling(handshakeJSON)
+		c.publishSeen(0, 1)
+		k.poll(1, mark1, script...).expect(200, invocation(1))
+		c.publishSeen(0, 2)
+		var opened atomic.Bool
+		c.store.onAfter(func(step string) error {
+			if step == "open" && opened.CompareAndSwap(false, true) {
+				c.store.goAway()
+				time.AfterFunc(time.Second, c.store.comeBack)
+			}
+			return nil
+		})
+		last := 2 // which has nothing of the hub yet
+		within(t, k.poll(last, mark1, script...).expect(200, invocation(1)), time.Second, 2*time.Second)
+		k.poll(0, mark2, script...).expect(200, invocation(2))
+	})
+}
+
+// Its bytes do not reach whoever has sent it first: that says nothing about the answer that the client has.
+func TestLatePollWhoseAnswerDoesNotGoOut(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 3)
+		k := c.openPolling(handshakeJSON)
+		c.publishSeen(0, 1)
+		k.poll(1, mark1, script...).expect(200, invocation(1))
+		synctest.Wait()
+		var again atomic.Bool
+		c.store.onAfter(func(step string) error {
+			again.Store(again.Load() || step == "answer")
+			return nil
+		})
+		k.unread(0, "_="+mark1) // as one of another client, so that it is told whether it went out
+		if !again.Load() {
+			t.Fatal("it was not answered again")
+		}
+		c.publishSeen(0, 2)
+		k.poll(2, mark2, script...).expect(200, invocation(2))
+	})
+}
