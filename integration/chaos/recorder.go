@@ -92,7 +92,7 @@ func (r *recorder) connected() (connection string, ok bool) {
 	return r.current.Connection, r.current.Connection != ""
 }
 
-// complete tells whether the client has nothing to wait for: it has the final message, or began too late for it.
+// complete tells whether the client has nothing to wait for: it has the final message, sent at a time, or began too late for it.
 func (r *recorder) complete(final time.Duration) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()

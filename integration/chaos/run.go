@@ -322,7 +322,7 @@ func (r *run) anyConnection(hub int, random *rand.Rand) (id string, ok bool) {
 type loaded struct {
 	History
 	faults    map[Action]int
-	finalSent time.Duration
+	finalSent []time.Duration // by hub
 }
 
 // load sends messages and changes memberships while faults happen, and last a final message to each hub.
@@ -359,9 +359,10 @@ func (r *run) load(faults func() map[Action]int) *loaded {
 			}
 			_ = sleep(r.ctx, 200*ms)
 		}
-		h.Final = append(h.Final, final.sends[len(final.sends)-1].Position)
+		last := final.sends[len(final.sends)-1]
+		h.Final = append(h.Final, last.Position)
+		h.finalSent = append(h.finalSent, last.Invoked)
 	}
-	h.finalSent = r.now()
 	for _, p := range publishers {
 		h.Sends = append(h.Sends, p.sends)
 		for answer, n := range p.odd {
@@ -373,10 +374,11 @@ func (r *run) load(faults func() map[Action]int) *loaded {
 }
 
 // settle waits until every client has everything, and returns what all of them saw.
-func (r *run) settle(final time.Duration) []*Session {
+func (r *run) settle(finalSent []time.Duration) []*Session {
+	settling := r.now()
 	missing := func() (list []string) {
 		for _, c := range r.clients {
-			if !c.complete(final) {
+			if !c.complete(finalSent[c.hub]) {
 				list = append(list, fmt.Sprintf("%s (%s, official %v)", c.name, c.kind, c.official))
 			}
 		}
@@ -391,7 +393,7 @@ func (r *run) settle(final time.Duration) []*Session {
 	if list := missing(); len(list) > 0 {
 		r.tb.Errorf("%d clients do not have the final message %v after the last fault: %v", len(list), settleTimeout, list)
 	} else {
-		r.tb.Logf("settled in %v; the last were %v", (r.now() - final).Round(ms), last)
+		r.tb.Logf("settled in %v; the last were %v", (r.now() - settling).Round(ms), last)
 	}
 	time.Sleep(500 * ms) // whatever comes twice
 	var all []*Session
