@@ -90,17 +90,21 @@ func (v *Valkey) Continue(ctx context.Context, hub string, r ContinueRequest) (u
 	}
 	defer end()
 	k := v.keys.hub(hub)
-	reply, err := v.evaluate(ctx, continueScript,
+	reply, err := v.evaluateJoined(ctx, hub, continueScript,
 		[]string{k.meta(), k.log(), k.live(), k.record(r.ID)},
 		[]string{
 			r.ID, r.Owner, r.Sent.String(), r.Mark, strconv.FormatInt(since(r.Arrived), 10), ms(r.Lease),
 			boolArg(r.Unique), r.Gen, r.Last, uintArg(r.Answers), r.From.String(),
-		}).AsInt64()
+		})
+	var n int64
+	if err == nil {
+		n, err = reply.AsInt64()
+	}
 	if err != nil {
 		v.observe(err)
 		return 0, classifyAppend(err)
 	}
-	return uint64(reply), nil
+	return uint64(n), nil
 }
 
 // Wrote implements Records.

@@ -189,7 +189,11 @@ func (v *Valkey) repeat(ctx context.Context, hub string, s *script, keys, args [
 	for pause := repeatPause; ; pause *= 2 {
 		reply, err := v.evaluateJoined(ctx, hub, s, keys, args)
 		if err == nil {
-			return status(reply)
+			list, err := reply.ToArray()
+			if err != nil {
+				return nil, errAnswer
+			}
+			return status(list)
 		}
 		v.observe(err)
 		mapped, repeatable := classify(err)
@@ -223,15 +227,12 @@ func status(reply []valkey.ValkeyMessage) ([]valkey.ValkeyMessage, error) {
 var errAnswer = fmt.Errorf("%w: unexpected answer", ErrUnavailable)
 
 // evaluateJoined is evaluate for a script of a hub, which may have to wait for others, and goes together with others.
-func (v *Valkey) evaluateJoined(ctx context.Context, hub string, s *script, keys, args []string) ([]valkey.ValkeyMessage, error) {
+func (v *Valkey) evaluateJoined(ctx context.Context, hub string, s *script, keys, args []string) (valkey.ValkeyMessage, error) {
 	reply, err := v.evaluators[Bucket(hub)].do(ctx, v.evalsha(s, keys, args))
 	if hasReply(err, "NOSCRIPT ") {
-		return v.evaluate(ctx, s, keys, args).ToArray()
+		return v.evaluate(ctx, s, keys, args).ToMessage()
 	}
-	if err != nil {
-		return nil, err
-	}
-	return reply.ToArray()
+	return reply, err
 }
 
 // evaluate runs a script once, by its name if the server knows it.
