@@ -2,3 +2,6 @@ package node
 
 // NewLogger makes a node's logger.
 var NewLogger = newLogger
+
+// Listen listens for a node's clients.
+var Listen = listen

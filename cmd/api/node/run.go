@@ -50,7 +50,7 @@ func Run(ctx context.Context, args []string, env func(string) string, stdout, st
 			return err
 		}
 	}
-	listener, err := net.Listen("tcp", cfg.Listen)
+	listener, err := listen(ctx, cfg.Listen)
 	if err != nil {
 		return fmt.Errorf("-listen: %w", err)
 	}
