@@ -60,6 +60,7 @@ type Attachment struct {
 	next uint64
 	// until is where the answer ends that is given again; zero: there is none. See OpenRepeated.
 	until Position
+	whole bool // Next has returned all of it
 	// behind: after the cursor there may be a match that nothing will wake it for.
 	behind bool
 	// resets is the hub's when the attachment entered it. While it is another one, there is nothing for the attachment but its end.
@@ -96,10 +97,18 @@ func (a *Attachment) Cursor() Position {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.advance()
-	if a.ends(a.cursor) {
+	if a.whole {
 		return a.until
 	}
 	return a.cursor
+}
+
+// Whole tells whether Next has returned all of an answer that is given again (see OpenRepeated). Until then the cursor is on the way, and
+// Next must be called again.
+func (a *Attachment) Whole() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.whole
 }
 
 // ends tells whether an answer that is given again ends before p.
@@ -194,6 +203,7 @@ func (a *Attachment) Next(ctx context.Context, dst []*Item, maxBytes int) ([]*It
 	}
 	t := taker{a: a, items: dst, left: maxBytes}
 	err := a.take(ctx, &t)
+	a.whole = a.whole || !a.until.IsZero() && !a.cursor.Before(a.until)
 	switch {
 	case err == nil:
 	case errors.Is(err, ErrGap):
@@ -274,7 +284,7 @@ type taker struct {
 
 func (t *taker) offer(item *Item, v verdict) want {
 	if t.a.ends(item.Position) {
-		t.done = true
+		t.done, t.a.whole = true, true
 		return reject
 	}
 	if v != deliver {

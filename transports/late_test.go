@@ -6,6 +6,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"hubstream/streams"
 )
 
 // The polls of these tests have the time as their mark, as official clients' have.
@@ -168,5 +170,99 @@ func TestLatePollWhoseAnswerDoesNotGoOut(t *testing.T) {
 		}
 		c.publishSeen(0, 2)
 		k.poll(2, mark2, script...).expect(200, invocation(2))
+	})
+}
+
+// It is answered all that it was, or it is cut: a client that has all of it would get what is missing twice.
+func TestLatePollIsNotAnsweredAPart(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 4)
+		k := c.openPolling(handshakeJSON)
+		const messages = 1500 // more than a page
+		for n := range messages {
+			c.publish(0, n)
+		}
+		synctest.Wait()
+		k.poll(1, mark1, script...).expect(200, invocations(0, messages-1))
+		var pages atomic.Int32
+		c.store.onBefore(func(step string) error {
+			if step == "range" && pages.Add(1) == 3 {
+				return streams.ErrUnavailable
+			}
+			return nil
+		})
+		k.poll(2, mark1, script...).expect(200, invocations(0, messages-1)) // at a node that has nothing of the hub yet
+		if pages.Load() < 4 {
+			t.Fatalf("%d pages were read", pages.Load())
+		}
+		c.publish(0, messages)
+		k.poll(0, mark2, script...).expect(200, invocation(messages))
+	})
+}
+
+// What it was answered is not kept any more. Its client has it, for all that is known, and misses nothing.
+func TestLatePollWhoseAnswerIsTrimmed(t *testing.T) {
+	for _, when := range []string{"before it is opened", "before it is read"} {
+		bubbleRun(t, when, func(t *testing.T) {
+			c := newCluster(t, 4)
+			k := c.openPolling(handshakeJSON)
+			c.publishSeen(0, 1)
+			k.poll(1, mark1, script...).expect(200, invocation(1))
+			c.publishSeen(0, 2)
+			trim := func() {
+				r, _ := k.record()
+				if _, err := c.store.Trim(k.ctx, hubName, r.Sent); err != nil {
+					t.Error(err)
+				}
+			}
+			var opened atomic.Bool
+			c.store.onAfter(func(step string) error {
+				if step == "open" && opened.CompareAndSwap(false, true) {
+					trim()
+				}
+				return nil
+			})
+			if when == "before it is opened" {
+				opened.Store(true)
+				trim()
+			}
+			k.poll(2, mark1, script...).expect(404, "No Connection with that ID")
+			k.poll(0, mark2, script...).expect(200, invocation(2))
+		})
+	}
+}
+
+// Nor is what another node is to answer it with, which has that in memory.
+func TestLatePollWhoseBeginningIsTrimmed(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 3)
+		k := c.openPolling(handshakeJSON)
+		waiting := k.poll(0, mark1, script...).expectNothing(time.Second)
+		r, err := c.nodes[0].Publish(k.ctx, hubName, messageTo("another", "{}"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if _, err := c.store.Trim(k.ctx, hubName, r.Position); err != nil {
+			t.Fatal(err)
+		}
+		k.poll(2, mark1, script...).expect(404, "No Connection with that ID")
+		c.publish(0, 1)
+		waiting.expect(200, invocation(1))
+		k.poll(2, mark2, script...).expectNothing(time.Second)
+	})
+}
+
+// Before the handshake 204 would end the client, if the poll that is displaced is the one that it waits for.
+func TestLatePollBeforeTheHandshake(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 3)
+		k := c.negotiate()
+		k.poll(0, mark1, script...).expect(200, "")
+		waiting := k.poll(1, mark2, script...).expectNothing(time.Second)
+		k.poll(2, mark2, script...).expectNothing(time.Second) // its node has read it only now
+		waiting.expectCut()
+		k.post(0, handshakeMessagePack)
+		k.poll(1, mark2, script...).expect(200, accepted)
 	})
 }

@@ -95,6 +95,9 @@ func (s *Server) servePoll(c *request) {
 		return
 	case errors.Is(err, streams.ErrOwner):
 		panic(http.ErrAbortHandler) // it was sent again since, or what it may have been answered with was followed by another poll
+	case errors.Is(err, streams.ErrGap):
+		p.refuseGap()
+		return
 	case err != nil:
 		s.refuseError(c, err)
 		return
@@ -116,6 +119,8 @@ func (s *Server) servePoll(c *request) {
 			p.write(http.StatusOK, nil)
 		case errors.Is(err, streams.ErrOwner):
 			p.finish(err)
+		case errors.Is(err, streams.ErrGap):
+			p.refuseGap()
 		default:
 			s.refuseError(c, err)
 		}
@@ -137,15 +142,20 @@ func (p *poll) repeat() {
 	p.hold()
 	ctx, cancel := context.WithDeadline(p.Context(), p.arrived.Add(maxPollTime))
 	defer cancel()
+	var items []*streams.Item
 	for {
-		items, err := p.att.Next(ctx, nil, maxPollBytes)
+		var err error
+		items, err = p.att.Next(ctx, items, maxPollBytes)
 		switch {
 		case p.Context().Err() != nil:
 			return
-		case err == nil:
+		case p.att.Whole():
 			p.answer(ctx, items)
 			return
-		case ctx.Err() == nil && !errors.Is(err, streams.ErrUnavailable):
+		case errors.Is(err, streams.ErrGap):
+			p.refuseGap()
+			return
+		case err != nil && ctx.Err() == nil && !errors.Is(err, streams.ErrUnavailable):
 			p.over(err)
 			return
 		}
@@ -153,6 +163,20 @@ func (p *poll) repeat() {
 			panic(http.ErrAbortHandler)
 		}
 	}
+}
+
+// refuseGap refuses a poll for which what it is to be answered with is not kept any more. The connection goes on if the poll may be late, and
+// its client have that already, or be waiting for it at another node.
+func (p *poll) refuseGap() {
+	ctx, cancel := context.WithTimeout(p.Context(), p.s.cfg.StoreTimeout)
+	defer cancel()
+	reply, err := p.s.node.Lookup(ctx, p.hub, p.token.ConnectionID)
+	r := &reply.Record
+	if err == nil && (r.Owner == "" || r.Owner == p.owner) && (p.mark == "" || p.mark != r.Mark) {
+		p.s.refuseError(p.request, streams.ErrGap)
+		return
+	}
+	p.s.refuseError(p.request, streams.ErrGone)
 }
 
 // goOn answers a poll that follows on an answer of this node, and for which there is something already, in one step of the
@@ -517,17 +541,19 @@ func (p *poll) over(err error) {
 // which a node sent to the store before it was killed, and this the one that a proxy sent in its place.
 func (p *poll) finish(err error) {
 	p.s.log.Debug("poll ended", "hub", p.hub, "connection_id", p.token.ConnectionID, "reason", err)
-	if errors.Is(err, streams.ErrOwner) && p.proto != 0 {
-		if p.unique || p.repeats() {
-			// Or one of which a proxy sent this in place, that came to the store after this and may commit an answer: then an
-			// empty one would tell the next poll that it has arrived. A poll that is given up needs none, and what a proxy sends again
-			// finds out.
-			panic(http.ErrAbortHandler)
-		}
+	switch {
+	case !errors.Is(err, streams.ErrOwner):
+		p.write(http.StatusNoContent, nil)
+	case p.unique || p.repeats():
+		// Or one of which a proxy sent this in place, that came to the store after this and may commit an answer: then an
+		// empty one would tell the next poll that it has arrived. A poll that is given up needs none, and what a proxy sends again
+		// finds out.
+		panic(http.ErrAbortHandler)
+	case p.proto != 0:
 		p.write(http.StatusOK, nil)
-		return
+	default:
+		p.write(http.StatusNoContent, nil)
 	}
-	p.write(http.StatusNoContent, nil)
 }
 
 // write writes an answer and tells whether all of it went out.
