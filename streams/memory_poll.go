@@ -27,6 +27,9 @@ func (o *memoryOpen) poll(rec *memoryRecord) (OpenOutcome, error) {
 	if rec.Owner != "" && rec.Owner == o.Owner {
 		return rec.polled(), nil // a repetition
 	}
+	if o.unwritten(rec) {
+		return OpenUndecided, nil
+	}
 	if o.overtaken(rec) {
 		return 0, ErrOwner
 	}
@@ -46,13 +49,12 @@ func (o *memoryOpen) poll(rec *memoryRecord) (OpenOutcome, error) {
 		o.answerFirst(rec)
 		return OpenFirstPoll, nil
 	}
-	rec.repeats = answer == answerLost && o.Mark != "" && o.Mark == rec.Mark && !o.unwritten(rec)
 	rec.Cursor = cursor
-	if !rec.repeats {
-		rec.Sent = cursor
-	}
-	if o.unwritten(rec) {
-		rec.answeredBy = "" // what this poll answers now is no repetition of that
+	switch again := answer == answerLost && o.Mark != "" && o.Mark == rec.Mark; {
+	case !again:
+		rec.repeats, rec.Sent = 0, cursor
+	case rec.repeats == 0:
+		rec.repeats = rec.Answers
 	}
 	rec.ownerMark, rec.ownerCame = "", o.came
 	if o.Unique {
@@ -64,7 +66,7 @@ func (o *memoryOpen) poll(rec *memoryRecord) (OpenOutcome, error) {
 
 // polled is the outcome for the poll that owns the connection.
 func (r *memoryRecord) polled() OpenOutcome {
-	if r.repeats {
+	if r.repeats > 0 {
 		return OpenRepeated
 	}
 	return OpenAttached
@@ -101,8 +103,6 @@ func (o *memoryOpen) unwritten(rec *memoryRecord) bool {
 // it and is being answered, or was answered last.
 func (o *memoryOpen) overtaken(rec *memoryRecord) bool {
 	switch {
-	case o.unwritten(rec):
-		return false
 	case o.Continued && rec.continued.owner == o.Owner:
 		return true
 	case o.Mark == "":
@@ -124,21 +124,20 @@ func (o *memoryOpen) answerFirst(rec *memoryRecord) {
 
 // arrival decides whether the last answer has arrived.
 func (o *memoryOpen) arrival(rec *memoryRecord) arrival {
-	switch {
-	case rec.Owner != "" && !rec.repeats:
+	if rec.Owner != "" && rec.repeats == 0 {
 		return answerArrived // decided by the poll that is displaced now: Sent is the cursor
-	case o.unwritten(rec):
-		return answerLost
 	}
 	// A poll that is displaced while it repeats the last answer has decided nothing: its client may have got that before. But for
 	// whoever has the same mark the answer is still to be repeated.
-	return rec.arrival(o.Mark, rec.unique || rec.repeats && rec.Owner != "", o.came, o.Force)
+	return rec.arrival(o.Mark, rec.unique || rec.Owner != "", o.came, o.Force)
 }
 
 // arrival decides by the next poll, which came at a time with a mark, whether the last answer has arrived. An equal mark alone proves
 // nothing, unless it is unique: consecutive polls of one client often carry the same millisecond.
 func (r *memoryRecord) arrival(mark string, unique bool, came int64, force bool) arrival {
 	switch {
+	case r.Answers == 1 && mark != "" && r.Mark != "" && mark != r.Mark:
+		return answerArrived // who has not had the first poll's answer sends no other
 	case r.Failed == r.Answers:
 		return answerLost
 	case mark != "" && mark == r.Mark && unique:

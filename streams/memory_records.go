@@ -17,7 +17,7 @@ type memoryRecord struct {
 	unique     bool      // Mark; see AnswerRequest
 	ownerMark  string    // the owner's poll's, if that is unique
 	ownerCame  int64     // when the owner's poll came
-	repeats    bool      // the owner's poll is the last one that was answered again; see OpenRepeated
+	repeats    uint64    // the number of the answer that the owner gives again, or that was last; 0: none. See OpenRepeated
 	continued  committed // the last answer of a Continue
 	finished   Position  // of the last Finish's last entry
 	leaving    Leaving   // why the owner that let go last did
@@ -153,6 +153,9 @@ func (m *Memory) Answer(ctx context.Context, hub string, r AnswerRequest) (n uin
 			n = rec.Answers // a repeat of the answer that gave the owner up
 			return nil
 		}
+		if rec.repeats > 0 && r.Sent != rec.Sent {
+			return ErrOwner // it is given again, and this is another
+		}
 		if r.Sent.After(h.last) {
 			return ErrBeyond
 		}
@@ -178,7 +181,7 @@ func (m *Memory) Continue(ctx context.Context, hub string, r ContinueRequest) (n
 		switch {
 		case rec.answeredBy == r.Owner: // a repetition
 		case h.goesOn(rec, &r, now-since(r.Arrived)) && h.run == *m.run.Load():
-			rec.Cursor = r.From
+			rec.Cursor, rec.repeats = r.From, 0
 			h.answer(rec, &r.AnswerRequest, now)
 			rec.continued = committed{r.Owner, rec.Answers}
 		default:
@@ -198,7 +201,7 @@ func (m *Memory) Wrote(ctx context.Context, hub, id string, n uint64, ok bool) e
 	err := m.update(ctx, hub, id, func(_ *memoryHub, rec *memoryRecord, _ int64) error {
 		if ok {
 			rec.Wrote = max(rec.Wrote, n)
-		} else {
+		} else if rec.repeats == 0 || n <= rec.repeats {
 			rec.Failed = max(rec.Failed, n)
 		}
 		return nil

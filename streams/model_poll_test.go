@@ -24,7 +24,7 @@ type poller struct {
 	mark     string   // of the last poll
 	untold   func()   // a Wrote of the last answer that is still to come
 	marksOff bool     // the next poll must not carry the same mark
-	late     []func() // Continues that are still to come
+	late     []func() // Continues and Opens that are still to come
 }
 
 // request is a poll at its server.
@@ -41,9 +41,10 @@ type request struct {
 	result    chan attached
 	att       *Attachment
 	woken     atomic.Bool
-	next      *Continuation // the poll was answered without being opened
-	continued bool          // that may be, but it is not known
+	next      *Continuation // the poll was answered without being opened, or may be
+	continued bool          // which of them is not known
 	late      bool          // it is opened when it was sent again and that may be answered
+	twice     bool          // so may be what its node asks the store for the second time
 	answer    []string      // the bodies
 	number    uint64
 	committed AnswerRequest
@@ -238,10 +239,14 @@ func (r *request) open() {
 		c.tell() // it has arrived by now
 	}
 	r.tries++
-	if r.tries == 1 && r.goOn() {
+	if r.tries == 1 && r.goOn() || r.continued && c.w.chance(500) && r.findOut() {
 		return
 	}
 	q.Continued = r.continued
+	if c.unique && c.w.chance(30) {
+		r.twice = true
+		c.late = append(c.late, func() { r.openLate(q) })
+	}
 	before := c.record()
 	reply, err := r.node.Open(context.Background(), c.hub.hub, q)
 	c.w.note("open %s at %s mark=%q: %d cursor=%v last=%v %v", c, r.node.name, r.mark, reply.Outcome, reply.Record.Cursor, reply.Last, err)
@@ -272,6 +277,7 @@ func (r *request) open() {
 	case reply.Outcome == OpenUndecided && r.late: // its connection is closed
 		c.w.count["too late"]++
 		r.end()
+	case reply.Outcome == OpenUndecided && r.continued && r.findOut():
 	case reply.Outcome == OpenUndecided:
 		c.w.count["undecided"]++
 	case reply.Outcome == OpenFirstPoll:
@@ -295,6 +301,22 @@ func (r *request) open() {
 	}
 }
 
+// openLate is an Open that its node has repeated, and that comes when that was answered: nobody knows of it.
+func (r *request) openLate(q OpenRequest) {
+	c := r.c
+	if c.w.mem.find(c.hub.hub) == nil || c.record() == nil {
+		return
+	}
+	q.Moved = AppendEntry(nil, &Entry{Kind: KindMoved, Connections: []string{c.id}, Owner: r.owner})
+	q.Membership, q.UserMembership, q.CreateUntil = 0, Position{}, 0
+	reply, err := c.w.mem.Open(context.Background(), c.hub.hub, q)
+	c.w.note("open %s at %s mark=%q late: %d cursor=%v last=%v %v", c, r.node.name, r.mark, reply.Outcome, reply.Record.Cursor, reply.Last, err)
+	if err == nil && reply.Record.Owner == r.owner {
+		delete(c.w.tokens, r.owner) // its node does not carry it over
+	}
+	c.w.count["opened late"]++
+}
+
 // goOn answers the poll without opening it, if it can be.
 func (r *request) goOn() bool {
 	c := r.c
@@ -302,7 +324,7 @@ func (r *request) goOn() bool {
 	if next == nil {
 		return false
 	}
-	q := AnswerRequest{ID: c.id, Owner: r.owner, Mark: r.mark, Unique: c.unique, Arrived: r.began, Lease: simPollLease}
+	q := r.answerTo()
 	if c.w.chance(150) { // the request is lost, or comes when the poll was opened
 		r.continued = true
 		c.late = append(c.late, func() { r.continueLate(next, q) })
@@ -320,22 +342,42 @@ func (r *request) goOn() bool {
 	c.w.count["continued"]++
 	c.w.pull()
 	c.w.served(c.hub.hub, c.id, r.owner)
+	r.next = next
 	if c.w.chance(200) { // its answer is lost
 		r.continued = true
 		return c.w.chance(500) // a proxy may not wait until it is opened
 	}
-	if again, err := next.Commit(context.Background(), q); again != n || err != nil {
-		c.w.fail("continue of %s again: %d %v", c, again, err)
+	if !r.findOut() {
+		c.w.fail("continue of %s again: it was not made", c)
 	}
-	if before := c.truth.upTo(next.last.answer.Sent); before != c.got && !c.loose() && !r.late {
+	return true
+}
+
+// findOut takes the answer that the poll continued with, if it did.
+func (r *request) findOut() bool {
+	c := r.c
+	if r.next == nil {
+		return false
+	}
+	n, err := r.next.Commit(context.Background(), r.answerTo())
+	c.w.note("continue %s at %s mark=%q again: number %d %v", c, r.node.name, r.mark, n, err)
+	if n == 0 {
+		return false
+	}
+	from := r.next.last.answer.Sent
+	if before := c.truth.upTo(from); before != c.got && !c.loose() && !r.late {
 		c.w.fail("%s has %d, but its poll begins after %d", c, c.got, before)
 	}
-	for _, item := range next.Items {
+	for _, item := range r.next.Items {
 		r.answer = append(r.answer, string(item.Body))
 	}
-	r.next, r.number, r.stage = next, n, answered
+	r.number, r.stage, r.continued = n, answered, false
 	c.active = time.Now()
 	return true
+}
+
+func (r *request) answerTo() AnswerRequest {
+	return AnswerRequest{ID: r.c.id, Owner: r.owner, Mark: r.mark, Unique: r.c.unique, Arrived: r.began, Lease: simPollLease}
 }
 
 // continueLate is a Continue that comes after its poll was opened.
@@ -377,7 +419,9 @@ func (r *request) reopen() {
 	case errors.Is(err, ErrGap):
 		r.refuseGap()
 	case errors.Is(err, ErrOwner), errors.Is(err, ErrGone):
-		c.attachRefused(r.owner, err)
+		if !r.twice {
+			c.attachRefused(r.owner, err)
+		}
 		r.displaced()
 	default:
 		c.w.fail("reopen of %s: %v", c, err)
@@ -420,7 +464,9 @@ func (r *request) collect() {
 			r.refuseGap()
 		case errors.Is(a.err, ErrOwner), errors.Is(a.err, ErrGone):
 			r.stage = failed
-			r.c.attachRefused(r.owner, a.err)
+			if !r.twice {
+				r.c.attachRefused(r.owner, a.err)
+			}
 			r.displaced()
 		case a.err != nil:
 			r.c.w.fail("attach of %s: %v", r.c, a.err)
@@ -440,7 +486,9 @@ func (r *request) take() {
 		r.answer = append(r.answer, string(item.Body))
 	}
 	switch {
-	case len(n.items) > 0, n.err == nil && r.opened.Outcome == OpenRepeated:
+	case r.opened.Outcome == OpenRepeated && n.err == nil && !r.att.Whole():
+		r.woken.Store(true)
+	case len(n.items) > 0, r.opened.Outcome == OpenRepeated && n.err == nil:
 		r.commit()
 	case n.err == nil:
 	case notFinal(n.err):
@@ -477,7 +525,7 @@ func (r *request) finish(err error) {
 			c.closed()
 		}
 	case errors.Is(err, ErrOwner):
-		if rec := c.record(); rec != nil && rec.Owner == r.owner && !c.mayEnd {
+		if rec := c.record(); rec != nil && rec.Owner == r.owner && !c.mayEnd && !r.twice {
 			c.w.fail("%s at %s is told that it lost ownership, and has not", c, r.node.name)
 		}
 		r.displaced()
@@ -504,7 +552,8 @@ func (r *request) finish(err error) {
 func (r *request) commit() {
 	c := r.c
 	sent := r.att.Cursor()
-	q := AnswerRequest{ID: c.id, Owner: r.owner, Sent: sent, Mark: r.mark, Unique: c.unique, Arrived: r.began, Lease: simPollLease}
+	q := r.answerTo()
+	q.Sent = sent
 	n, err := r.node.Answer(context.Background(), c.hub.hub, q)
 	c.w.note("answer %s at %s: %d bodies to %v, number %d %v", c, r.node.name, len(r.answer), sent, n, err)
 	switch {
@@ -513,7 +562,7 @@ func (r *request) commit() {
 		c.w.served(c.hub.hub, c.id, r.owner)
 		_ = r.att.Detach(context.Background(), 0, LeavingNone)
 	case errors.Is(err, ErrOwner), errors.Is(err, ErrGone):
-		if rec := c.record(); rec != nil && rec.Owner == r.owner && !c.mayEnd {
+		if rec := c.record(); rec != nil && rec.Owner == r.owner && !c.mayEnd && !r.twice {
 			c.w.fail("answer of %s: %v", c, err)
 		}
 		r.displaced()
@@ -576,9 +625,6 @@ func (r *request) arrive() {
 }
 
 func (r *request) wrote(ok bool) {
-	if !ok && r.opened.Outcome == OpenRepeated { // it says nothing of the answer that it is
-		return
-	}
 	if err := r.node.Wrote(context.Background(), r.c.hub.hub, r.c.id, r.number, ok); err != nil && !r.node.dead() {
 		r.c.w.fail("wrote %s: %v", r.c, err)
 	}
@@ -615,7 +661,11 @@ func (r *request) end() {
 // drain is the poll's end at a node that stops in good order.
 func (r *request) drain() {
 	r.collect()
-	if r.stage == held {
+	switch {
+	case r.stage != held:
+	case r.opened.Outcome == OpenRepeated:
+		r.take()
+	default:
 		r.commit()
 	}
 	if r.stage == answered {

@@ -191,7 +191,8 @@ type Records interface {
 	// Answer commits a poll's answer before its bytes are written, and gives the owner up.
 	// Returns the answer's number. ErrOwner if another owns the connection, ErrGone if it
 	// has ended, ErrBeyond if Sent is beyond the log's end. Repeating it with
-	// the same owner returns the same number.
+	// the same owner returns the same number. ErrOwner, too, if the owner's Open was an OpenRepeated, maybe one that came late, and
+	// Sent is not the record's.
 	Answer(ctx context.Context, hub string, r AnswerRequest) (uint64, error)
 	// Continue is Open and Answer of a poll in one step, for a caller that committed the answer before it and knows the
 	// log from there; see ContinueRequest. It returns the answer's number, or 0 when it has changed nothing: the poll
@@ -199,8 +200,8 @@ type Records interface {
 	// answer was lost; the poll is opened then, too, see OpenRequest.Continued.
 	Continue(ctx context.Context, hub string, r ContinueRequest) (uint64, error)
 	// Wrote tells that answer n's bytes were written, or (ok false) not. It only ever
-	// raises Wrote and Failed, and changes nothing for a connection that has ended. That the answer to an OpenRepeated was not written
-	// must not be told: the client may have it already.
+	// raises Wrote and Failed, and changes nothing for a connection that has ended. Nor does it that the answer to an OpenRepeated was
+	// not written: the client may have it already.
 	Wrote(ctx context.Context, hub, id string, n uint64, ok bool) error
 	// Abandon notes that the socket with a ticket is open and its client silent: a JavaScript client that has another
 	// connection by now. When that socket ends the client opens this connection again, as if it were for its new one: refused, it takes
@@ -270,6 +271,7 @@ const (
 	// poll (OpenFirstPoll), which is answered with nothing at once: the answer is committed (Answers = 1,
 	// Mark, PollAt, AnsweredAt, Sent = Cursor) and there is no owner. Otherwise it decides whether the answer before
 	// has arrived:
+	//   - it was the first poll's (Answers = 1), and both marks are not empty and differ: yes, for who has not had it sends no other;
 	//   - Failed = Answers: no;
 	//   - equal non-empty Mark, which was Unique: no, or ErrOwner if this poll came before that one, which was it again;
 	//   - equal non-empty Mark: if the answer was 1 s old or older when this poll came, no; else if Wrote = Answers, yes; else
@@ -279,7 +281,7 @@ const (
 	// Yes: Cursor = Sent. No: Sent = Cursor, and if the answer in question was the first poll's
 	// (Answers = 1) this is OpenFirstPoll again: Mark, PollAt and AnsweredAt become this poll's, Wrote and Failed 0,
 	// so that the next poll is not taken for a loss for the same reason again. Else the poll owns the connection
-	// (OpenAttached). No, of a poll with the same Mark, which is that poll again (but not its own, see Continued): Cursor and Sent stay,
+	// (OpenAttached). No, of a poll with the same Mark, which is that poll again: Cursor and Sent stay,
 	// and the outcome is OpenRepeated. For it may be late, and its client have the answer already, from the same poll that a proxy sent again: the next poll then
 	// confirms what was answered, no more and no less, whether it comes before this one's answer or after.
 	//
@@ -321,9 +323,9 @@ type OpenRequest struct {
 	// Arrived is when a poll came, by the clock of this process; zero means now. The store may have been away since, and
 	// what the rules compare is when the client sent it.
 	Arrived time.Time
-	// Continued, for OpenPoll: there was a Continue by Owner whose outcome is not known. If it was made, its answer was not
-	// written: it has not arrived, whenever this poll came; and ErrOwner if another poll owns the connection or was answered since. If it
-	// comes after this Open, it is not made.
+	// Continued, for OpenPoll: there was a Continue by Owner whose outcome is not known. If it was made: OpenUndecided, with nothing
+	// changed (Force or not), for this Open may be late, and the answer have been given; the Continue, repeated, tells which it is. Or
+	// ErrOwner if another poll owns the connection or was answered since. If it comes after this Open, it is not made.
 	Continued bool
 	// Membership and UserMembership are the versions of Groups and UserGroups that the caller has; if both are still
 	// the record's (and one is not zero), the reply's Groups and UserGroups are nil.

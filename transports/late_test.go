@@ -266,3 +266,17 @@ func TestLatePollBeforeTheHandshake(t *testing.T) {
 		k.poll(1, mark2, script...).expect(200, accepted)
 	})
 }
+
+// The first poll is late, and what it is answered does not go out: the client has the same from another node, and a JavaScript client with
+// MessagePack dies of an empty answer to its second poll.
+func TestLateFirstPollWhoseAnswerDoesNotGoOut(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 3)
+		k := c.negotiate()
+		k.poll(0, mark1, script...).expect(200, "")
+		k.unread(1, "_="+mark1)
+		second := k.poll(2, mark2, script...).expectNothing(time.Second)
+		k.post(0, handshakeMessagePack)
+		second.expect(200, accepted)
+	})
+}

@@ -249,8 +249,8 @@ func (p *poll) open(ctx context.Context) error {
 	}
 }
 
-// decide opens a poll that may be the one before again, whose mark was last, or one of long ago. Neither the poll's own deadline nor a
-// drain ends the short wait for what is known of that one's answer.
+// decide opens a poll that may be the one before again, whose mark was last, or one of long ago, or was answered when it continued. Neither
+// the poll's own deadline nor a drain ends the short wait for what is known of that one's answer.
 func (p *poll) decide(r streams.OpenRequest, last string) (streams.OpenReply, error) {
 	p.undecided = true
 	wait := undecidedWait
@@ -262,6 +262,9 @@ func (p *poll) decide(r streams.OpenRequest, last string) (streams.OpenReply, er
 	defer cancel()
 	err := sleep(ctx, undecidedPause)
 	for err == nil {
+		if p.continued && p.commitNext() {
+			return streams.OpenReply{}, errAnswered
+		}
 		r.Force = !time.Now().Before(until)
 		var reply streams.OpenReply
 		reply, err = p.s.node.Open(ctx, p.hub, r)
@@ -583,10 +586,9 @@ func (p *poll) write(status int, body []byte) bool {
 }
 
 // wrote tells the next poll, wherever it goes, whether this answer went out. That it did is asked only by a poll with
-// the same mark: if there is none, or no other poll has it, there is nothing to tell. Nor is there if what did not go out was given
-// before: the client may have that.
+// the same mark: if there is none, or no other poll has it, there is nothing to tell.
 func (p *poll) wrote(n uint64, ok bool) {
-	if ok && (p.mark == "" || p.unique) || !ok && p.repeats() {
+	if ok && (p.mark == "" || p.unique) {
 		return
 	}
 	s, hub, id := p.s, p.hub, p.token.ConnectionID

@@ -848,9 +848,9 @@ func TestLostReplyOfAContinuation(t *testing.T) {
 	for _, made := range []bool{true, false} {
 		bubbleRun(t, fmt.Sprint("made ", made), func(t *testing.T) {
 			c := newCluster(t, 3)
-			var lost atomic.Bool
+			var lost atomic.Int32
 			lose := func(step string) error {
-				if step == "continue" && lost.Load() {
+				if step == "continue" && lost.Add(-1) >= 0 {
 					return streams.ErrOutcomeUnknown
 				}
 				return nil
@@ -861,8 +861,8 @@ func TestLostReplyOfAContinuation(t *testing.T) {
 				c.store.onBefore(lose)
 			}
 			k := c.openPolling(handshakeJSON) // the last at node 1
-			lost.Store(true)
 			for n := range 3 {
+				lost.Store(int32(n + 1)) // how often in a row
 				c.publishSeen(0, n)
 				k.poll(1, fmt.Sprint(10+n)).expect(200, invocation(n))
 				synctest.Wait()

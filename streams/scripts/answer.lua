@@ -4,7 +4,7 @@
 -- ARGV id, owner, where it ends, mark, how long ago the poll came (ms), lease, 1 if the mark is unique
 -- returns the answer's number
 
-local r = redis.call('HMGET', KEYS[4], 's', 'o', 'ao', 'n')
+local r = redis.call('HMGET', KEYS[4], 's', 'o', 'ao', 'n', 'rp', 'sn')
 if not r[1] or r[1] == 'd' then
   return {'gone'}
 end
@@ -13,6 +13,9 @@ if (r[2] or '') ~= ARGV[2] then
     return {'ok', tonumber(r[4])} -- a repetition
   end
   return {'owner'}
+end
+if (r[5] or '') ~= '' and r[6] ~= ARGV[3] then
+  return {'owner'} -- it is given again, and this is another
 end
 local _, _, _, last = state(KEYS[1], KEYS[2])
 if before(last, ARGV[3]) then

@@ -150,31 +150,31 @@ local function poll()
     return first_poll()
   end
   if owner ~= '' and r.o == owner then
-    return reply(redis.call('HGET', key, 'rp') == '1' and REPEATED or ATTACHED) -- a repetition
+    return reply((redis.call('HGET', key, 'rp') or '') ~= '' and REPEATED or ATTACHED) -- a repetition
   end
   if r.fp == token then
     return reply(FIRST_POLL) -- a repetition
   end
-  local unwritten = false -- this poll's own answer, of a Continue whose reply was lost
   if ARGV[19] == '1' then
     local continued = redis.call('HGET', key, 'ct') or ''
-    unwritten = r.o == '' and continued == owner .. ' ' .. r.n
-    if not unwritten and string.sub(continued, 1, #owner + 1) == owner .. ' ' then
+    if r.o == '' and continued == owner .. ' ' .. r.n then
+      return reply(UNDECIDED) -- the last answer is this poll's own, of a Continue whose reply was lost
+    elseif string.sub(continued, 1, #owner + 1) == owner .. ' ' then
       return {'owner'} -- another poll has displaced it, or was answered since
     end
   end
   local mark, force = ARGV[8], ARGV[9] == '1'
   local known = redis.call('HMGET', key, 'um', 'om', 'oc', 'rp')
-  local unique, repeating = r.m ~= '' and known[1] == r.m, known[4] == '1'
+  local unique, repeating = r.m ~= '' and known[1] == r.m, (known[4] or '') ~= ''
   local theirs, at = unique and r.m, r.pa
   if r.o ~= '' then
     theirs, at = known[2], known[3]
   end
-  if not unwritten and mark ~= '' and theirs == mark and came < tonumber(at) then
+  if mark ~= '' and theirs == mark and came < tonumber(at) then
     return {'owner'} -- the same poll, sent before that one
   end
-  local yes = not unwritten
-  if yes and (r.o == '' or repeating) then
+  local yes = true
+  if r.o == '' or repeating then
     yes = arrived(r, unique or r.o ~= '', mark, came, force)
   end -- else it was decided already when the poll that is displaced now was opened
   if yes == nil or not force and (sent_before(mark, r.m) or r.o ~= '' and sent_before(mark, theirs)) then
@@ -188,15 +188,12 @@ local function poll()
   if not yes and r.n == '1' then
     return first_poll()
   end
-  local repeats = not yes and not unwritten and mark ~= '' and mark == r.m
+  local repeats = not yes and mark ~= '' and mark == r.m
   if not repeats then
     set('sn', cursor)
   end
-  if repeats or repeating then
-    set('rp', repeats and '1' or '')
-  end
-  if unwritten then
-    set('ao', '') -- what this poll answers now is no repetition of that
+  if repeats ~= repeating then
+    set('rp', repeats and r.n or '')
   end
   set('om', ARGV[18] == '1' and mark or '')
   set('oc', came)

@@ -18,11 +18,13 @@ var pollTests = []func(*hub){
 	aPollThatWasOvertakenByItselfIsRefused,
 	aPollComesAgainWhenItsAnswerHasArrived,
 	aPollComesAgainWhenItsClientHasPolledOn,
+	anAnswerThatIsRepeatedIsNoOther,
 	anAnswerThatIsRepeatedIsNotDecidedTwice,
 	anAbandonedPollIsRepeated,
 	aPollIsJudgedByWhenItCame,
 	theFirstPollIsRepeated,
 	theFirstPollThatFailedIsRepeatedOnce,
+	theFirstPollThatFailedIsNotTheNext,
 	aPollFollowsAPostedHandshake,
 	aPollFollowsAPost,
 	aPollDisplacesAnother,
@@ -225,6 +227,20 @@ func aPollComesAgainWhenItsClientHasPolledOn(h *hub) {
 	h.begins(set, sent)
 }
 
+// A poll that was opened twice, once before it was displaced and answered elsewhere and once, late, after that, may not know that it
+// repeats that answer, and have another.
+func anAnswerThatIsRepeatedIsNoOther(h *hub) {
+	cursor, sent := h.answered("c", 0)
+	h.repeatsForced("c", cursor, sent)
+	for _, other := range []streams.Position{cursor, h.send("more")} {
+		h.unchanged("c", func() {
+			_, err := h.store.Answer(h.ctx, h.name, streams.AnswerRequest{ID: "c", Owner: "n2", Sent: other, Mark: "m", Lease: long})
+			h.want("another answer", err, streams.ErrOwner)
+		})
+	}
+	h.answer("c", "n2", "m", sent)
+}
+
 // What is learned of the answer while it is repeated is that it failed, or nothing.
 func anAnswerThatIsRepeatedIsNotDecidedTwice(h *hub) {
 	cursor, sent := h.answered("written", 0)
@@ -236,6 +252,15 @@ func anAnswerThatIsRepeatedIsNotDecidedTwice(h *hub) {
 	h.repeatsForced("failed", cursor, sent)
 	h.wrote("failed", h.record("failed").Answers, false)
 	h.begins(poll("failed", "n3", "next"), cursor)
+
+	cursor, sent = h.answered("again failed", 0)
+	h.repeatsForced("again failed", cursor, sent)
+	h.answer("again failed", "n2", "m", sent)
+	again := poll("again failed", "n3", "m")
+	again.Force = true
+	h.repeats(again, cursor, sent)
+	h.unchanged("again failed", func() { h.wrote("again failed", h.record("again failed").Answers, false) }) // n2's
+	h.begins(poll("again failed", "n4", "next"), sent)
 
 	cursor, sent = h.answered("abandoned", 0)
 	h.repeatsForced("abandoned", cursor, sent)
@@ -290,14 +315,31 @@ func theFirstPollIsRepeated(h *hub) {
 
 // What made the first poll's answer a loss must not make it one for ever.
 func theFirstPollThatFailedIsRepeatedOnce(h *hub) {
-	h.opens(poll("c", "n1", "m"), streams.OpenFirstPoll)
-	h.wrote("c", 1, false)
-	rec := h.opens(poll("c", "n2", "other"), streams.OpenFirstPoll).Record
-	equal(h, "mark", rec.Mark, "other")
-	equal(h, "time of the poll", rec.PollAt, rec.AnsweredAt)
-	h.opens(poll("c", "n3", "other"), streams.OpenUndecided)
-	h.wrote("c", 1, true)
-	h.begins(poll("c", "n3", "other"), rec.Cursor)
+	for _, mark := range []string{"", "m"} {
+		id := "c" + mark
+		h.opens(poll(id, "n1", mark), streams.OpenFirstPoll)
+		h.wrote(id, 1, false)
+		rec := h.opens(poll(id, "n2", mark), streams.OpenFirstPoll).Record
+		equal(h, "time of the poll", rec.PollAt, rec.AnsweredAt)
+		if mark != "" {
+			h.opens(poll(id, "n3", mark), streams.OpenUndecided)
+			h.wrote(id, 1, true)
+		}
+		h.begins(poll(id, "n3", mark), rec.Cursor)
+	}
+}
+
+// The first poll may be late, and fail, when its client has the answer from another node: to its next poll a JavaScript client with
+// MessagePack must not be given it again.
+func theFirstPollThatFailedIsNotTheNext(h *hub) {
+	rec := h.opens(poll("failed", "n1", "m"), streams.OpenFirstPoll).Record
+	h.wrote("failed", 1, false)
+	h.begins(poll("failed", "n2", "next"), rec.Cursor)
+
+	old := poll("old", "n1", "m")
+	old.Arrived = time.Now().Add(-2 * time.Minute)
+	rec = h.opens(old, streams.OpenFirstPoll).Record
+	h.begins(poll("old", "n2", "next"), rec.Cursor)
 }
 
 func aPollFollowsAPostedHandshake(h *hub) {
