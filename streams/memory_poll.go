@@ -56,9 +56,9 @@ func (o *memoryOpen) poll(rec *memoryRecord) (OpenOutcome, error) {
 	case rec.repeats == 0:
 		rec.repeats = rec.Answers
 	}
-	rec.ownerMark, rec.ownerCame = "", o.came
+	rec.ownerMark, rec.ownerCame = o.Mark, 0
 	if o.Unique {
-		rec.ownerMark = o.Mark
+		rec.ownerCame = o.came
 	}
 	o.own(rec)
 	return rec.polled(), nil

@@ -15,8 +15,8 @@ type memoryRecord struct {
 	// Answer is known as such after the owner has been given up.
 	answeredBy string
 	unique     bool      // Mark; see AnswerRequest
-	ownerMark  string    // the owner's poll's, if that is unique
-	ownerCame  int64     // when the owner's poll came
+	ownerMark  string    // the owner's poll's
+	ownerCame  int64     // when the owner's poll came; 0 if its mark is not unique
 	repeats    uint64    // the number of the answer that the owner gives again, or that was last; 0: none. See OpenRepeated
 	continued  committed // the last answer of a Continue
 	finished   Position  // of the last Finish's last entry

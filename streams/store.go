@@ -287,8 +287,8 @@ const (
 	//
 	// If another poll owned the connection, a KindMoved entry is appended, or ErrOwner returned if that one was this one again, as
 	// above. It has decided already, unless it was OpenRepeated: then this one decides, as above. If Owner owned it, nothing
-	// changes. A poll whose Mark is a time in milliseconds before that of the last answered, or of the owner's if
-	// that is Unique, seems late, its client to be gone on: OpenUndecided, unless Force. States new, open and closing pass.
+	// changes. A poll whose Mark is a time in milliseconds before that of the last answered, or of the owner's,
+	// seems late, its client to be gone on: OpenUndecided, unless Force. States new, open and closing pass.
 	OpenPoll
 	// OpenPost is a POST. Without a record: creates it with no transport and no owner.
 	// Otherwise changes nothing (OpenFound). ErrTransport for WebSockets.

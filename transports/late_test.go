@@ -59,11 +59,15 @@ func TestLatePollWhoseAnswerHasArrived(t *testing.T) {
 
 // The same when the client has polled on: its poll goes on waiting, and what it is answered is not taken from it.
 func TestLatePollWhoseClientHasPolledOn(t *testing.T) {
-	for _, what := range []string{"waits", "was answered"} {
+	for _, what := range []string{"waits", "waits, in Java", "was answered"} {
 		bubbleRun(t, what, func(t *testing.T) {
 			c := newCluster(t, 3)
 			k := c.openPolling(handshakeJSON)
 			c.publishSeen(0, 1)
+			script := script
+			if what == "waits, in Java" {
+				script = []string{"User-Agent", java}
+			}
 			k.poll(1, mark1, script...).expect(200, invocation(1))
 			next := k.poll(2, mark2, script...).expectNothing(100 * time.Millisecond)
 			if what == "was answered" {

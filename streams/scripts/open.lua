@@ -195,8 +195,8 @@ local function poll()
   if repeats ~= repeating then
     set('rp', repeats and r.n or '')
   end
-  set('om', ARGV[18] == '1' and mark or '')
-  set('oc', came)
+  set('om', mark)
+  set('oc', ARGV[18] == '1' and came or 0) -- 0: whether an equal one is the same is not known
   return attach(repeats and REPEATED or ATTACHED)
 end
 

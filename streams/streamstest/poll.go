@@ -225,6 +225,15 @@ func aPollComesAgainWhenItsClientHasPolledOn(h *hub) {
 	set := next("n5", first)
 	set.Force = true
 	h.begins(set, sent)
+
+	// So it is where others may have the same.
+	h.answered("equal", 0)
+	waiting := poll("equal", "n2", second)
+	h.opens(waiting, streams.OpenAttached)
+	h.unchanged("equal", func() { h.opens(poll("equal", "n3", first), streams.OpenUndecided) })
+	again := poll("equal", "n3", second)
+	again.Arrived = time.Now().Add(-time.Second)
+	h.opens(again, streams.OpenAttached)
 }
 
 // A poll that was opened twice, once before it was displaced and answered elsewhere and once, late, after that, may not know that it
