@@ -100,17 +100,10 @@ func (o *memoryOpen) unwritten(rec *memoryRecord) bool {
 }
 
 // overtaken tells whether another poll was opened or answered since this one was continued; or the same one, sent again, came after
-// it and is being answered, or was answered last.
+// it and is being answered.
 func (o *memoryOpen) overtaken(rec *memoryRecord) bool {
-	switch {
-	case o.Continued && rec.continued.owner == o.Owner:
-		return true
-	case o.Mark == "":
-		return false
-	case rec.Owner != "":
-		return o.Mark == rec.ownerMark && o.came < rec.ownerCame
-	}
-	return rec.unique && o.Mark == rec.Mark && o.came < rec.PollAt
+	return o.Continued && rec.continued.owner == o.Owner ||
+		rec.Owner != "" && o.Mark != "" && o.Mark == rec.ownerMark && o.came < rec.ownerCame
 }
 
 // answerFirst commits the first poll's answer, which is empty: the client then knows

@@ -273,7 +273,7 @@ const (
 	// has arrived:
 	//   - it was the first poll's (Answers = 1), and both marks are not empty and differ: yes, for who has not had it sends no other;
 	//   - Failed = Answers: no;
-	//   - equal non-empty Mark, which was Unique: no, or ErrOwner if this poll came before that one, which was it again;
+	//   - equal non-empty Mark, which was Unique: no;
 	//   - equal non-empty Mark: if the answer was 1 s old or older when this poll came, no; else if Wrote = Answers, yes; else
 	//     OpenUndecided, with nothing changed, unless Force: then no;
 	//   - the poll before (PollAt) had come 95 s before this one or earlier: no;
@@ -285,8 +285,8 @@ const (
 	// and the outcome is OpenRepeated. For it may be late, and its client have the answer already, from the same poll that a proxy sent again: the next poll then
 	// confirms what was answered, no more and no less, whether it comes before this one's answer or after.
 	//
-	// If another poll owned the connection, a KindMoved entry is appended, or ErrOwner returned if that one was this one again, as
-	// above. It has decided already, unless it was OpenRepeated: then this one decides, as above. If Owner owned it, nothing
+	// If another poll owned the connection, a KindMoved entry is appended, or ErrOwner returned if that one was this one again (equal
+	// non-empty Mark, Unique), and came later. It has decided already, unless it was OpenRepeated: then this one decides, as above. If Owner owned it, nothing
 	// changes. A poll whose Mark is a time in milliseconds before that of the last answered, or of the owner's,
 	// seems late, its client to be gone on: OpenUndecided, unless Force. States new, open and closing pass.
 	OpenPoll

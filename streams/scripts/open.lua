@@ -166,18 +166,15 @@ local function poll()
   local mark, force = ARGV[8], ARGV[9] == '1'
   local known = redis.call('HMGET', key, 'um', 'om', 'oc', 'rp')
   local unique, repeating = r.m ~= '' and known[1] == r.m, (known[4] or '') ~= ''
-  local theirs, at = unique and r.m, r.pa
-  if r.o ~= '' then
-    theirs, at = known[2], known[3]
-  end
-  if mark ~= '' and theirs == mark and came < tonumber(at) then
+  local theirs = r.o ~= '' and known[2]
+  if mark ~= '' and theirs == mark and came < tonumber(known[3]) then
     return {'owner'} -- the same poll, sent before that one
   end
   local yes = true
   if r.o == '' or repeating then
     yes = arrived(r, unique or r.o ~= '', mark, came, force)
   end -- else it was decided already when the poll that is displaced now was opened
-  if yes == nil or not force and (sent_before(mark, r.m) or r.o ~= '' and sent_before(mark, theirs)) then
+  if yes == nil or not force and (sent_before(mark, r.m) or sent_before(mark, theirs)) then
     return reply(UNDECIDED)
   end
   local cursor = yes and r.sn or r.c

@@ -113,16 +113,13 @@ func aPollThatContinuedIsFollowedAnywhere(h *hub) {
 	h.begins(poll("again", "n4", "next"), sent)
 }
 
-// As aUniqueMarkThatComesAgainIsARepeat and aPollThatWasOvertakenByItselfIsRefused have it of an Answer.
+// As aUniqueMarkThatComesAgainIsARepeat has it of an Answer.
 func aUniqueMarkOfAPollThatContinued(h *hub) {
 	_, sent := h.answered("c", 0)
 	r := h.follows("c", "n2", "unique")
 	r.Unique = true
 	h.continues(r, 3)
 	h.wrote("c", 3, true)
-	first := poll("c", "n1", "unique")
-	first.Unique, first.Arrived = true, time.Now().Add(-time.Second)
-	h.unchanged("c", func() { h.refuses(first, streams.ErrOwner) }) // it came before the one that continued
 	h.repeats(poll("c", "n3", "unique"), sent, r.Sent)
 	h.answer("c", "n3", "other", r.Sent)
 

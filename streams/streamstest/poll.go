@@ -167,9 +167,10 @@ func aPollThatWasOvertakenByItselfIsRefused(h *hub) {
 	h.opens(again, streams.OpenAttached)
 	h.refuses(first, streams.ErrOwner)
 	h.opens(again, streams.OpenAttached) // a repetition
+	from := h.record("c").Cursor
 	p := h.send("1")
 	h.answerUnique("c", "n2", "m", p)
-	h.refuses(first, streams.ErrOwner)
+	h.repeats(first, from, p) // which came first does not matter any more; the store's clock may have been set back
 	h.begins(poll("c", "n3", "next"), p)
 }
 
