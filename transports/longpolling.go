@@ -257,15 +257,16 @@ func (p *poll) decide(r streams.OpenRequest, last string) (streams.OpenReply, er
 	if p.mark != last {
 		wait = olderWait
 	}
-	until := time.Now().Add(wait)
-	ctx, cancel := context.WithDeadline(p.Context(), later(p.deadline, until.Add(p.s.cfg.StoreTimeout)))
+	ctx, cancel := context.WithDeadline(p.Context(), later(p.deadline, time.Now().Add(wait+p.s.cfg.StoreTimeout)))
 	defer cancel()
+	looks := wait / undecidedPause // counted: a node that stands still meanwhile has not waited
 	err := sleep(ctx, undecidedPause)
 	for err == nil {
 		if p.continued && p.commitNext() {
 			return streams.OpenReply{}, errAnswered
 		}
-		r.Force = !time.Now().Before(until)
+		looks--
+		r.Force = looks <= 0
 		var reply streams.OpenReply
 		reply, err = p.s.node.Open(ctx, p.hub, r)
 		switch {
