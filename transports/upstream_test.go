@@ -252,7 +252,13 @@ func TestAnUpstreamAnswersAPollingCallerOnAnyNode(t *testing.T) {
 		p := k.pollNext(1)
 		p.expectNothing(time.Second)
 		open()
-		p.expect(200, result("0", 42)+result("1", 42)+result("2", 42))
+		got, want := p.expectAny(), result("0", 42)+result("1", 42)+result("2", 42)
+		for len(got) < len(want) { // the first may go alone
+			got += k.pollNext(1).expectAny()
+		}
+		if got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
 		a.wantTold(t, connected, told("Slow", "2", "0", "[]"), told("B", "3", "1", "[]"), told("C", "4", "2", "[]"))
 		if a.most != 1 {
 			t.Errorf("%d calls of one connection at once", a.most)
