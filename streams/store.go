@@ -92,7 +92,7 @@ type OnceRequest struct {
 	Key   string // in AppendAll none if empty: it is appended in any case
 	Sum   string // of what the producer sent
 	Entry []byte
-	Keep  time.Duration // how long the key is remembered
+	Keep  time.Duration // how long the key is remembered, at least
 }
 
 // AppendResult is what became of one entry of an AppendAll.

@@ -17,7 +17,7 @@ const (
 )
 
 // appender sends the appends to one bucket. While one is on its way, those that come meanwhile wait, and go together with
-// the next: a round trip of many costs this node and Valkey little more than that of one, and nobody waits for company.
+// the next: a round trip of many costs this node and Valkey little more than that of one, and nobody is waited for.
 // Those with a key are made by one script for each hub, the others by a command each; nothing is said about the order of
 // appends that are under way at once.
 type appender struct {
@@ -28,24 +28,21 @@ type appender struct {
 	waiting []*waitingAppend
 }
 
-// oneAppend is an append as Valkey takes it.
+// oneAppend is an append to a hub's log as Valkey takes it.
 type oneAppend struct {
-	log, entry string
-	// With once, the name of what is remembered of an idempotency key, it is made once; see OnceRequest.
-	once, sum string
-	keep      time.Duration
+	hub   hubKeys
+	entry string
+	// With a key it is made once; see OnceRequest.
+	key, sum string
+	keep     time.Duration
 }
 
-// request is an append to a log of the hub, once if it has a key.
-func (h hubKeys) request(log string, r *OnceRequest) oneAppend {
-	one := oneAppend{log: log, entry: string(r.Entry)}
-	if r.Key != "" {
-		one.once, one.sum, one.keep = h.once(r.Key), r.Sum, max(r.Keep, time.Millisecond)
-	}
-	return one
+// request is an append to the hub's log, once if it has a key.
+func (h hubKeys) request(r *OnceRequest) oneAppend {
+	return oneAppend{hub: h, entry: string(r.Entry), key: r.Key, sum: r.Sum, keep: r.Keep}
 }
 
-func (r *oneAppend) size() int { return len(r.entry) + len(r.once) + len(r.sum) }
+func (r *oneAppend) size() int { return len(r.entry) + len(r.key) + len(r.sum) }
 
 // waitingAppend is an append that waits for its turn, and then for its answer.
 type waitingAppend struct {
@@ -63,18 +60,20 @@ var waitingAppends = sync.Pool{New: func() any { return &waitingAppend{done: mak
 // the append was sent, nothing was changed.
 func (a *appender) add(ctx context.Context, r oneAppend) (AppendResult, error) {
 	a.mu.Lock()
-	if !a.busy {
-		a.busy = true
+	idle := !a.busy
+	a.busy = true
+	if idle && r.key == "" {
 		a.mu.Unlock()
-		result, err := a.valkey.addNow(ctx, &r)
-		if batch := a.next(); batch != nil {
-			go a.send(batch)
-		}
-		return result, err
+		p, err := a.valkey.added(a.valkey.main.Do(ctx, a.valkey.xadd(&r)))
+		a.goOn()
+		return AppendResult{Position: p}, err
 	}
 	w := waitingAppends.Get().(*waitingAppend)
 	w.oneAppend, w.sent, w.result = r, false, AppendResult{}
 	a.waiting = append(a.waiting, w)
+	if idle {
+		go a.send()
+	}
 	a.mu.Unlock()
 	select {
 	case <-w.done:
@@ -122,10 +121,23 @@ func (a *appender) next() (batch []*waitingAppend) {
 	return batch
 }
 
+// goOn sends what waits, if anything does.
+func (a *appender) goOn() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.busy = len(a.waiting) > 0; a.busy {
+		go a.send()
+	}
+}
+
 // send sends batches until nobody waits. They have a deadline of their own: a caller that gives up must not take the
 // others with it.
-func (a *appender) send(batch []*waitingAppend) {
-	for ; batch != nil; batch = a.next() {
+func (a *appender) send() {
+	for {
+		batch := a.next()
+		if batch == nil {
+			return
+		}
 		ctx, cancel := context.WithTimeout(context.Background(), a.valkey.cfg.CallTimeout)
 		a.valkey.addTogether(ctx, batch)
 		cancel()
@@ -135,42 +147,24 @@ func (a *appender) send(batch []*waitingAppend) {
 	}
 }
 
-// addNow makes one append.
-func (v *Valkey) addNow(ctx context.Context, r *oneAppend) (AppendResult, error) {
-	if r.once == "" {
-		p, err := v.added(v.main.Do(ctx, v.xadd(r.log, r.entry)))
-		return AppendResult{Position: p}, err
-	}
-	b := newScriptedBatch(r.log, 1)
-	b.add(r)
-	reply, err := v.answered(v.evaluate(ctx, batchScript, b.keys, b.args))
-	if err != nil {
-		return AppendResult{}, err
-	}
-	results, err := b.results(reply)
-	if err != nil {
-		return AppendResult{}, err
-	}
-	return results[0], nil
-}
-
 // addTogether makes the appends of a batch in one round trip, and sets what became of each.
 func (v *Valkey) addTogether(ctx context.Context, batch []*waitingAppend) {
 	commands := make([]valkey.Completed, 0, len(batch))
 	var keyed []*keyedAppends
 	for _, w := range batch {
-		if w.once == "" {
-			commands = append(commands, v.xadd(w.log, w.entry))
+		if w.key == "" {
+			commands = append(commands, v.xadd(&w.oneAppend))
 		} else {
-			keyed = withKeyed(keyed, w)
+			keyed = withKeyed(keyed, w, len(batch))
 		}
 	}
 	for _, k := range keyed {
+		k.keys, k.args = k.arguments(false)
 		commands = append(commands, v.evalsha(batchScript, k.keys, k.args))
 	}
 	results := v.main.DoMulti(ctx, commands...)
 	for _, w := range batch {
-		if w.once == "" {
+		if w.key == "" {
 			w.result.Position, w.err = v.added(results[0])
 			results = results[1:]
 		}
@@ -183,26 +177,26 @@ func (v *Valkey) addTogether(ctx context.Context, batch []*waitingAppend) {
 // keyedAppends are those of a batch that have a key, of one hub.
 type keyedAppends struct {
 	scriptedBatch
-	of []*waitingAppend
+	of         []*waitingAppend
+	keys, args []string
 }
 
-// withKeyed puts an append among those of its hub; a bucket has few hubs.
-func withKeyed(list []*keyedAppends, w *waitingAppend) []*keyedAppends {
-	i := slices.IndexFunc(list, func(k *keyedAppends) bool { return k.keys[0] == w.log })
+// withKeyed puts an append among those of its hub; a bucket has few hubs. There will be at most so many.
+func withKeyed(list []*keyedAppends, w *waitingAppend, most int) []*keyedAppends {
+	i := slices.IndexFunc(list, func(k *keyedAppends) bool { return k.of[0].hub == w.hub })
 	if i < 0 {
-		i, list = len(list), append(list, &keyedAppends{scriptedBatch: newScriptedBatch(w.log, 1)})
+		i, list = len(list), append(list, &keyedAppends{
+			scriptedBatch: make(scriptedBatch, 0, most), of: make([]*waitingAppend, 0, most),
+		})
 	}
-	list[i].add(&w.oneAppend)
+	list[i].scriptedBatch = append(list[i].scriptedBatch, &w.oneAppend)
 	list[i].of = append(list[i].of, w)
 	return list
 }
 
 // tell sets what became of each.
 func (k *keyedAppends) tell(reply []valkey.ValkeyMessage, err error) {
-	var results []AppendResult
-	if err == nil {
-		results, err = k.results(reply)
-	}
+	results, err := k.results(reply, err)
 	for i, w := range k.of {
 		if w.err = err; err == nil {
 			w.result = results[i]

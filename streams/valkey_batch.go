@@ -3,7 +3,8 @@ package streams
 import (
 	"context"
 	"errors"
-	"strconv"
+	"strings"
+	"time"
 
 	"github.com/valkey-io/valkey-go"
 )
@@ -19,60 +20,75 @@ func (v *Valkey) AppendAll(ctx context.Context, hub string, items []OnceRequest)
 	}
 	defer end()
 	k := v.keys.hub(hub)
-	b := newScriptedBatch(k.log(), len(items))
+	appends := make([]oneAppend, len(items))
+	b := make(scriptedBatch, len(items))
 	for i := range items {
-		r := k.request(b.keys[0], &items[i])
-		b.add(&r)
+		appends[i] = k.request(&items[i])
+		b[i] = &appends[i]
 	}
 	err = v.withLog(ctx, hub, func() error {
-		reply, err := v.evaluateDurably(ctx, batchScript, b.keys, b.args)
-		if err == nil {
-			results, err = b.results(reply)
-		}
+		results, err = b.results(v.evaluateDurably(ctx, b))
 		return err
 	})
 	return results, err
 }
 
-// scriptedBatch is what batch.lua takes: appends to one log.
-type scriptedBatch struct{ keys, args []string }
+// scriptedBatch is what batch.lua takes: appends to the log of one hub, of which there is at least one.
+type scriptedBatch []*oneAppend
 
-func newScriptedBatch(log string, n int) scriptedBatch {
-	b := scriptedBatch{keys: make([]string, 1, 1+n), args: make([]string, 0, batchArgs*n)}
-	b.keys[0] = log
-	return b
-}
-
-// batchArgs is how many arguments an append has.
-const batchArgs = 4
-
-func (b *scriptedBatch) add(r *oneAppend) {
-	if r.once == "" {
-		b.args = append(b.args, "0", "", "", r.entry)
-		return
+// arguments are the script's. With again it writes what it finds, too.
+func (b scriptedBatch) arguments(again bool) (keys, args []string) {
+	hub := b[0].hub
+	keep := time.Duration(0)
+	for _, r := range b {
+		if r.key != "" {
+			keep = max(keep, r.keep, time.Millisecond)
+		}
 	}
-	b.keys = append(b.keys, r.once)
-	b.args = append(b.args, strconv.Itoa(len(b.keys)), r.sum, ms(r.keep), r.entry)
+	if keep == 0 { // none has a key
+		args = make([]string, len(b))
+		for i, r := range b {
+			args[i] = r.entry
+		}
+		return []string{hub.log()}, args
+	}
+	const first = 2
+	args = make([]string, first+3*len(b))
+	args[0], args[1] = ms(keep), boolArg(again)
+	for i, r := range b {
+		at := args[first+i:]
+		at[0], at[len(b)], at[2*len(b)] = r.key, r.sum, r.entry
+	}
+	return []string{hub.log(), hub.keys(), hub.keysAside()}, args
 }
 
-// results reads what batch.lua answered: what became of each append, or errNoLog.
-func (b *scriptedBatch) results(reply []valkey.ValkeyMessage) ([]AppendResult, error) {
-	reply, err := status(reply)
+// results reads what batch.lua answered, if it did: what became of each append, or errNoLog.
+func (b scriptedBatch) results(reply []valkey.ValkeyMessage, err error) ([]AppendResult, error) {
 	if err != nil {
 		return nil, err
 	}
+	if reply, err = status(reply); err != nil {
+		return nil, err
+	}
 	a := answer{rest: reply}
-	list := answer{rest: a.list(), err: a.err}
-	n := len(b.args) / batchArgs
-	results := make([]AppendResult, 0, n)
-	for len(list.rest) > 0 && list.err == nil {
-		p := list.position() // zero for a key that was used before
-		results = append(results, AppendResult{Position: p, Replayed: list.int() == 1 && !p.IsZero(), KeyReused: p.IsZero()})
+	text := a.text()
+	results := make([]AppendResult, len(b))
+	for i := range results {
+		var one string
+		one, text, _ = strings.Cut(text, " ")
+		r := &results[i]
+		if r.KeyReused = one == "!"; r.KeyReused {
+			continue
+		}
+		one, r.Replayed = strings.CutPrefix(one, "=")
+		if r.Position = a.parse(one); r.Position.IsZero() {
+			a.err = errAnswer
+		}
 	}
-	if list.err == nil && len(results) != n {
-		list.err = errAnswer
+	if a.err == nil && text != "" {
+		a.err = errAnswer
 	}
-	return results, list.err
+	return results, a.err
 }
 
 // answered is what a script answered that may have appended without a key. Who cannot know what became of it is told so.
@@ -84,15 +100,17 @@ func (v *Valkey) answered(result valkey.ValkeyResult) ([]valkey.ValkeyMessage, e
 	return reply, classifyAppend(err)
 }
 
-// evaluateDurably runs a script that appends once, and waits for replicas if appends do.
-func (v *Valkey) evaluateDurably(ctx context.Context, s *script, keys, args []string) ([]valkey.ValkeyMessage, error) {
+// evaluateDurably makes a batch, and waits for replicas if appends do. WAIT counts what its own connection has written: so
+// what was appended before, maybe by another, is written again.
+func (v *Valkey) evaluateDurably(ctx context.Context, b scriptedBatch) ([]valkey.ValkeyMessage, error) {
+	keys, args := b.arguments(v.cfg.Durable > 0)
 	if v.cfg.Durable == 0 {
-		return v.answered(v.evaluate(ctx, s, keys, args))
+		return v.answered(v.evaluate(ctx, batchScript, keys, args))
 	}
 	for {
-		results := v.main.DoMulti(ctx, v.evalsha(s, keys, args), v.wait())
+		results := v.main.DoMulti(ctx, v.evalsha(batchScript, keys, args), v.wait())
 		if hasReply(results[0].Error(), "NOSCRIPT ") {
-			if err := v.main.Do(ctx, v.main.B().ScriptLoad().Script(s.text).Build()).Error(); err != nil {
+			if err := v.main.Do(ctx, v.main.B().ScriptLoad().Script(batchScript.text).Build()).Error(); err != nil {
 				v.observe(err)
 				mapped, _ := classify(err)
 				return nil, mapped

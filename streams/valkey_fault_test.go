@@ -639,13 +639,16 @@ func TestValkeyWithSentinelsFollowsThePrimary(t *testing.T) {
 
 func TestValkeyWaitsForReplicas(t *testing.T) {
 	primary := valkeytest.Start(t, valkeytest.Args("--repl-diskless-sync-delay", "0"))
-	u := use(t, streams.ValkeyConfig{Addresses: []string{primary.Addr}, Durable: 1, DurableTimeout: 200 * time.Millisecond})
+	config := streams.ValkeyConfig{Addresses: []string{primary.Addr}, Prefix: "durable", Durable: 1, DurableTimeout: 200 * time.Millisecond}
+	u := use(t, config)
 	_, err := u.Append(t.Context(), hub, message("1"))
 	want(t, "an append without a replica", err, streams.ErrOutcomeUnknown)
 	once := streams.OnceRequest{Key: "k", Sum: "s", Entry: message("once"), Keep: time.Minute}
 	for range 2 { // the entry is there, but a repetition promises no more
 		_, _, err = u.AppendOnce(t.Context(), hub, once)
 		want(t, "an append with a key without a replica", err, streams.ErrOutcomeUnknown)
+		_, err = u.AppendAll(t.Context(), hub, []streams.OnceRequest{once})
+		want(t, "a batch with a key without a replica", err, streams.ErrOutcomeUnknown)
 	}
 	replica := valkeytest.Start(t, valkeytest.ReplicaOf(primary))
 	valkeytest.WaitReplica(t, replica)
@@ -655,6 +658,24 @@ func TestValkeyWaitsForReplicas(t *testing.T) {
 	})
 	eventually(t, "an append with a key and a replica", func() error {
 		_, replayed, err := u.AppendOnce(t.Context(), hub, once)
+		if err == nil && !replayed {
+			t.Error("a repetition was appended")
+		}
+		return err
+	})
+	// What another connection has written is not there yet, either: a repetition must not be told that it is.
+	replica.Pause()
+	once.Key = "k2"
+	_, _, err = u.AppendOnce(t.Context(), hub, once)
+	want(t, "an append with a key and a replica that stands still", err, streams.ErrOutcomeUnknown)
+	other := use(t, config)
+	_, _, err = other.AppendOnce(t.Context(), hub, once)
+	want(t, "a repetition with a replica that stands still", err, streams.ErrOutcomeUnknown)
+	_, err = use(t, config).AppendAll(t.Context(), hub, []streams.OnceRequest{once})
+	want(t, "a repetition in a batch with a replica that stands still", err, streams.ErrOutcomeUnknown)
+	replica.Resume()
+	eventually(t, "the repetition", func() error {
+		_, replayed, err := other.AppendOnce(t.Context(), hub, once)
 		if err == nil && !replayed {
 			t.Error("a repetition was appended")
 		}

@@ -18,7 +18,8 @@ import (
 //	{hs:<bucket>}:<hub>:all:g       zset    groups with connections
 //	{hs:<bucket>}:<hub>:ug:<user>   hash    a user's memberships; see users.lua
 //	{hs:<bucket>}:<hub>:due         zset    memberships of users -> when their time passes
-//	{hs:<bucket>}:<hub>:once:<key>  string  position and sum of a keyed append
+//	{hs:<bucket>}:<hub>:keys        hash    idempotency key -> position and sum of its append; see batch.lua
+//	{hs:<bucket>}:<hub>:keys:aside  hash    the same of keys that came before
 //	{hs:<bucket>}:<hub>:in:<id>     list    a connection's work
 //	{hs:<bucket>}:<hub>:work:<id>   hash    what its work is made from, and how far it is; see worklib.lua
 //	{hs:<bucket>}:<hub>:exec        hash    connection ID -> worker that has its work
@@ -61,7 +62,8 @@ func (h hubKeys) log() string                  { return string(h) + "log" }
 func (h hubKeys) meta() string                 { return string(h) + "meta" }
 func (h hubKeys) live() string                 { return string(h) + "live" }
 func (h hubKeys) record(id string) string      { return string(h) + "c:" + escapeName(id) }
-func (h hubKeys) once(key string) string       { return string(h) + "once:" + escapeName(key) }
+func (h hubKeys) keys() string                 { return string(h) + "keys" }
+func (h hubKeys) keysAside() string            { return string(h) + "keys:aside" }
 func (h hubKeys) list(id string) string        { return string(h) + "in:" + escapeName(id) }
 func (h hubKeys) work(id string) string        { return string(h) + "work:" + escapeName(id) }
 func (h hubKeys) exec() string                 { return string(h) + "exec" }

@@ -17,7 +17,7 @@ func (v *Valkey) Append(ctx context.Context, hub string, entry []byte) (p Positi
 		return Position{}, err
 	}
 	defer end()
-	r := oneAppend{log: v.keys.hub(hub).log(), entry: string(entry)}
+	r := oneAppend{hub: v.keys.hub(hub), entry: string(entry)}
 	err = v.withLog(ctx, hub, func() error {
 		p, err = v.add(ctx, hub, r)
 		return err
@@ -28,14 +28,14 @@ func (v *Valkey) Append(ctx context.Context, hub string, entry []byte) (p Positi
 // add appends to a log that is there: a lost log must not be made anew in silence.
 func (v *Valkey) add(ctx context.Context, hub string, r oneAppend) (Position, error) {
 	if v.cfg.Durable > 0 {
-		return v.addDurably(ctx, v.xadd(r.log, r.entry))
+		return v.addDurably(ctx, v.xadd(&r))
 	}
 	result, err := v.appenders[Bucket(hub)].add(ctx, r)
 	return result.Position, err
 }
 
-func (v *Valkey) xadd(key, data string) valkey.Completed {
-	return v.main.B().Xadd().Key(key).Nomkstream().Id("*").FieldValue().FieldValue("e", data).Build()
+func (v *Valkey) xadd(r *oneAppend) valkey.Completed {
+	return v.main.B().Xadd().Key(r.hub.log()).Nomkstream().Id("*").FieldValue().FieldValue("e", r.entry).Build()
 }
 
 func (v *Valkey) added(result valkey.ValkeyResult) (Position, error) {
@@ -83,14 +83,13 @@ func (v *Valkey) AppendOnce(ctx context.Context, hub string, r OnceRequest) (p P
 		return Position{}, false, err
 	}
 	defer end()
-	k := v.keys.hub(hub)
-	one := k.request(k.log(), &r)
+	one := v.keys.hub(hub).request(&r)
 	result, err := v.addOnce(ctx, hub, one)
+	if err == nil && v.cfg.Durable > 0 && !result.KeyReused {
+		result, err = v.addOnceDurably(ctx, one, result)
+	}
 	if err == nil && result.KeyReused {
 		err = ErrKeyReused
-	}
-	if err == nil && v.cfg.Durable > 0 {
-		err = v.keepDurably(ctx, one.once, one.keep.Milliseconds())
 	}
 	if err != nil {
 		return Position{}, false, err
@@ -120,21 +119,17 @@ func (v *Valkey) addOnce(ctx context.Context, hub string, r oneAppend) (result A
 	return result, err
 }
 
-// keepDurably waits until replicas have what was written for a key. WAIT counts what its own connection has written, so
-// that this writes the key's time to live again: what came before it on the primary is then there, too.
-func (v *Valkey) keepDurably(ctx context.Context, key string, keep int64) error {
-	results := v.main.DoMulti(ctx, v.main.B().Pexpire().Key(key).Milliseconds(keep).Build(), v.wait())
-	n, err := results[0].AsInt64()
-	if err == nil && n != 1 {
-		err = errors.New("the key is gone")
-	}
-	if err == nil {
-		err = v.waited(results[1])
-	}
+// addOnceDurably waits until replicas have what addOnce has appended or found. It appends again if that was lost meanwhile.
+func (v *Valkey) addOnceDurably(ctx context.Context, r oneAppend, first AppendResult) (AppendResult, error) {
+	b := scriptedBatch{&r}
+	results, err := b.results(v.evaluateDurably(ctx, b))
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrOutcomeUnknown, err)
+		return AppendResult{}, fmt.Errorf("%w: %w", ErrOutcomeUnknown, err)
 	}
-	return nil
+	if results[0].Replayed {
+		return first, nil
+	}
+	return results[0], nil
 }
 
 // Range implements Log. A transaction instead of a script: a script would make a

@@ -126,7 +126,7 @@ var (
 )
 
 var (
-	batchScript      = newScript(growing, libLua, batchLua)
+	batchScript      = newScript(growing, batchLua)
 	userJoinScript   = newScript(growing, libLua, usersLua, userJoinLua)
 	userLeaveScript  = newScript(anyway, libLua, usersLua, userLeaveLua)
 	userSettleScript = newScript(anyway, libLua, usersLua, userSettleLua)

@@ -1,30 +1,60 @@
 -- Appends several entries, one after the other.
 --
--- KEYS log, the keys of those that have one
--- ARGV for each entry: which of KEYS, or 0, sum, ms to keep the key, entry
--- returns for each entry: position, or false if its key came with another sum, 1 if it was appended before
+-- What is remembered of keys is in a hash, so that one call reads it for all entries, and one writes it: most of what a keyed
+-- append costs are calls. A hash expires as a whole. So there are two: the one is written to for as long as what is left of
+-- its time is enough for a key; then it is put aside, where keys are only looked for, until it expires. A key is known for at
+-- least as long as it must be, and for about twice as long at most.
+--
+-- KEYS log; if any of the entries has a key also the hash of keys, and the one aside
+-- ARGV without keys: the entries. With keys: ms to keep them, 1 to write again what is found (a write is what one can wait
+--      for replicas with), then the key of each entry, or '', then the sum of each, then the entries
+-- returns for each entry, by blanks: its position; '=' and its position if it was appended before; '!' if its key came with
+--      another sum
 
-local results = {}
-for i = 1, #ARGV, 4 do
-  local key = KEYS[tonumber(ARGV[i])]
-  local position, sum, replayed = nil, nil, 0
-  local known = key and redis.call('GET', key)
+local call, log, hash, aside = redis.call, KEYS[1], KEYS[2], KEYS[3]
+local n = hash and (#ARGV - 2) / 3 or #ARGV
+local keys, sums, entries = 2, 2 + n, hash and 2 + 2 * n or 0 -- what is before them in ARGV
+local found, older, renew = {}, {}, false
+if hash then
+  local left = call('PTTL', hash)
+  renew = left < tonumber(ARGV[1])
+  if renew and left > 0 and call('EXISTS', aside) == 0 then
+    call('RENAME', hash, aside)
+  end
+  found = call('HMGET', hash, unpack(ARGV, keys + 1, keys + n))
+  older = call('HMGET', aside, unpack(ARGV, keys + 1, keys + n))
+end
+
+-- Tables are filled that are large enough already: to grow them is a tenth of what the script takes.
+local results, made, written, last = found, {}, {unpack(ARGV, 1, hash and 2 * n or 0)}, 0
+for i = 1, n do
+  local key = hash and ARGV[keys + i] or ''
+  local known = found[i] or older[i]
+  if known and ARGV[2] == '1' then
+    call('HSET', found[i] and hash or aside, key, known)
+  end
+  known = known or made[key]
   if known then
-    position, sum = string.match(known, '^(%S+) (.*)$')
-    if sum ~= ARGV[i + 1] then
-      position = false
-    end
-    replayed = 1
+    local position, sum = string.match(known, '^(%S+) (.*)$')
+    results[i] = sum == ARGV[sums + i] and '=' .. position or '!'
   else
-    position = append(KEYS[1], ARGV[i + 3])
+    -- NOMKSTREAM: a lost log must not be made anew in silence.
+    local position = call('XADD', log, 'NOMKSTREAM', '*', 'e', ARGV[entries + i])
     if not position then
       return {'nolog'} -- at the first that appends: nothing is half done
     end
-    if key then
-      redis.call('SET', key, position .. ' ' .. ARGV[i + 1], 'PX', ARGV[i + 2])
+    results[i] = position
+    if key ~= '' then
+      local value = position .. ' ' .. ARGV[sums + i]
+      made[key] = value
+      written[last + 1], written[last + 2], last = key, value, last + 2
     end
   end
-  results[#results + 1] = position
-  results[#results + 1] = replayed
 end
-return {'ok', results}
+if last > 0 then
+  call('HSET', hash, unpack(written, 1, last))
+  if renew then
+    call('PEXPIRE', hash, 2 * ARGV[1])
+  end
+end
+return {'ok', table.concat(results, ' ')}
