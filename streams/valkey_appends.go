@@ -3,6 +3,7 @@ package streams
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -134,6 +135,9 @@ func (a *appender) goOn() {
 // others with it.
 func (a *appender) send() {
 	for {
+		// Those who can run now may be about to append. They run first: what a batch costs by itself, a script above all, is
+		// then shared by more.
+		runtime.Gosched()
 		batch := a.next()
 		if batch == nil {
 			return
