@@ -103,11 +103,11 @@ func NewValkey(ctx context.Context, cfg ValkeyConfig) (*Valkey, error) {
 	if v.log == nil {
 		v.log = slog.New(slog.DiscardHandler)
 	}
-	for i := range v.appenders {
-		v.appenders[i].valkey = v
-		v.evaluators[i].valkey = v
-	}
 	v.cfg.CallTimeout = orDefault(cfg.CallTimeout, defaultCallTimeout)
+	for i := range v.appenders {
+		v.appenders[i].init(v)
+		v.evaluators[i].init(v)
+	}
 	v.cfg.DurableTimeout = orDefault(cfg.DurableTimeout, defaultDurableTimeout)
 	v.cfg.Prefix = orDefault(cfg.Prefix, defaultPrefix)
 	v.keys = keyNames{prefix: v.cfg.Prefix}

@@ -2,7 +2,6 @@ package streams
 
 import (
 	"context"
-	"sync"
 
 	"github.com/valkey-io/valkey-go"
 )
@@ -10,100 +9,44 @@ import (
 // scriptsAtOnce limits the scripts that go together; what is left over goes with the next.
 const scriptsAtOnce = 64
 
-// evaluator sends the scripts of one bucket. As with appends, those that come while one is on its way go together with the
-// next: of what a single script costs, about a half are the system calls that bring it, at both ends. Each is a step of its own
-// nevertheless, and fails alone.
+// evaluator sends the scripts of one bucket, together where several are to go: of what a single script costs, about a half are the
+// system calls that bring it, at both ends. Each is a step of its own nevertheless, and fails alone.
 type evaluator struct {
 	valkey *Valkey
-
-	mu      sync.Mutex
-	busy    bool // some are on their way
-	waiting []*waitingScript
+	turns  turns[evaluation]
 }
 
-// waitingScript is a script that waits for its turn, and then for its answer.
-type waitingScript struct {
+// evaluation is a script with its keys and arguments, and its answer.
+type evaluation struct {
 	command valkey.Completed
-	sent    bool          // guarded by the evaluator's mutex
-	done    chan struct{} // a bell
 	result  valkey.ValkeyResult
 }
 
-var waitingScripts = sync.Pool{New: func() any { return &waitingScript{done: make(chan struct{}, 1)} }}
+func (e *evaluator) init(v *Valkey) {
+	e.valkey = v
+	e.turns.send, e.turns.timeout = e.send, v.cfg.CallTimeout
+	e.turns.fit = func(waiting []*turn[evaluation]) int { return min(len(waiting), scriptsAtOnce) }
+}
 
-// do sends a script and returns its answer. When ctx ends before it was sent, that is the error, and nothing was changed.
+// do sends a script and returns its answer. When ctx ends before it was sent, that is a notSentError, and nothing was changed.
 func (e *evaluator) do(ctx context.Context, command valkey.Completed) (valkey.ValkeyMessage, error) {
-	e.mu.Lock()
-	if !e.busy {
-		e.busy = true
-		e.mu.Unlock()
-		reply, err := e.valkey.main.Do(ctx, command).ToMessage()
-		if batch := e.next(); batch != nil {
-			go e.send(batch)
-		}
-		return reply, err
+	if e.turns.begin() {
+		defer e.turns.goOn()
+		return e.valkey.main.Do(ctx, command).ToMessage()
 	}
-	w := waitingScripts.Get().(*waitingScript)
-	w.command, w.sent = command, false
-	e.waiting = append(e.waiting, w)
-	e.mu.Unlock()
-	select {
-	case <-w.done:
-		reply, err := w.result.ToMessage()
-		w.command, w.result = valkey.Completed{}, valkey.ValkeyResult{}
-		waitingScripts.Put(w)
-		return reply, err
-	case <-ctx.Done():
-		return valkey.ValkeyMessage{}, e.abandon(w, ctx.Err())
+	one, err := e.turns.wait(ctx, evaluation{command: command})
+	if err != nil {
+		return valkey.ValkeyMessage{}, err
 	}
+	return one.result.ToMessage()
 }
 
-// abandon takes a script back, if it was not sent yet.
-func (e *evaluator) abandon(w *waitingScript, cause error) error {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if w.sent {
-		return cause
+func (e *evaluator) send(ctx context.Context, batch []*turn[evaluation]) {
+	commands := make([]valkey.Completed, len(batch))
+	for i, w := range batch {
+		commands[i] = w.request.command
 	}
-	for i, other := range e.waiting {
-		if other == w {
-			e.waiting = append(e.waiting[:i], e.waiting[i+1:]...)
-			break
-		}
-	}
-	return &notSentError{cause}
-}
-
-// next takes those that go next. Without any, nothing is on its way any more.
-func (e *evaluator) next() (batch []*waitingScript) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	n := min(len(e.waiting), scriptsAtOnce)
-	if n == 0 {
-		e.busy = false
-		return nil
-	}
-	batch = e.waiting[:n:n]
-	for _, w := range batch {
-		w.sent = true
-	}
-	e.waiting = append(make([]*waitingScript, 0, n), e.waiting[n:]...)
-	return batch
-}
-
-// send sends until nobody waits. They have a deadline of their own: a caller that gives up must not take the others with it.
-func (e *evaluator) send(batch []*waitingScript) {
-	commands := make([]valkey.Completed, 0, scriptsAtOnce)
-	for ; batch != nil; batch = e.next() {
-		ctx, cancel := context.WithTimeout(context.Background(), e.valkey.cfg.CallTimeout)
-		commands = commands[:0]
-		for _, w := range batch {
-			commands = append(commands, w.command)
-		}
-		for i, result := range e.valkey.main.DoMulti(ctx, commands...) {
-			batch[i].result = result
-			batch[i].done <- struct{}{}
-		}
-		cancel()
+	for i, result := range e.valkey.main.DoMulti(ctx, commands...) {
+		batch[i].request.result = result
 	}
 }
