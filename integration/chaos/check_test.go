@@ -77,6 +77,12 @@ func TestCheckAcceptsWhatMayHappen(t *testing.T) {
 			closeSession(h, a, 4500*time.Millisecond, chaos.Accepted, chaos.Refused)
 			a.Received = messages(1, 2, 3, 4)
 		},
+		"a close that was lost with the log's tail, and made again": func(h *chaos.History, a, b, p *chaos.Session) {
+			closeSession(h, a, 4500*time.Millisecond, chaos.Accepted)
+			closeSession(h, a, 5200*time.Millisecond, chaos.Accepted)
+			h.LostTails = []chaos.LostTail{{From: 4400 * time.Millisecond, To: 4600 * time.Millisecond}}
+			a.Received = messages(1, 2, 3, 4, 5)
+		},
 		"a plain stream that announced a gap": func(h *chaos.History, a, b, p *chaos.Session) {
 			p.Received, p.End = messages(2), chaos.Closed
 			h.Sessions = append(h.Sessions, &chaos.Session{Client: "P", Kind: chaos.Plain, Groups: []string{"g"}, Opening: 5200 * time.Millisecond, Opened: 5500 * time.Millisecond, Received: messages(6, 7, 9)})
@@ -144,6 +150,11 @@ func TestCheckFinds(t *testing.T) {
 		}},
 		{"two accepted closes", chaos.EndedTwice, "connection a", func(h *chaos.History, a, b, p *chaos.Session) {
 			closeSession(h, a, 4500*time.Millisecond, chaos.Accepted, chaos.Accepted)
+			a.Received = messages(1, 2, 3, 4)
+		}},
+		{"two accepted closes when a tail was lost before", chaos.EndedTwice, "connection a", func(h *chaos.History, a, b, p *chaos.Session) {
+			closeSession(h, a, 4500*time.Millisecond, chaos.Accepted, chaos.Accepted)
+			h.LostTails = []chaos.LostTail{{From: 4200 * time.Millisecond, To: 4400 * time.Millisecond}}
 			a.Received = messages(1, 2, 3, 4)
 		}},
 		{"two Close messages", chaos.EndedTwice, "connection a", func(h *chaos.History, a, b, p *chaos.Session) { a.End, a.Closes = chaos.Closed, 2 }},

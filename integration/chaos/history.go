@@ -2,6 +2,7 @@ package chaos
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -158,6 +159,16 @@ type History struct {
 	Sessions []*Session
 	// Final is the position of each hub's last message, to everybody, sent when all faults were over.
 	Final []Position
+	// LostTails are when what was written was lost in a failover, whatever was accepted.
+	LostTails []LostTail
+}
+
+// LostTail is a time in which what Valkey's primary accepted was lost with it.
+type LostTail struct{ From, To time.Duration }
+
+// mayHaveLost tells whether what was accepted between two times may be lost.
+func (h *History) mayHaveLost(invoked, answered time.Duration) bool {
+	return slices.ContainsFunc(h.LostTails, func(l LostTail) bool { return invoked <= l.To && answered >= l.From })
 }
 
 // send returns what was sent as m, or nil.

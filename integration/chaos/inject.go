@@ -158,9 +158,11 @@ func (i *injector) valkey(e Event) func() {
 			i.run.tb.Logf("%v: skipped: %v", e, err)
 			return nil
 		}
+		from := i.run.now()
 		replica.Kill()
 		time.Sleep(lostTail)
 		s.kill(server, true)
+		i.run.lostTails = append(i.run.lostTails, LostTail{from, i.run.now()})
 		replica.Start()
 		return s.restart
 	}

@@ -66,6 +66,8 @@ type run struct {
 	relays []*relay.Relay
 	js     []*jsclient.Client
 
+	lostTails []LostTail
+
 	clients []*recorder
 	quiet   atomic.Bool // clients call nothing any more
 }
@@ -91,7 +93,7 @@ func Run(tb testing.TB, cfg Config) (*History, map[Action]int) {
 
 	h := r.load(func() map[Action]int { return r.execute(schedule) })
 	tb.Logf("faults: %v", h.faults)
-	h.Sessions = r.settle(h.finalSent)
+	h.Sessions, h.LostTails = r.settle(h.finalSent), r.lostTails
 	r.writeNotes()
 	return &h.History, h.faults
 }
