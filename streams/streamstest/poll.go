@@ -280,11 +280,11 @@ func anAnswerThatIsRepeatedIsNotDecidedTwice(h *hub) {
 }
 
 func anAbandonedPollIsRepeated(h *hub) {
-	cursor, sent := h.answered("abandoned", 95*time.Second)
+	cursor, _ := h.answered("abandoned", 95*time.Second)
 	h.wrote("abandoned", h.record("abandoned").Answers, true)
 	h.begins(poll("abandoned", "n2", "other"), cursor)
 
-	cursor, sent = h.answered("repeated", 95*time.Second)
+	cursor, sent := h.answered("repeated", 95*time.Second)
 	h.repeatsForced("repeated", cursor, sent)
 	h.begins(poll("repeated", "n3", "other"), cursor)
 
