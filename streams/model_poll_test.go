@@ -174,6 +174,12 @@ func (c *client) tell() {
 	}
 }
 
+// beginAnew is for a connection whose record was lost: what the log has so far is nothing to it.
+func (c *client) beginAnew() {
+	c.w.pull()
+	*c.truth = truthConn{id: c.id, user: c.user, hub: c.hub, groups: map[string]bool{}, ever: c.truth.ever}
+}
+
 // shake is the POST with the handshake.
 func (c *client) shake() {
 	var err error
@@ -184,6 +190,9 @@ func (c *client) shake() {
 	} else {
 		q := c.openRequest(OpenPost, "")
 		q.Lease, q.Handshake = simPollLease, &PostedHandshake{Protocol: 1, Version: 1, Reply: handshakeReply(c.id), Token: random64()}
+		if c.record() == nil && c.mayEnd { // which creates it
+			c.beginAnew()
+		}
 		var reply OpenReply
 		reply, err = c.w.node().Open(context.Background(), c.hub.hub, q)
 		if errors.Is(err, ErrGone) {
@@ -282,8 +291,7 @@ func (r *request) open() {
 		c.w.count["undecided"]++
 	case reply.Outcome == OpenFirstPoll:
 		if before == nil && c.mayEnd { // its record was lost, and it begins anew
-			c.w.pull()
-			*c.truth = truthConn{id: c.id, user: c.user, hub: c.hub, groups: map[string]bool{}, ever: c.truth.ever}
+			c.beginAnew()
 		}
 		r.number, r.stage = reply.Record.Answers, answered
 	case reply.Outcome == OpenAttached, reply.Outcome == OpenRepeated:
