@@ -44,12 +44,11 @@ func (o *memoryOpen) poll(rec *memoryRecord) (OpenOutcome, error) {
 	if cursor.Before(o.floor) {
 		return 0, ErrGap
 	}
+	rec.Cursor = cursor
 	if answer == answerLost && rec.Answers == 1 {
-		rec.Cursor = cursor
 		o.answerFirst(rec)
 		return OpenFirstPoll, nil
 	}
-	rec.Cursor = cursor
 	switch again := answer == answerLost && o.Mark != "" && o.Mark == rec.Mark; {
 	case !again:
 		rec.repeats, rec.Sent = 0, cursor
