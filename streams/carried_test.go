@@ -193,7 +193,7 @@ func TestAReplyThatOutlivesAFailover(t *testing.T) {
 			if try > 10 {
 				c.Fatal("nobody carries it over")
 			}
-			if again, err := c.nodes[0].Reopen(c.ctx, faultyHub, "c", "n1.third"); err == nil {
+			if again, err := c.nodes[0].Reopen(c.ctx, faultyHub, streams.OpenReply{Record: streams.Record{ID: "c"}}, "n1.third"); err == nil {
 				reply = again
 			}
 			time.Sleep(100 * time.Millisecond)

@@ -414,7 +414,7 @@ func (r *request) told() {
 
 func (r *request) reopen() {
 	c := r.c
-	reply, err := r.node.Reopen(context.Background(), c.hub.hub, c.id, r.owner)
+	reply, err := r.node.Reopen(context.Background(), c.hub.hub, r.opened, r.owner)
 	c.w.note("reopen %s at %s: %v", c, r.node.name, err)
 	switch {
 	case err == nil:

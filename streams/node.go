@@ -366,9 +366,7 @@ func (n *Node) Attach(ctx context.Context, hubName string, reply OpenReply, owne
 			return a, nil // the attachment holds the use of h until it leaves
 		}
 		if errors.Is(err, errWindowMoved) && tries < maxAttachTries {
-			outcome := reply.Outcome
-			reply, err = n.Reopen(ctx, hubName, reply.Record.ID, owner)
-			reply.Outcome = outcome
+			reply, err = n.Reopen(ctx, hubName, reply, owner)
 		}
 		if err != nil {
 			h.release()
@@ -406,24 +404,24 @@ func newAttachment(h *hub, reply *OpenReply, owner string, lease time.Duration, 
 }
 
 // Reopen reads the record of a connection that owner opened before, for another
-// Attach. An Open in its place could displace a newer owner. ErrOwner if there is one,
+// Attach; what the request was, and when it came (Outcome, Now), stays as it was opened. An Open in its place could displace a newer owner. ErrOwner if there is one,
 // ErrGone if the connection has ended, ErrGap if the log no longer reaches back to its cursor.
-func (n *Node) Reopen(ctx context.Context, hubName, id, owner string) (OpenReply, error) {
-	reply, err := n.reopen(ctx, hubName, id, owner)
+func (n *Node) Reopen(ctx context.Context, hubName string, opened OpenReply, owner string) (OpenReply, error) {
+	reply, err := n.reopen(ctx, hubName, opened, owner)
 	if !errors.Is(err, ErrGeneration) {
 		return reply, err
 	}
 	// The store may have failed over before this node knew that this attach owns it.
 	h := n.acquire(hubName)
 	defer h.release()
-	if err := h.claim(ctx, id, owner); err != nil {
+	if err := h.claim(ctx, opened.Record.ID, owner); err != nil {
 		return OpenReply{}, err
 	}
-	return n.reopen(ctx, hubName, id, owner)
+	return n.reopen(ctx, hubName, opened, owner)
 }
 
-func (n *Node) reopen(ctx context.Context, hubName, id, owner string) (OpenReply, error) {
-	reply, err := n.store.Lookup(ctx, hubName, id)
+func (n *Node) reopen(ctx context.Context, hubName string, opened OpenReply, owner string) (OpenReply, error) {
+	reply, err := n.store.Lookup(ctx, hubName, opened.Record.ID)
 	switch {
 	case err != nil:
 		return OpenReply{}, err
@@ -434,6 +432,7 @@ func (n *Node) reopen(ctx context.Context, hubName, id, owner string) (OpenReply
 	case reply.Record.Cursor.Before(reply.Floor):
 		return OpenReply{}, ErrGap // memberships that ended before the floor are forgotten
 	}
+	reply.Outcome, reply.Now = opened.Outcome, opened.Now
 	return reply, nil
 }
 

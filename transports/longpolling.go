@@ -95,11 +95,8 @@ func (s *Server) servePoll(c *request) {
 		return
 	case errors.Is(err, streams.ErrOwner):
 		panic(http.ErrAbortHandler) // it was sent again since, or what it may have been answered with was followed by another poll
-	case errors.Is(err, streams.ErrGap):
-		p.refuseGap()
-		return
 	case err != nil:
-		s.refuseError(c, err)
+		p.refuse(err)
 		return
 	case p.opened.Outcome == streams.OpenFirstPoll:
 		p.hold()
@@ -119,10 +116,8 @@ func (s *Server) servePoll(c *request) {
 			p.write(http.StatusOK, nil)
 		case errors.Is(err, streams.ErrOwner):
 			p.finish(err)
-		case errors.Is(err, streams.ErrGap):
-			p.refuseGap()
 		default:
-			s.refuseError(c, err)
+			p.refuse(err)
 		}
 		return
 	}
@@ -153,7 +148,7 @@ func (p *poll) repeat() {
 			p.answer(ctx, items)
 			return
 		case errors.Is(err, streams.ErrGap):
-			p.refuseGap()
+			p.refuse(err)
 			return
 		case err != nil && ctx.Err() == nil && !errors.Is(err, streams.ErrUnavailable):
 			p.over(err)
@@ -165,18 +160,22 @@ func (p *poll) repeat() {
 	}
 }
 
-// refuseGap refuses a poll for which what it is to be answered with is not kept any more. The connection goes on if the poll may be late, and
-// its client have that already, or be waiting for it at another node.
-func (p *poll) refuseGap() {
+// refuse refuses a poll. If what it is to be answered with is not kept any more, the connection goes on if the poll may be late, and its
+// client have that already, or be waiting for it at another node.
+func (p *poll) refuse(err error) {
+	if errors.Is(err, streams.ErrGap) && p.mayBeLate() {
+		err = streams.ErrGone
+	}
+	p.s.refuseError(p.request, err)
+}
+
+// mayBeLate tells whether another poll owns the connection, or was answered with this one's mark, or nothing is known.
+func (p *poll) mayBeLate() bool {
 	ctx, cancel := context.WithTimeout(p.Context(), p.s.cfg.StoreTimeout)
 	defer cancel()
 	reply, err := p.s.node.Lookup(ctx, p.hub, p.token.ConnectionID)
 	r := &reply.Record
-	if err == nil && (r.Owner == "" || r.Owner == p.owner) && (p.mark == "" || p.mark != r.Mark) {
-		p.s.refuseError(p.request, streams.ErrGap)
-		return
-	}
-	p.s.refuseError(p.request, streams.ErrGone)
+	return err != nil || r.Owner != "" && r.Owner != p.owner || p.mark != "" && p.mark == r.Mark
 }
 
 // goOn answers a poll that follows on an answer of this node, and for which there is something already, in one step of the
@@ -325,9 +324,8 @@ func (p *poll) attach(ctx context.Context) error {
 // name of one that its client may have given up.
 func (p *poll) reopen(ctx context.Context) error {
 	for {
-		reply, err := p.s.node.Reopen(ctx, p.hub, p.token.ConnectionID, p.owner)
+		reply, err := p.s.node.Reopen(ctx, p.hub, p.opened, p.owner)
 		if err == nil {
-			reply.Now, reply.Outcome = p.opened.Now, p.opened.Outcome // when the poll came, and what it was
 			p.opened = reply
 		}
 		if !errors.Is(err, streams.ErrUnavailable) || p.pause(ctx, storeRetry) != nil {
@@ -545,15 +543,13 @@ func (p *poll) over(err error) {
 // which a node sent to the store before it was killed, and this the one that a proxy sent in its place.
 func (p *poll) finish(err error) {
 	p.s.log.Debug("poll ended", "hub", p.hub, "connection_id", p.token.ConnectionID, "reason", err)
-	switch {
-	case !errors.Is(err, streams.ErrOwner):
-		p.write(http.StatusNoContent, nil)
-	case p.unique || p.repeats():
+	switch displaced := errors.Is(err, streams.ErrOwner); {
+	case displaced && (p.unique || p.repeats()):
 		// Or one of which a proxy sent this in place, that came to the store after this and may commit an answer: then an
 		// empty one would tell the next poll that it has arrived. A poll that is given up needs none, and what a proxy sends again
 		// finds out.
 		panic(http.ErrAbortHandler)
-	case p.proto != 0:
+	case displaced && p.proto != 0:
 		p.write(http.StatusOK, nil)
 	default:
 		p.write(http.StatusNoContent, nil)
