@@ -1,7 +1,6 @@
 package transports_test
 
 import (
-	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -19,20 +18,27 @@ const (
 
 var script = []string{"User-Agent", nodeJS}
 
+// answeredPolling is a connection whose poll with mark1 was answered invocation(1), at node 1.
+func (c *cluster) answeredPolling(header []string) *connection {
+	c.Helper()
+	k := c.openPolling(handshakeJSON)
+	c.publishSeen(0, 1)
+	k.poll(1, mark1, header...).expect(200, invocation(1))
+	return k
+}
+
 // A node that stood still goes on with a poll that a proxy has sent again meanwhile, and whose answer the client has. Whether the late one is
 // answered before the client's next poll comes or not: the client misses nothing, and gets nothing twice.
 func TestLatePollWhoseAnswerHasArrived(t *testing.T) {
 	for _, what := range []string{"is waiting", "is answered", "is answered with what came since"} {
 		bubbleRun(t, what, func(t *testing.T) {
 			c := newCluster(t, 3)
-			k := c.openPolling(handshakeJSON)
-			c.publishSeen(0, 1)
-			k.poll(1, mark1, script...).expect(200, invocation(1))
+			k := c.answeredPolling(script)
 			synctest.Wait()
 
 			var stalled atomic.Bool
 			answered := make(chan struct{})
-			defer sync.OnceFunc(func() { close(answered) })()
+			defer close(answered)
 			c.store.onBefore(func(step string) error {
 				if step == "answer" && stalled.CompareAndSwap(true, false) {
 					<-answered
@@ -62,13 +68,11 @@ func TestLatePollWhoseClientHasPolledOn(t *testing.T) {
 	for _, what := range []string{"waits", "waits, in Java", "was answered"} {
 		bubbleRun(t, what, func(t *testing.T) {
 			c := newCluster(t, 3)
-			k := c.openPolling(handshakeJSON)
-			c.publishSeen(0, 1)
 			script := script
 			if what == "waits, in Java" {
 				script = []string{"User-Agent", java}
 			}
-			k.poll(1, mark1, script...).expect(200, invocation(1))
+			k := c.answeredPolling(script)
 			next := k.poll(2, mark2, script...).expectNothing(100 * time.Millisecond)
 			if what == "was answered" {
 				c.publishSeen(0, 2)
@@ -110,20 +114,14 @@ func TestLatePollThatCannotBeAnsweredAgain(t *testing.T) {
 	for _, what := range []string{"the store goes away", "it is displaced"} {
 		bubbleRun(t, what, func(t *testing.T) {
 			c := newCluster(t, 3)
-			k := c.openPolling(handshakeJSON)
-			c.publishSeen(0, 1)
-			k.poll(1, mark1).expect(200, invocation(1))
+			k := c.answeredPolling(nil)
 			time.Sleep(2 * time.Second) // it is that poll again, although its client is none of those whose marks are unique
-			var opened atomic.Bool
-			c.store.onAfter(func(step string) error {
-				if step == "open" && opened.CompareAndSwap(false, true) {
-					if what == "the store goes away" {
-						c.store.goAway()
-						return nil
-					}
-					k.poll(2, mark1).expect(200, invocation(1))
+			c.store.onceAfterOpen(func() {
+				if what == "the store goes away" {
+					c.store.goAway()
+					return
 				}
-				return nil
+				k.poll(2, mark1).expect(200, invocation(1))
 			})
 			k.poll(0, mark1).expectCut()
 			c.store.comeBack()
@@ -137,17 +135,11 @@ func TestLatePollThatCannotBeAnsweredAgain(t *testing.T) {
 func TestLatePollWhoseNodeHasToWaitForTheStore(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		c := newCluster(t, 4)
-		k := c.openPolling(handshakeJSON)
-		c.publishSeen(0, 1)
-		k.poll(1, mark1, script...).expect(200, invocation(1))
+		k := c.answeredPolling(script)
 		c.publishSeen(0, 2)
-		var opened atomic.Bool
-		c.store.onAfter(func(step string) error {
-			if step == "open" && opened.CompareAndSwap(false, true) {
-				c.store.goAway()
-				time.AfterFunc(time.Second, c.store.comeBack)
-			}
-			return nil
+		c.store.onceAfterOpen(func() {
+			c.store.goAway()
+			time.AfterFunc(time.Second, c.store.comeBack)
 		})
 		last := 2 // which has nothing of the hub yet
 		within(t, k.poll(last, mark1, script...).expect(200, invocation(1)), time.Second, 2*time.Second)
@@ -159,9 +151,7 @@ func TestLatePollWhoseNodeHasToWaitForTheStore(t *testing.T) {
 func TestLatePollWhoseAnswerDoesNotGoOut(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		c := newCluster(t, 3)
-		k := c.openPolling(handshakeJSON)
-		c.publishSeen(0, 1)
-		k.poll(1, mark1, script...).expect(200, invocation(1))
+		k := c.answeredPolling(script)
 		synctest.Wait()
 		var again atomic.Bool
 		c.store.onAfter(func(step string) error {
@@ -209,9 +199,7 @@ func TestLatePollWhoseAnswerIsTrimmed(t *testing.T) {
 	for _, when := range []string{"before it is opened", "before it is read"} {
 		bubbleRun(t, when, func(t *testing.T) {
 			c := newCluster(t, 4)
-			k := c.openPolling(handshakeJSON)
-			c.publishSeen(0, 1)
-			k.poll(1, mark1, script...).expect(200, invocation(1))
+			k := c.answeredPolling(script)
 			c.publishSeen(0, 2)
 			trim := func() {
 				r, _ := k.record()
@@ -219,16 +207,10 @@ func TestLatePollWhoseAnswerIsTrimmed(t *testing.T) {
 					t.Error(err)
 				}
 			}
-			var opened atomic.Bool
-			c.store.onAfter(func(step string) error {
-				if step == "open" && opened.CompareAndSwap(false, true) {
-					trim()
-				}
-				return nil
-			})
 			if when == "before it is opened" {
-				opened.Store(true)
 				trim()
+			} else {
+				c.store.onceAfterOpen(trim)
 			}
 			k.poll(2, mark1, script...).expect(404, "No Connection with that ID")
 			k.poll(0, mark2, script...).expect(200, invocation(2))

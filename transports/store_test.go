@@ -40,6 +40,17 @@ func (s *store) comeBack() { s.away.Store(false) }
 func (s *store) onBefore(f func(step string) error) { s.before.Store(&f) }
 func (s *store) onAfter(f func(step string) error)  { s.after.Store(&f) }
 
+// onceAfterOpen calls f after the first Open from now on.
+func (s *store) onceAfterOpen(f func()) {
+	var opened atomic.Bool
+	s.onAfter(func(step string) error {
+		if step == "open" && opened.CompareAndSwap(false, true) {
+			f()
+		}
+		return nil
+	})
+}
+
 func step[T any](s *store, name string, f func() (T, error)) (reply T, err error) {
 	if s.away.Load() {
 		return reply, streams.ErrUnavailable
