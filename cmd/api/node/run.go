@@ -145,6 +145,7 @@ const (
 const announceTimeout = 2 * time.Second
 
 func (n *node) run(ctx context.Context, listener net.Listener) error {
+	keepRoom()
 	// Requests end when the connections are drained, not when the node is asked to end.
 	requests, endRequests := context.WithCancel(context.WithoutCancel(ctx))
 	defer endRequests()

@@ -1,0 +1,47 @@
+package node
+
+import (
+	"runtime"
+	"testing"
+)
+
+func TestCollectionsAreRare(t *testing.T) {
+	keepRoom()
+	runtime.GC() // from here on by the rule, whatever the tests before have used
+	runtime.GC()
+	const garbage = 20 * roomBytes
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	for range garbage / (64 << 10) {
+		kept = make([]byte, 64<<10)
+	}
+	runtime.ReadMemStats(&after)
+	collections := after.NumGC - before.NumGC
+	if most := uint32(garbage / roomBytes * 2); collections > most {
+		t.Errorf("%d collections for %d MiB of garbage beside %d MiB in use, want at most %d", collections, garbage>>20, before.HeapAlloc>>20, most)
+	}
+	if after.HeapSys > before.HeapSys+8*roomBytes {
+		t.Errorf("the heap has grown from %d to %d MiB", before.HeapSys>>20, after.HeapSys>>20)
+	}
+}
+
+var kept []byte
+
+// What is in use may grow as large as it likes: the room is never less than by Go's rule, and not more than was meant beside it.
+func TestRoomByWhatIsInUse(t *testing.T) {
+	for _, test := range []struct {
+		inUse   uint64
+		percent int
+	}{
+		{0, 6400},
+		{1 << 20, 6400},
+		{8 << 20, 800},
+		{64 << 20, 100},
+		{65 << 20, 100},
+		{4 << 30, 100},
+	} {
+		if got := percentFor(test.inUse); got != test.percent {
+			t.Errorf("%d bytes in use: %d %%, want %d %%", test.inUse, got, test.percent)
+		}
+	}
+}
