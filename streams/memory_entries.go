@@ -1,6 +1,9 @@
 package streams
 
-import "sort"
+import (
+	"slices"
+	"sort"
+)
 
 // memoryEntries is what a log holds, oldest first. It is kept in segments, so that
 // adding never copies what is there, and neither does dropping from the front.
@@ -45,19 +48,20 @@ func (m *memoryEntries) find(p Position) (data string, ok bool) {
 	return m.at(i - 1).Data, true
 }
 
-// slice returns at most limit entries from index i on; nil if there are none.
-func (m *memoryEntries) slice(i, limit int) []RawEntry {
+// appendTo appends at most limit entries from index i on.
+func (m *memoryEntries) appendTo(dst []RawEntry, i, limit int) []RawEntry {
 	n := min(m.count-i, limit)
 	if n <= 0 {
-		return nil
+		return dst
 	}
-	list := make([]RawEntry, 0, n)
-	for len(list) < n {
-		k := m.first + i + len(list)
+	dst = slices.Grow(dst, n)
+	for stop := i + n; i < stop; {
+		k := m.first + i
 		part := m.segments[k/segmentEntries][k%segmentEntries:]
-		list = append(list, part[:min(len(part), n-len(list))]...)
+		part = part[:min(len(part), stop-i)]
+		dst, i = append(dst, part...), i+len(part)
 	}
-	return list
+	return dst
 }
 
 // drop removes the n oldest entries.

@@ -10,12 +10,11 @@ func (m *Memory) Append(ctx context.Context, hub string, entry []byte) (Position
 	if err := m.enter(ctx); err != nil {
 		return Position{}, err
 	}
-	data := string(entry)
 	h := m.hub(hub)
 	h.mu.Lock()
 	now := m.now()
 	h.makeLog(*m.run.Load(), now)
-	p := h.append(data, now)
+	p := h.append(textOf(entry), now)
 	h.endStep()
 	return p, nil
 }
@@ -48,7 +47,7 @@ func (h *memoryHub) appendOnce(r *OnceRequest, now int64) (p Position, replayed 
 		}
 		h.keys.remove(&k.lease)
 	}
-	p = h.append(string(r.Entry), now)
+	p = h.append(textOf(r.Entry), now)
 	k := &memoryOnce{sum: r.Sum, position: p}
 	k.lease = lease{name: r.Key, until: now + r.Keep.Milliseconds()}
 	h.once[r.Key] = k
@@ -77,7 +76,7 @@ func (m *Memory) AppendAll(ctx context.Context, hub string, items []OnceRequest)
 	for i := range items {
 		item := &items[i]
 		if item.Key == "" {
-			results[i].Position = h.append(string(item.Entry), now)
+			results[i].Position = h.append(textOf(item.Entry), now)
 			continue
 		}
 		p, replayed, err := h.appendOnce(item, now)
@@ -96,15 +95,15 @@ func (m *Memory) Range(ctx context.Context, hub string, after Position, limit in
 		return RangeReply{}, nil
 	}
 	defer h.step()()
-	return RangeReply{Gen: h.gen, Floor: h.floor, Last: h.last, Entries: h.read(after, limit)}, nil
+	return RangeReply{Gen: h.gen, Floor: h.floor, Last: h.last, Entries: h.read(nil, after, limit)}, nil
 }
 
-// read returns at most limit entries after a position.
-func (h *memoryHub) read(after Position, limit int) []RawEntry {
+// read appends at most limit entries after a position to dst.
+func (h *memoryHub) read(dst []RawEntry, after Position, limit int) []RawEntry {
 	if !h.last.After(after) {
-		return nil // the common case of a tail; no search
+		return dst // the common case of a tail; no search
 	}
-	return h.entries.slice(h.entries.after(after), limit)
+	return h.entries.appendTo(dst, h.entries.after(after), limit)
 }
 
 // Trim implements Log.

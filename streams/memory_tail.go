@@ -81,6 +81,11 @@ type memoryTail struct {
 	news, wake, lost chan struct{} // bells
 	closed           chan struct{}
 	closeOnce        sync.Once
+
+	// owned by Read
+	timeout *time.Timer
+	list    []Batch
+	entries []RawEntry // of all of the list
 }
 
 // Tail implements Log.
@@ -116,20 +121,24 @@ func (t *memoryTail) Read(ctx context.Context, after []Cursor, limit int, block 
 	woken := rung(t.wake)
 	// What is read below is no news any more; what is appended after it rings again.
 	rung(t.news)
-	if list := t.collect(after, limit); list != nil || woken || block <= 0 {
+	if list := t.collect(after, limit); len(list) > 0 || woken || block <= 0 {
 		return list, nil
 	}
-	timeout := time.NewTimer(block)
-	defer timeout.Stop()
+	if t.timeout == nil {
+		t.timeout = time.NewTimer(block)
+	} else {
+		t.timeout.Reset(block)
+	}
+	defer t.timeout.Stop()
 	for {
 		select {
 		case <-t.news:
-			if list := t.collect(after, limit); list != nil {
+			if list := t.collect(after, limit); len(list) > 0 {
 				return list, nil
 			}
 		case <-t.wake:
 			return nil, nil
-		case <-timeout.C:
+		case <-t.timeout.C:
 			return nil, nil
 		case <-t.lost:
 			return nil, errTailLost
@@ -159,20 +168,22 @@ func (t *memoryTail) usable(ctx context.Context) error {
 }
 
 func (t *memoryTail) collect(after []Cursor, limit int) []Batch {
-	var list []Batch
+	clear(t.entries)
+	t.list, t.entries = t.list[:0], t.entries[:0]
 	for _, c := range after {
 		h := t.memory.find(c.Hub)
 		if h == nil {
 			continue
 		}
+		read := len(t.entries)
 		h.mu.Lock()
-		entries := h.read(c.After, limit)
+		t.entries = h.read(t.entries, c.After, limit)
 		h.mu.Unlock()
-		if entries != nil {
-			list = append(list, Batch{Hub: c.Hub, Entries: entries})
+		if entries := t.entries[read:]; len(entries) > 0 {
+			t.list = append(t.list, Batch{Hub: c.Hub, Entries: entries})
 		}
 	}
-	return list
+	return t.list
 }
 
 var _ Tail = (*memoryTail)(nil)

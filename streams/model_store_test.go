@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -267,7 +268,7 @@ func (t *simTail) Read(ctx context.Context, after []Cursor, limit int, block tim
 			return nil, err
 		}
 		rung(t.news)
-		if batches := t.read(after, limit); batches != nil {
+		if batches := t.read(after, limit); len(batches) > 0 {
 			return batches, nil
 		}
 		expired, lost := timeout.C, t.lost
@@ -307,6 +308,7 @@ func (t *simTail) read(after []Cursor, limit int) (batches []Batch) {
 			if t.s.gate.allow != math.MaxInt {
 				t.s.gate.allow -= len(b.Entries)
 			}
+			b.Entries = slices.Clone(b.Entries) // the next collect overwrites it
 			batches = append(batches, b)
 		}
 	}

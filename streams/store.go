@@ -64,7 +64,7 @@ type Store interface {
 
 // Log is the hubs' logs.
 type Log interface {
-	// Append adds an encoded entry and returns its position, which is after all earlier
+	// Append adds an encoded entry, which nobody may write to any more, and returns its position, which is after all earlier
 	// positions of the hub. It makes the log with a first KindGen entry if there is none.
 	// Never repeated on its own: ErrOutcomeUnknown when its answer was lost.
 	Append(ctx context.Context, hub string, entry []byte) (Position, error)
@@ -89,9 +89,9 @@ type Log interface {
 
 // OnceRequest is a keyed append.
 type OnceRequest struct {
-	Key   string // in AppendAll none if empty: it is appended in any case
-	Sum   string // of what the producer sent
-	Entry []byte
+	Key   string        // in AppendAll none if empty: it is appended in any case
+	Sum   string        // of what the producer sent
+	Entry []byte        // nobody may write to it any more
 	Keep  time.Duration // how long the key is remembered, at least
 }
 
@@ -158,7 +158,7 @@ type Tail interface {
 	// Read returns, for each hub that has entries after its cursor, at most limit of
 	// them in order. It blocks until there is one, for at most block, and returns nothing
 	// on time-out or Wake. A hub without a log is waited for. ErrUnavailable after the
-	// connection was lost: the caller verifies its hubs before it reads on.
+	// connection was lost: the caller verifies its hubs before it reads on. What it returns is overwritten by the next Read.
 	Read(ctx context.Context, after []Cursor, limit int, block time.Duration) ([]Batch, error)
 	// Wake makes the blocked Read, or else the next one, return.
 	Wake()

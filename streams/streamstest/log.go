@@ -14,7 +14,6 @@ var appendTests = []func(*hub){
 	theFirstAppendMakesTheLog,
 	positionsGrow,
 	entriesKeepTheirBytes,
-	theEntryIsTheCallersAgain,
 	hubsAreApart,
 	concurrentAppendsAreInOneOrder,
 }
@@ -59,14 +58,6 @@ func entriesKeepTheirBytes(h *hub) {
 	for _, entry := range [][]byte{every, []byte("\x00"), []byte("\r\n"), bytes.Repeat([]byte{0xff}, streams.MaxEntryBytes)} {
 		h.at("entry", h.append(entry), entry)
 	}
-}
-
-func theEntryIsTheCallersAgain(h *hub) {
-	entry := message("mine")
-	p := h.append(entry)
-	want := bytes.Clone(entry)
-	clear(entry)
-	h.at("the entry, after its buffer was used again", p, want)
 }
 
 func hubsAreApart(h *hub) {
