@@ -2,6 +2,7 @@ package transports
 
 import (
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -20,8 +21,10 @@ type writers struct {
 func (w *writers) start(s *Server) {
 	w.stop = make(chan struct{})
 	for range runtime.GOMAXPROCS(0) {
-		one := &writer{bell: make(chan struct{}, 1), batch: newBatch(s)}
-		w.list = append(w.list, one)
+		w.list = append(w.list, &writer{bell: make(chan struct{}, 1), batch: newBatch(s)})
+	}
+	for i, one := range w.list {
+		one.others = slices.Concat(w.list[i+1:], w.list[:i])
 		w.running.Go(func() { one.run(w.stop) })
 	}
 }
@@ -35,60 +38,104 @@ func (w *writers) close() {
 // next is the writer of the next outlet.
 func (w *writers) next() *writer { return w.list[w.joined.Add(1)%uint32(len(w.list))] }
 
-// writer writes to many sockets, one after the other, and waits for none.
+// writer writes to many sockets, one after the other, and waits for none. It has sockets of its own, which its processor's caches know; but when
+// they have nothing it writes to those of others. A writer can be held up: the kernel may give its processor to another program for
+// some milliseconds.
 type writer struct {
-	bell  chan struct{}
-	batch *batch
+	bell   chan struct{}
+	batch  *batch
+	others []*writer
 
-	mu     sync.Mutex
-	queue  []*outlet
-	asleep bool
+	mu    sync.Mutex
+	queue []*outlet // from head on; guarded by mu
+	head  int       // guarded by mu
+
+	asleep atomic.Bool // or about to; whoever takes it back rings the bell
 }
+
+const (
+	// writesAtOnce is how many sockets a writer takes on: what it has taken nobody else can write to if it is held up.
+	writesAtOnce = 16
+	// writesTooMany is how many wait for a writer when others are woken to help it.
+	writesTooMany = 4
+)
 
 func (w *writer) push(o *outlet) {
-	w.mu.Lock()
-	w.queue = append(w.queue, o)
-	wake := w.asleep
-	w.asleep = false
-	w.mu.Unlock()
-	if wake {
-		ring(w.bell)
+	waiting := w.append(o)
+	if w.wake() || waiting < writesTooMany {
+		return
+	}
+	for _, other := range w.others {
+		other.wake()
 	}
 }
 
-// writesPerTick is after how many sockets the writer looks at the clock, and lets others have the processor.
-const writesPerTick = 32
-
-func (w *writer) run(stop <-chan struct{}) {
-	var round []*outlet
-	for {
-		round = w.take(round)
-		if len(round) == 0 {
-			w.batch.release()
-			select {
-			case <-w.bell:
-			case <-stop:
-				return
-			}
-		}
-		for i, o := range round {
-			if i%writesPerTick == 0 {
-				w.batch.joined.Tick()
-			}
-			o.serve(w.batch)
-		}
-		clear(round)
-	}
-}
-
-// take returns what is queued. If there is nothing it rings the bell for what comes.
-func (w *writer) take(empty []*outlet) []*outlet {
+// append returns how many are queued then.
+func (w *writer) append(o *outlet) int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	round := w.queue
-	w.queue = empty[:0]
-	w.asleep = len(round) == 0
-	return round
+	if w.head > len(w.queue)/2 && len(w.queue) == cap(w.queue) {
+		n := copy(w.queue, w.queue[w.head:])
+		clear(w.queue[n:])
+		w.queue, w.head = w.queue[:n], 0
+	}
+	w.queue = append(w.queue, o)
+	return len(w.queue) - w.head
+}
+
+// wake returns false if the writer is awake.
+func (w *writer) wake() bool {
+	if !w.asleep.Load() || !w.asleep.CompareAndSwap(true, false) {
+		return false
+	}
+	ring(w.bell)
+	return true
+}
+
+func (w *writer) run(stop <-chan struct{}) {
+	var round [writesAtOnce]*outlet
+	for {
+		n := w.find(round[:])
+		if n == 0 {
+			w.asleep.Store(true)
+			if n = w.find(round[:]); n == 0 { // nothing came before it was seen to sleep
+				w.batch.release()
+				select {
+				case <-w.bell:
+					continue
+				case <-stop:
+					return
+				}
+			}
+			w.asleep.Store(false)
+		}
+		w.batch.joined.Tick()
+		for _, o := range round[:n] {
+			o.serve(w.batch)
+		}
+		clear(round[:n])
+	}
+}
+
+// find takes what is queued here, or else with another writer, into room, and returns how many that are.
+func (w *writer) find(room []*outlet) int {
+	n := w.take(room)
+	for i := 0; n == 0 && i < len(w.others); i++ {
+		n = w.others[i].take(room)
+	}
+	return n
+}
+
+func (w *writer) take(room []*outlet) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	n := copy(room, w.queue[w.head:])
+	clear(w.queue[w.head : w.head+n])
+	w.head += n
+	if w.head == len(w.queue) {
+		w.queue, w.head = w.queue[:0], 0
+	}
+	return n
 }
 
 // maxFlushBytes is about how much is joined into one write.

@@ -1,0 +1,128 @@
+package transports
+
+import (
+	"runtime"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"hubstream/streams"
+)
+
+// startWriters starts two writers, whose sockets are none.
+func startWriters(t *testing.T) *writers {
+	t.Helper()
+	t.Cleanup(func() func() { before := runtime.GOMAXPROCS(2); return func() { runtime.GOMAXPROCS(before) } }())
+	var w writers
+	w.start(&Server{node: streams.NewNode(streams.NewMemory(streams.MemoryConfig{}), streams.Config{})})
+	t.Cleanup(w.close)
+	return &w
+}
+
+// talker is an origin that has nothing to say, but counts how often it was asked.
+type talker struct {
+	outlet
+	asked atomic.Int64
+	ask   func()
+}
+
+func (w *writer) talker(ask func()) *talker {
+	o := &talker{ask: ask}
+	o.writer, o.origin = w, o
+	return o
+}
+
+func (o *talker) collect(b *batch) bool {
+	b.begin()
+	if o.asked.Add(1); o.ask != nil {
+		o.ask()
+	}
+	return true
+}
+
+func (o *talker) flush()          {}
+func (o *talker) describe() Write { return Write{} }
+
+func (o *talker) tell() {
+	if o.state.CompareAndSwap(idle, flushing) {
+		o.writer.push(&o.outlet)
+	}
+}
+
+// A writer that is held up, as by another program that has its processor, holds up nobody but the connections that it had already taken.
+func TestWriterThatIsHeldUpIsHelped(t *testing.T) {
+	w := startWriters(t)
+	entered, leave := make(chan struct{}), make(chan struct{})
+	defer close(leave)
+	hold := w.list[0].talker(func() { close(entered); <-leave })
+	hold.tell()
+	<-entered // whoever of the two serves it
+	var others []*talker
+	for i := range 200 {
+		o := w.list[i%2].talker(nil)
+		others = append(others, o)
+		o.tell()
+	}
+	deadline := time.Now().Add(10 * time.Second)
+	for _, o := range others {
+		for o.asked.Load() == 0 {
+			if time.Now().After(deadline) {
+				t.Fatal("a connection waits for a writer that is held up, beside one that is not")
+			}
+			time.Sleep(time.Millisecond)
+		}
+	}
+}
+
+// Whatever the writers do at that moment, to sleep, to wake or to take from each other, who has something to say is asked for it. Few
+// connections find most: where there are many the next wakes a writer that has been forgotten.
+func TestWritersForgetNobody(t *testing.T) {
+	w := startWriters(t)
+	for _, many := range []int{1, 2, 50} {
+		var list []*talker
+		for i := range many {
+			list = append(list, w.list[i%2].talker(nil))
+		}
+		deadline := time.Now().Add(20 * time.Second)
+		for n := range int64(40_000 / many) {
+			for _, o := range list {
+				o.tell()
+			}
+			for _, o := range list {
+				for o.asked.Load() <= n || o.state.Load() != idle {
+					if time.Now().After(deadline) {
+						t.Fatalf("of %d connections one has something to say and is never asked", many)
+					}
+				}
+			}
+		}
+	}
+}
+
+// A queue that is never empty takes no more memory than what waits in it, and keeps its order.
+func TestQueueOfAWriterStaysSmall(t *testing.T) {
+	var w writer
+	room := make([]*outlet, writesAtOnce)
+	var waiting []*outlet
+	for range 10_000 {
+		for range writesAtOnce {
+			o := &outlet{}
+			waiting = append(waiting, o)
+			if n := w.append(o); n != len(waiting) {
+				t.Fatalf("%d are queued, want %d", n, len(waiting))
+			}
+		}
+		for len(waiting) > writesAtOnce/2 {
+			n := w.take(room[:min(len(room), len(waiting)-writesAtOnce/2)])
+			for i, o := range room[:n] {
+				if o != waiting[i] {
+					t.Fatal("the queue has lost its order")
+				}
+			}
+			waiting = waiting[n:]
+		}
+	}
+	if cap(w.queue) > 8*writesAtOnce {
+		t.Errorf("room for %d, at most %d of which were ever used at once", cap(w.queue), 2*writesAtOnce)
+	}
+}
