@@ -15,6 +15,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"hubstream/streams"
+	"hubstream/transports/hubprotocol"
 )
 
 // Limits of a batch.
@@ -71,64 +72,15 @@ func (h *Handler) batch(c echo.Context, s *Services) error {
 }
 
 // splitArray returns the elements of a JSON array, as parts of it.
-func splitArray(raw []byte) (items [][]byte, err error) {
-	if !utf8.Valid(raw) {
-		return nil, malformed("the body is not valid UTF-8")
+func splitArray(raw []byte) ([][]byte, error) {
+	items, err := hubprotocol.SplitArray(raw)
+	if err != nil {
+		return nil, malformed("the body is not a JSON array of operations: " + err.Error())
 	}
-	if !json.Valid(raw) {
-		return nil, malformed("the body is not JSON: " + json.Unmarshal(raw, new(json.RawMessage)).Error())
-	}
-	raw = bytes.TrimSpace(raw)
-	if raw[0] != '[' {
-		return nil, malformed("the body must be a JSON array of operations")
-	}
-	for pos := 1; pos < len(raw)-1; pos++ { // behind the bracket, or a comma
-		end := elementEnd(raw, pos)
-		if item := bytes.TrimSpace(raw[pos:end]); len(item) > 0 {
-			items = append(items, item)
-		}
-		if len(items) > maxBatched {
-			return nil, tooLarge(fmt.Sprintf("the batch has more than %d operations, which is the limit", maxBatched))
-		}
-		pos = end
+	if len(items) > maxBatched {
+		return nil, tooLarge(fmt.Sprintf("the batch has more than %d operations, which is the limit", maxBatched))
 	}
 	return items, nil
-}
-
-// elementEnd is where the element of an array ends that begins at pos, space included: at the comma or the bracket after it. The
-// array is valid JSON.
-func elementEnd(raw []byte, pos int) int {
-	for depth := 0; ; pos++ {
-		switch raw[pos] {
-		case '"':
-			pos = stringEnd(raw, pos)
-		case '[', '{':
-			depth++
-		case ']', '}':
-			if depth == 0 {
-				return pos
-			}
-			depth--
-		case ',':
-			if depth == 0 {
-				return pos
-			}
-		}
-	}
-}
-
-// stringEnd is where the quote is that ends the string that begins at pos.
-func stringEnd(raw []byte, pos int) int {
-	for pos++; ; pos++ {
-		pos += bytes.IndexByte(raw[pos:], '"')
-		escaped := false
-		for i := pos - 1; raw[i] == '\\'; i-- {
-			escaped = !escaped
-		}
-		if !escaped {
-			return pos
-		}
-	}
 }
 
 // batchWork makes operations. Sends in a row wait until they are appended together.

@@ -6,7 +6,6 @@ type scan struct {
 	filter *filter
 	next   uint64 // the number of the next entry to look at
 	lists  []scanList
-	room   [4]scanList // of lists, while they are few
 }
 
 // scanList is what is left of one posting.
@@ -51,7 +50,6 @@ func (w *window) visit(f *filter, from uint64, offer func(*Item, verdict) want) 
 		return end
 	}
 	s := scan{w: w, filter: f, next: from}
-	s.lists = s.room[:0]
 	s.open(&w.all)
 	s.open(w.conns[f.id])
 	if f.user != "" {
