@@ -35,7 +35,7 @@ type oneAppend struct {
 
 // request is an append to the hub's log, once if it has a key.
 func (h hubKeys) request(r *OnceRequest) oneAppend {
-	return oneAppend{hub: h, entry: string(r.Entry), key: r.Key, sum: r.Sum, keep: r.Keep}
+	return oneAppend{hub: h, entry: textOf(r.Entry), key: r.Key, sum: r.Sum, keep: r.Keep}
 }
 
 func (r *oneAppend) size() int { return len(r.entry) + len(r.key) + len(r.sum) }

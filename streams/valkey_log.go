@@ -17,7 +17,7 @@ func (v *Valkey) Append(ctx context.Context, hub string, entry []byte) (p Positi
 		return Position{}, err
 	}
 	defer end()
-	r := oneAppend{hub: v.keys.hub(hub), entry: string(entry)}
+	r := oneAppend{hub: v.keys.hub(hub), entry: textOf(entry)}
 	err = v.withLog(ctx, hub, func() error {
 		p, err = v.add(ctx, hub, r)
 		return err
