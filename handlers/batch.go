@@ -56,7 +56,7 @@ func (h *Handler) batch(c echo.Context, s *Services) error {
 	if err != nil {
 		return err
 	}
-	b := batchWork{h: h, s: s, hub: hub, ctx: c.Request().Context(), mayGoOn: h.limits.mayGoOn(c)}
+	b := batchWork{h: h, s: s, hub: hub, ctx: c.Request().Context(), mayGoOn: h.mayGoOn(c)}
 	b.results = make([][]byte, 0, len(items))
 	for _, item := range items {
 		b.do(item)

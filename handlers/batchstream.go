@@ -27,7 +27,7 @@ func (h *Handler) batchStream(c echo.Context, s *Services, hub string) error {
 	c.Response().Header().Set("Cache-Control", "no-store")
 	c.Response().WriteHeader(http.StatusOK)
 	lines := bufio.NewReaderSize(c.Request().Body, h.maxSendBytes+len("\n"))
-	b := batchWork{h: h, s: s, hub: hub, ctx: c.Request().Context(), mayGoOn: h.limits.mayGoOn(c)}
+	b := batchWork{h: h, s: s, hub: hub, ctx: c.Request().Context(), mayGoOn: h.mayGoOn(c)}
 	defer b.release()
 	for {
 		_ = control.SetReadDeadline(time.Now().Add(bodyTimeout))

@@ -61,7 +61,7 @@ func (h *Handler) execute(c echo.Context, s *Services) error {
 	if err != nil {
 		return err
 	}
-	mayGoOn := h.limits.mayGoOn(c)
+	mayGoOn := h.mayGoOn(c)
 	for range commands {
 		if err := mayGoOn(); err != nil {
 			return err

@@ -93,15 +93,11 @@ func begins(c echo.Context) bool {
 	return strings.HasSuffix(c.Path(), "/negotiate") || r.Header["Upgrade"] != nil && !r.URL.Query().Has("id")
 }
 
-// senderKey is where the key that a backend's request counts for is in echo's context, where requests are counted.
-const senderKey = "sender"
-
 // maySend refuses one change more than a key may make.
 func (l *limits) maySend(c echo.Context, key string) error {
 	if l.sends == nil || !changes(c.Request().Method) {
 		return nil
 	}
-	c.Set(senderKey, key)
 	return l.takeSend(key)
 }
 
@@ -112,16 +108,20 @@ func (l *limits) takeSend(key string) error {
 	return nil
 }
 
-// mayGoOn counts the operations of a request that makes several: the first was counted with the request.
-func (l *limits) mayGoOn(c echo.Context) func() error {
-	key, counted := c.Get(senderKey).(string)
+// mayGoOn counts the operations of a backend's request that makes several: the first was counted with the request. Whose it is was
+// known then; to keep that for the few requests that ask would take memory of each.
+func (h *Handler) mayGoOn(c echo.Context) func() error {
+	key := ""
+	if h.access != nil {
+		key, _ = h.senderOf(c, Bearer(c.Request().Header))
+	}
 	first := true
 	return func() error {
-		if !counted || first {
+		if first {
 			first = false
 			return nil
 		}
-		return l.takeSend(key)
+		return h.limits.takeSend(key)
 	}
 }
 
