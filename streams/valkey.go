@@ -204,25 +204,6 @@ func (v *Valkey) inBackground(f func()) {
 	}
 }
 
-// begin is the beginning of every call: it gives it its deadline and waits for its
-// turn. end must be called when it returned no error.
-func (v *Valkey) begin(ctx context.Context) (_ context.Context, end func(), err error) {
-	if v.down.Load() {
-		return nil, nil, errStoreClosed
-	}
-	ctx, cancel := context.WithTimeout(ctx, v.cfg.CallTimeout)
-	if err = ctx.Err(); err == nil {
-		select {
-		case v.calls <- struct{}{}:
-			return ctx, func() { <-v.calls; cancel() }, nil
-		case <-ctx.Done():
-			err = ctx.Err()
-		}
-	}
-	cancel()
-	return nil, nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
-}
-
 // observe sees every error of the main client.
 func (v *Valkey) observe(err error) {
 	v.count(err)

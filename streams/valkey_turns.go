@@ -28,6 +28,7 @@ type turn[T any] struct {
 	request T             // and what became of it
 	sent    bool          // guarded by the mutex of its turns
 	done    chan struct{} // a bell
+	late    *time.Timer   // for a call's deadline; stopped while nobody waits
 }
 
 // begin tells whether nothing is on its way. Then the caller's request may go at once, and goOn must be called after it.
@@ -55,7 +56,8 @@ func (t *turns[T]) goOn() {
 func (t *turns[T]) wait(ctx context.Context, request T) (T, error) {
 	w, _ := t.free.Get().(*turn[T])
 	if w == nil {
-		w = &turn[T]{done: make(chan struct{}, 1)}
+		w = &turn[T]{done: make(chan struct{}, 1), late: time.NewTimer(time.Hour)}
+		w.late.Stop()
 	}
 	w.request, w.sent = request, false
 	t.mu.Lock()
@@ -65,14 +67,23 @@ func (t *turns[T]) wait(ctx context.Context, request T) (T, error) {
 		go t.sendAll()
 	}
 	t.mu.Unlock()
+	given := ctx
+	if call, ok := ctx.(*callContext); ok { // its own timer would be made for this alone
+		given = call.Context
+		w.late.Reset(time.Until(call.deadline))
+	}
 	var none T
 	select {
 	case <-w.done:
+		w.late.Stop()
 		request, w.request = w.request, none
 		t.free.Put(w)
 		return request, nil
-	case <-ctx.Done():
-		return none, t.abandon(w, ctx.Err())
+	case <-given.Done():
+		w.late.Stop()
+		return none, t.abandon(w, given.Err())
+	case <-w.late.C:
+		return none, t.abandon(w, context.DeadlineExceeded)
 	}
 }
 
