@@ -22,10 +22,13 @@ if hash then
     call('RENAME', hash, aside)
   end
   found = call('HMGET', hash, unpack(ARGV, keys + 1, keys + n))
-  older = call('HMGET', aside, unpack(ARGV, keys + 1, keys + n))
+  if call('EXISTS', aside) == 1 then
+    older = call('HMGET', aside, unpack(ARGV, keys + 1, keys + n))
+  end
 end
 
 -- Tables are filled that are large enough already: to grow them is a tenth of what the script takes.
+local appended = false
 local results, made, written, last = found, {}, {unpack(ARGV, 1, hash and 2 * n or 0)}, 0
 for i = 1, n do
   local key = hash and ARGV[keys + i] or ''
@@ -38,10 +41,16 @@ for i = 1, n do
     local position, sum = string.match(known, '^(%S+) (.*)$')
     results[i] = sum == ARGV[sums + i] and '=' .. position or '!'
   else
-    -- NOMKSTREAM: a lost log must not be made anew in silence.
-    local position = call('XADD', log, 'NOMKSTREAM', '*', 'e', ARGV[entries + i])
-    if not position then
-      return {'nolog'} -- at the first that appends: nothing is half done
+    local position
+    if appended then
+      position = call('XADD', log, '*', 'e', ARGV[entries + i])
+    else
+      -- NOMKSTREAM: a lost log must not be made anew in silence.
+      position = call('XADD', log, 'NOMKSTREAM', '*', 'e', ARGV[entries + i])
+      if not position then
+        return {'nolog'} -- nothing is half done
+      end
+      appended = true
     end
     results[i] = position
     if key ~= '' then
