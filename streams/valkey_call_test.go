@@ -94,7 +94,11 @@ func TestTurnThatIsWaitedForInVain(t *testing.T) {
 		release, sent := make(chan struct{}), 0
 		turns.timeout = time.Hour
 		turns.fit = func([]*turn[int]) int { return 1 }
-		turns.send = func(_ context.Context, batch []*turn[int]) { sent += len(batch); <-release; time.Sleep(3 * time.Second) }
+		turns.send = func(_ context.Context, batch []*turn[int]) {
+			sent += len(batch)
+			<-release
+			time.Sleep(3 * time.Second)
+		}
 		v := &Valkey{cfg: ValkeyConfig{CallTimeout: 2 * time.Second}, calls: make(chan struct{}, 10)}
 		wait := func(ctx context.Context) (error, time.Duration) {
 			call, end, err := v.begin(ctx)
