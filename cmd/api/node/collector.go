@@ -11,7 +11,7 @@ import (
 const (
 	// roomBytes is how much a node allocates between two collections of garbage, at least. Go's rule is as much as is in use: that is
 	// little for a node with few connections, and a collection costs all the same to begin, to scan the stacks, and to end.
-	roomBytes = 64 << 20 // 64 MiB
+	roomBytes = 32 << 20 // 32 MiB
 	// usualPercent is Go's rule, which leaves more room to what uses more.
 	usualPercent = 100
 )

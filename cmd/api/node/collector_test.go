@@ -33,11 +33,11 @@ func TestRoomByWhatIsInUse(t *testing.T) {
 		inUse   uint64
 		percent int
 	}{
-		{0, 6400},
-		{1 << 20, 6400},
-		{8 << 20, 800},
-		{64 << 20, 100},
-		{65 << 20, 100},
+		{0, 3200},
+		{1 << 20, 3200},
+		{8 << 20, 400},
+		{32 << 20, 100},
+		{33 << 20, 100},
 		{4 << 30, 100},
 	} {
 		if got := percentFor(test.inUse); got != test.percent {

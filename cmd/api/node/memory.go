@@ -49,7 +49,7 @@ const (
 	// worthBytes is how much it must be, and a quarter of what is in use: looking costs a collection.
 	worthBytes = 8 << 20 // 8 MiB
 	// givePause is the time between two times.
-	givePause = 10 * time.Second
+	givePause = 4 * time.Second
 )
 
 // thrift decides when memory is given back.

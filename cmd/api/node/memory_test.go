@@ -47,3 +47,23 @@ func TestMemoryIsGivenBackInQuietTimes(t *testing.T) {
 		t.Errorf("given back %d times in 40 s, want some, but at most %d", again, most)
 	}
 }
+
+// What comes a moment after memory was given back, as the clients of a node that has just begun, does not stay for long either.
+func TestMemoryOfAStormAfterAnotherIsGivenBack(t *testing.T) {
+	const mib = 1 << 20
+	var thrifty thrift
+	now := time.Unix(1, 0)
+	allocated := uint64(0)
+	for storm := range 3 {
+		for range 2 { // seconds
+			now, allocated = now.Add(time.Second), allocated+50*mib
+			thrifty.due(heapUse{allocated: allocated, objects: 30 * mib, live: 20 * mib}, now)
+		}
+		quiet := now
+		for !thrifty.due(heapUse{allocated: allocated, objects: 30 * mib, live: 20 * mib}, now) {
+			if now = now.Add(quietTime / 2); now.Sub(quiet) > 4*time.Second {
+				t.Fatalf("storm %d: nothing was given back within 4 s of quiet", storm)
+			}
+		}
+	}
+}
