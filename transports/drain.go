@@ -100,10 +100,10 @@ func (s *Server) Drain(ctx context.Context) {
 		s.stop()
 		sockets, streams := s.wheel.all()
 		for _, c := range sockets {
-			_ = c.conn.Close()
+			c.hangUp()
 		}
 		for _, t := range streams {
-			_ = t.conn.Close()
+			t.hangUp()
 		}
 		s.wheel.close()
 		s.writers.close()

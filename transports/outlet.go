@@ -26,8 +26,8 @@ type origin interface {
 type outlet struct {
 	// static
 	conn    net.Conn
-	raw     syscall.RawConn // of conn; nil: only a goroutine of its own can write
-	timeout time.Duration   // of one write that has to wait
+	fd      int           // of conn; -1: only a goroutine of its own can write
+	timeout time.Duration // of one write that has to wait
 	writer  *writer
 	origin  origin
 	flusher func() // origin.flush
@@ -37,7 +37,8 @@ type outlet struct {
 	writing  sync.Mutex // one write at a time
 	finished bool       // the last bytes were written; guarded by writing
 
-	failed atomic.Bool // a write has, and has ended the socket
+	failed atomic.Bool  // a write has, and has ended the socket
+	use    atomic.Int32 // of fd
 }
 
 // States of outlet.state.
@@ -47,10 +48,64 @@ const (
 	flushAgain
 )
 
+// Values of outlet.use. A file descriptor that is closed is soon another connection's: it must not be while it is written to.
+const (
+	unused int32 = iota
+	inUse        // is written to: who does closes conn when it is closed meanwhile
+	closed
+)
+
 func (o *outlet) init(s *Server, conn net.Conn, origin origin) {
 	o.conn, o.timeout, o.writer, o.origin, o.flusher = conn, s.cfg.SendTimeout, s.writers.next(), origin, origin.flush
+	o.fd = -1
 	if sc, ok := conn.(syscall.Conn); ok {
-		o.raw, _ = sc.SyscallConn()
+		if raw, err := sc.SyscallConn(); err == nil {
+			_ = raw.Control(func(fd uintptr) { o.fd = int(fd) })
+		}
+	}
+}
+
+// hangUp closes the connection. Nothing else may: see outlet.use.
+func (o *outlet) hangUp() {
+	for {
+		switch use := o.use.Load(); use {
+		case closed:
+			return
+		default:
+			if !o.use.CompareAndSwap(use, closed) {
+				continue
+			}
+			if use == unused {
+				_ = o.conn.Close()
+			}
+			return
+		}
+	}
+}
+
+// writeSome writes as much as the socket takes at once. It is net.Conn's Write without its locks, its deadline and its waiting, whose
+// memory would have to come into the processor's caches for each socket. o.writing is held.
+func (o *outlet) writeSome(b []byte) (n int, err error) {
+	if !o.use.CompareAndSwap(unused, inUse) {
+		return 0, net.ErrClosed
+	}
+	for {
+		n, err = syscall.Write(o.fd, b)
+		if err != syscall.EINTR {
+			break
+		}
+	}
+	if !o.use.CompareAndSwap(inUse, unused) {
+		_ = o.conn.Close()
+		return 0, net.ErrClosed
+	}
+	switch err {
+	case nil:
+		return n, nil
+	case syscall.EAGAIN:
+		return 0, nil
+	default:
+		return 0, err
 	}
 }
 
@@ -74,7 +129,7 @@ func (o *outlet) schedule() {
 }
 
 func (o *outlet) dispatch() {
-	if o.raw == nil {
+	if o.fd < 0 {
 		go o.flusher()
 		return
 	}
@@ -111,7 +166,7 @@ func (o *outlet) writeOut(b *batch) bool {
 	}
 	n, err := 0, errDropped
 	if !o.finished {
-		n, err = b.write(o.raw, b.out)
+		n, err = o.writeSome(b.out)
 	}
 	if err == nil && n < len(b.out) {
 		go o.writeRest(b.takeOut(n))
@@ -128,7 +183,7 @@ func (o *outlet) writeOut(b *batch) bool {
 func (o *outlet) fail(err error) {
 	if err != errDropped {
 		o.failed.Store(true)
-		_ = o.conn.Close()
+		o.hangUp()
 	}
 	o.state.Store(idle)
 }
@@ -170,9 +225,7 @@ func (o *outlet) writeNow(b []byte) error {
 	_, err := o.conn.Write(b)
 	if err != nil {
 		o.failed.Store(true)
-		_ = o.conn.Close()
-		return err
+		o.hangUp()
 	}
-	_ = o.conn.SetWriteDeadline(time.Time{}) // a writer that does not wait would fail by one that has passed
-	return nil
+	return err
 }

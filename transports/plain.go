@@ -76,7 +76,7 @@ func (p *plainStream) begin(c *request) error {
 	if err := p.open(c, first); err != nil {
 		return err
 	}
-	p.raw = nil // there is nothing for a writer to do
+	p.fd = -1 // there is nothing for a writer to do
 	p.ready.Store(true)
 	return nil
 }

@@ -107,7 +107,7 @@ func (t *stream) serve() {
 	t.writing.Lock()
 	t.source.leave()
 	t.writing.Unlock()
-	_ = t.conn.Close()
+	t.hangUp()
 	t.s.active.Done()
 }
 
@@ -212,7 +212,7 @@ func (t *stream) end(b []byte) error {
 		out = append(out, lastChunk...)
 	}
 	err := t.writeNow(out)
-	_ = t.conn.Close()
+	t.hangUp()
 	return err
 }
 

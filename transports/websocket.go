@@ -169,7 +169,7 @@ func (c *webSocket) serve() {
 }
 
 func (c *webSocket) release() {
-	_ = c.conn.Close()
+	c.hangUp()
 	c.gone.Store(true)
 	c.counted.call()
 	c.s.active.Done()
@@ -534,5 +534,5 @@ func (c *webSocket) drop() {
 	if tcp, ok := c.conn.(*net.TCPConn); ok {
 		_ = tcp.SetLinger(0)
 	}
-	_ = c.conn.Close()
+	c.hangUp()
 }

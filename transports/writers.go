@@ -5,7 +5,6 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-	"syscall"
 
 	"hubstream/streams"
 )
@@ -153,18 +152,10 @@ type batch struct {
 	tracer Tracer
 	buffer []byte
 	items  []*streams.Item
-
-	// of write
-	unwritten []byte
-	wrote     int
-	err       error
-	attempt   func(fd uintptr) bool
 }
 
 func newBatch(s *Server) *batch {
-	b := &batch{joined: s.node.NewJoined(), tracer: s.cfg.Tracer}
-	b.attempt = b.tryWrite
-	return b
+	return &batch{joined: s.node.NewJoined(), tracer: s.cfg.Tracer}
 }
 
 // begin empties it; what is appended to the buffer that it returns goes out first.
@@ -195,36 +186,10 @@ func (b *batch) takeOut(n int) []byte {
 
 // release gives up what it refers to: that must not live on for it, nor what one large message has made it grow to.
 func (b *batch) release() {
-	b.out, b.unwritten, b.err = nil, nil, nil
+	b.out = nil
 	clear(b.items[:cap(b.items)])
 	b.joined.Release()
 	if cap(b.buffer) > 4*maxFlushBytes {
 		b.buffer = nil
-	}
-}
-
-// write writes as much as the socket takes at once.
-func (b *batch) write(raw syscall.RawConn, out []byte) (n int, err error) {
-	b.unwritten, b.wrote, b.err = out, 0, nil
-	if err := raw.Write(b.attempt); err != nil {
-		return b.wrote, err
-	}
-	return b.wrote, b.err
-}
-
-// tryWrite returns true: the caller is not to wait until the socket takes more.
-func (b *batch) tryWrite(fd uintptr) bool {
-	for {
-		n, err := syscall.Write(int(fd), b.unwritten)
-		switch {
-		case err == syscall.EINTR:
-			continue
-		case err == syscall.EAGAIN:
-		case err != nil:
-			b.err = err
-		default:
-			b.wrote = n
-		}
-		return true
 	}
 }
