@@ -46,8 +46,8 @@ func TestRoomByWhatIsInUse(t *testing.T) {
 		inUse   uint64
 		percent int
 	}{
-		{0, 3200},
-		{1 << 20, 3200},
+		{0, 800},
+		{4 << 20, 800},
 		{8 << 20, 400},
 		{32 << 20, 100},
 		{33 << 20, 100},
