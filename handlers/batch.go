@@ -73,12 +73,12 @@ func (h *Handler) batch(c echo.Context, s *Services) error {
 
 // splitArray returns the elements of a JSON array, as parts of it.
 func splitArray(raw []byte) ([][]byte, error) {
-	items, err := hubprotocol.SplitArray(raw)
+	items, err := hubprotocol.SplitArray(raw, maxBatched)
+	if err == hubprotocol.ErrTooMany {
+		return nil, tooLarge(fmt.Sprintf("the batch has more than %d operations, which is the limit", maxBatched))
+	}
 	if err != nil {
 		return nil, malformed("the body is not a JSON array of operations: " + err.Error())
-	}
-	if len(items) > maxBatched {
-		return nil, tooLarge(fmt.Sprintf("the batch has more than %d operations, which is the limit", maxBatched))
 	}
 	return items, nil
 }

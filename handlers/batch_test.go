@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -316,4 +317,34 @@ func BenchmarkBatch(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(100*n)/b.Elapsed().Seconds(), "sends/s")
+}
+
+// allocatedBy is how many bytes f allocates.
+func allocatedBy(f func()) uint64 {
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	f()
+	runtime.ReadMemStats(&after)
+	return after.TotalAlloc - before.TotalAlloc
+}
+
+// What a batch is taken apart into takes more memory than its text: one that is refused for its number is not taken apart as a whole, and
+// where something is wrong is not said at any length.
+func TestABadBatchAllocatesLittle(t *testing.T) {
+	for _, test := range []struct {
+		what, body, want string
+	}{
+		{"a million operations", "[" + strings.Repeat("1,", 1<<20) + "1]", "more than 1000"},
+		{"a million operations, and no end", "[" + strings.Repeat("1,", 1<<20), "more than 1000"},
+		{"an operation that is deep and not whole", "[" + strings.Repeat(`{"`+strings.Repeat("k", 40)+`":`, 9_000), "[0].kkk"},
+	} {
+		var err error
+		took := allocatedBy(func() { _, err = handlers.SplitArray([]byte(test.body)) }) - uint64(len(test.body)) // the copy is the test's
+		if err == nil || !strings.Contains(err.Error(), test.want) || len(err.Error()) > 4<<10 {
+			t.Errorf("%s: got %.200v, want %q", test.what, err, test.want)
+		}
+		if took > 40<<20 {
+			t.Errorf("%s: %d bytes allocated", test.what, took)
+		}
+	}
 }

@@ -57,8 +57,16 @@ func (e *MessageError) in(place string) *MessageError {
 	if e.Field != "" && e.Field[0] != '[' {
 		place += "."
 	}
-	return &MessageError{Field: place + e.Field, Reason: e.Reason}
+	field := place + e.Field
+	if len(field) > maxPlace {
+		field = strings.ToValidUTF8(field[:maxPlace], "")
+	}
+	return &MessageError{Field: field, Reason: e.Reason}
 }
+
+// maxPlace is as much as no message is too deep for. What lies deeper in a list keeps the beginning of its place: on the way out
+// the whole of it is copied at every level.
+const maxPlace = maxDepth * (maxQuoted + len("...."))
 
 // maxQuoted keeps what errors repeat of a message short: they end up in answers and logs.
 const maxQuoted = 40 // bytes
