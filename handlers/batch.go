@@ -40,9 +40,14 @@ func (h *Handler) batch(c echo.Context, s *Services) error {
 	if err != nil {
 		return err
 	}
+	mayGoOn, err := h.mayGoOn(c)
+	if err != nil {
+		return err
+	}
+	b := batchWork{h: h, s: s, hub: hub, ctx: c.Request().Context(), mayGoOn: mayGoOn}
 	contentType := c.Request().Header.Get("Content-Type")
 	if mediaType, _, _ := mime.ParseMediaType(contentType); mediaType == "application/x-ndjson" || mediaType == "application/jsonl" {
-		return h.batchStream(c, s, hub)
+		return h.batchStream(c, &b)
 	}
 	if err := checkContentType(c.Request().Header); err != nil {
 		return err
@@ -56,7 +61,6 @@ func (h *Handler) batch(c echo.Context, s *Services) error {
 	if err != nil {
 		return err
 	}
-	b := batchWork{h: h, s: s, hub: hub, ctx: c.Request().Context(), mayGoOn: h.mayGoOn(c)}
 	b.results = make([][]byte, 0, len(items))
 	for _, item := range items {
 		b.do(item)

@@ -16,7 +16,7 @@ const resultTimeout = 30 * time.Second
 
 // batchStream makes the operations of lines as they come, and answers each with a line. It reads on only when the results of what it has
 // read are written: a backend that sends faster than the hub's log takes it is held up, and nothing piles up here.
-func (h *Handler) batchStream(c echo.Context, s *Services, hub string) error {
+func (h *Handler) batchStream(c echo.Context, b *batchWork) error {
 	if err := h.bodies.take(h.maxSendBytes); err != nil {
 		return err
 	}
@@ -27,7 +27,6 @@ func (h *Handler) batchStream(c echo.Context, s *Services, hub string) error {
 	c.Response().Header().Set("Cache-Control", "no-store")
 	c.Response().WriteHeader(http.StatusOK)
 	lines := bufio.NewReaderSize(c.Request().Body, h.maxSendBytes+len("\n"))
-	b := batchWork{h: h, s: s, hub: hub, ctx: c.Request().Context(), mayGoOn: h.mayGoOn(c)}
 	defer b.release()
 	for {
 		_ = control.SetReadDeadline(time.Now().Add(bodyTimeout))

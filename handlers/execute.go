@@ -52,6 +52,10 @@ func (h *Handler) execute(c echo.Context, s *Services) error {
 	if err != nil {
 		return err
 	}
+	mayGoOn, err := h.mayGoOn(c)
+	if err != nil {
+		return err
+	}
 	w := sendWorks.Get().(*sendWork)
 	defer w.release()
 	if err := w.read(c, &h.bodies, h.maxSendBytes); err != nil {
@@ -61,7 +65,6 @@ func (h *Handler) execute(c echo.Context, s *Services) error {
 	if err != nil {
 		return err
 	}
-	mayGoOn := h.mayGoOn(c)
 	for range commands {
 		if err := mayGoOn(); err != nil {
 			return err

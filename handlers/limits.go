@@ -109,11 +109,14 @@ func (l *limits) takeSend(key string) error {
 }
 
 // mayGoOn counts the operations of a backend's request that makes several: the first was counted with the request. Whose it is was
-// known then; to keep that for the few requests that ask would take memory of each.
-func (h *Handler) mayGoOn(c echo.Context) func() error {
+// known then; to keep that for the few requests that ask would take memory of each. It is for before the body is read: the
+// token may pass while that comes.
+func (h *Handler) mayGoOn(c echo.Context) (count func() error, err error) {
 	key := ""
 	if h.access != nil {
-		key, _ = h.senderOf(c, Bearer(c.Request().Header))
+		if key, err = h.senderOf(c, Bearer(c.Request().Header)); err != nil {
+			return nil, err
+		}
 	}
 	first := true
 	return func() error {
@@ -122,7 +125,7 @@ func (h *Handler) mayGoOn(c echo.Context) func() error {
 			return nil
 		}
 		return h.limits.takeSend(key)
-	}
+	}, nil
 }
 
 // mayNegotiate refuses one connection more than a user may have in a hub. It is asked for once for each connection, so

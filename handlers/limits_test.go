@@ -1,11 +1,13 @@
 package handlers_test
 
 import (
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -154,6 +156,47 @@ func TestTheOperationsOfABatchAreCounted(t *testing.T) {
 			t.Errorf("%s: the log has %d entries, want 3", contentType, n)
 		}
 		wantLimited(t, "another request", f.send(one))
+	}
+}
+
+// slowBody is a body whose first byte comes late.
+type slowBody struct {
+	io.Reader
+	first func()
+}
+
+func (b *slowBody) Read(p []byte) (int, error) {
+	if b.first != nil {
+		b.first()
+		b.first = nil
+	}
+	return b.Reader.Read(p)
+}
+
+// A token that passes while the body comes changes nothing about whose operations they are.
+func TestTheOperationsOfASlowBatchAreCountedForItsKey(t *testing.T) {
+	t.Parallel()
+	const send, command = `{"target":"m"}`, `{"type":"CloseConnection"}`
+	for what, test := range map[string]struct{ path, contentType, body string }{
+		"an array":  {"/api/hubs/chat/batch", "application/json", "[" + send + "," + send + "]"},
+		"lines":     {"/api/hubs/chat/batch", "application/x-ndjson", send + "\n" + send},
+		"execution": {"/api/hubs/chat/:execute", "application/json", "[" + command + "," + command + "]"},
+	} {
+		var late atomic.Int64
+		now := func() time.Time { return time.Now().Add(time.Duration(late.Load())) }
+		f := newGuardedWith(t, access.Config{Now: now}, handlers.Limits{SendRate: 1})
+		token := func(lasts time.Duration) string {
+			return "Bearer " + claims(t, keyOne, map[string]any{"aud": "http://hub.example/api/hubs/chat", "exp": time.Now().Add(lasts).Unix()})
+		}
+		r := httptest.NewRequest("POST", "http://hub.example"+test.path, &slowBody{strings.NewReader(test.body), func() { late.Store(int64(time.Hour)) }})
+		r.Header.Set("Content-Type", test.contentType)
+		r.Header.Set("Authorization", token(time.Minute))
+		w := httptest.NewRecorder()
+		f.ServeHTTP(w, r)
+		if w.Code != http.StatusOK && w.Code != http.StatusAccepted || strings.Contains(w.Body.String(), `"error"`) {
+			t.Errorf("%s: got %d %s", what, w.Code, w.Body)
+		}
+		wantLimited(t, "after "+what, f.do("POST", "/api/hubs/chat/send", send, "Authorization", token(2*time.Hour)))
 	}
 }
 
