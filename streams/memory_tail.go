@@ -169,6 +169,7 @@ func (t *memoryTail) usable(ctx context.Context) error {
 
 func (t *memoryTail) collect(after []Cursor, limit int) []Batch {
 	clear(t.entries)
+	clear(t.list) // which also has what the entries were in before they needed more room
 	t.list, t.entries = t.list[:0], t.entries[:0]
 	for _, c := range after {
 		h := t.memory.find(c.Hub)
