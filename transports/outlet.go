@@ -67,19 +67,8 @@ func (o *outlet) init(s *Server, conn net.Conn, origin origin) {
 
 // hangUp closes the connection. Nothing else may: see outlet.use.
 func (o *outlet) hangUp() {
-	for {
-		switch use := o.use.Load(); use {
-		case closed:
-			return
-		default:
-			if !o.use.CompareAndSwap(use, closed) {
-				continue
-			}
-			if use == unused {
-				_ = o.conn.Close()
-			}
-			return
-		}
+	if o.use.Swap(closed) == unused {
+		_ = o.conn.Close()
 	}
 }
 
