@@ -17,11 +17,14 @@ func SplitArray(array []byte, most int) (elements [][]byte, err error) {
 		return nil, &MessageError{Reason: "expected a JSON array"}
 	}
 	s.pos++
-	for s.space(); s.peek() != ']' || len(elements) > 0; s.pos++ {
+	for {
+		s.space()
+		if len(elements) == 0 && s.peek() == ']' {
+			break
+		}
 		if len(elements) == most {
 			return nil, ErrTooMany
 		}
-		s.space()
 		start := s.pos
 		if err := s.value(); err != nil {
 			return nil, err.inElement(len(elements))
@@ -33,6 +36,7 @@ func SplitArray(array []byte, most int) (elements [][]byte, err error) {
 		if s.peek() != ',' {
 			return nil, s.unexpected()
 		}
+		s.pos++
 	}
 	s.pos++
 	if err := s.end(); err != nil {
