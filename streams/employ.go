@@ -45,7 +45,7 @@ func (e *employed) tell(hub, id string) {
 	}
 }
 
-// Employ makes the node execute connections' work: work is called, from any goroutine and without blocking, when there may be
+// Employ makes the node execute connections' work: work is called, as Attach's wake is, when there may be
 // some of a connection for NextWork. To be called once.
 func (n *Node) Employ(work func(hub, id string)) {
 	n.employed.worker.Store(&employee{token: n.NewOwner(), work: work})

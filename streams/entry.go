@@ -169,6 +169,16 @@ func AppendEntry(dst []byte, e *Entry) []byte {
 	return append(dst, e.Body...)
 }
 
+// forMany tells whether an encoded entry is for everybody or for groups. It is false of what is none.
+func forMany(data string) bool {
+	i := fixedHeader
+	for i < len(data) && data[i] >= 0x80 { // the header's length
+		i++
+	}
+	i++ // now at the number of groups
+	return i < len(data) && (Flags(data[2])&FlagAll != 0 || data[i] > 0)
+}
+
 // fixedHeader is the size of what an entry begins with, before the size of the rest of its header.
 const fixedHeader = 6
 

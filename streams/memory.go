@@ -87,7 +87,7 @@ func (m *Memory) hub(name string) *memoryHub {
 	defer m.mu.Unlock()
 	h := m.hubs[name]
 	if h == nil {
-		h = newMemoryHub(&m.buckets[Bucket(name)])
+		h = newMemoryHub(name, &m.buckets[Bucket(name)])
 		m.hubs[name] = h
 	}
 	return h

@@ -46,7 +46,7 @@ func (f *FaultyMemory) Disconnect() {
 func (f *FaultyMemory) Empty(hub string) {
 	h := f.hub(hub)
 	defer h.step()()
-	fresh := newMemoryHub(h.bucket)
+	fresh := newMemoryHub(hub, h.bucket)
 	h.gen, h.run, h.before, h.floor, h.last, h.entries = "", "", nil, Position{}, Position{}, memoryEntries{}
 	h.records, h.live, h.graves, h.buried, h.once, h.keys = fresh.records, nil, fresh.graves, nil, fresh.once, nil
 	h.work, h.users = fresh.work, fresh.users

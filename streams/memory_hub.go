@@ -4,6 +4,7 @@ import "sync"
 
 // memoryHub is a hub's log and its connections' records.
 type memoryHub struct {
+	name   string        // static
 	bucket *memoryBucket // static
 
 	mu sync.Mutex
@@ -25,8 +26,9 @@ type memoryHub struct {
 	users   map[string]*memoryUser
 }
 
-func newMemoryHub(bucket *memoryBucket) *memoryHub {
+func newMemoryHub(name string, bucket *memoryBucket) *memoryHub {
 	return &memoryHub{
+		name:    name,
 		bucket:  bucket,
 		records: make(map[string]*memoryRecord),
 		graves:  make(map[string]*memoryGrave),
@@ -44,12 +46,29 @@ func (h *memoryHub) step() (end func()) {
 }
 
 func (h *memoryHub) endStep() {
+	if h.unlock() {
+		h.bucket.signal()
+	}
+}
+
+// appendStep is step for Append and its like, whose callers hold no lock: what is appended may be delivered when it ends.
+func (h *memoryHub) appendStep() (end func()) {
+	h.mu.Lock()
+	return h.endAppend
+}
+
+func (h *memoryHub) endAppend() {
+	if h.unlock() {
+		h.bucket.appended(h.name)
+	}
+}
+
+// unlock ends the step, and tells whether something was appended.
+func (h *memoryHub) unlock() bool {
 	appended := h.appended
 	h.appended = false
 	h.mu.Unlock()
-	if appended {
-		h.bucket.signal()
-	}
+	return appended
 }
 
 // makeLog makes the log if there is none. Positions begin after last, which Verify

@@ -15,7 +15,7 @@ func (m *Memory) Append(ctx context.Context, hub string, entry []byte) (Position
 	now := m.now()
 	h.makeLog(*m.run.Load(), now)
 	p := h.append(textOf(entry), now)
-	h.endStep()
+	h.endAppend()
 	return p, nil
 }
 
@@ -32,7 +32,7 @@ func (m *Memory) AppendOnce(ctx context.Context, hub string, r OnceRequest) (p P
 		return Position{}, false, err
 	}
 	h := m.hub(hub)
-	defer h.step()()
+	defer h.appendStep()()
 	now := m.now()
 	h.sweep(now)
 	h.makeLog(*m.run.Load(), now) // where a key is known there is one
@@ -68,7 +68,7 @@ func (m *Memory) AppendAll(ctx context.Context, hub string, items []OnceRequest)
 		return nil, err
 	}
 	h := m.hub(hub)
-	defer h.step()()
+	defer h.appendStep()()
 	now := m.now()
 	h.sweep(now)
 	h.makeLog(*m.run.Load(), now)

@@ -10,7 +10,7 @@ import (
 )
 
 // memoryBucket holds the tails of a bucket. An append of any of its hubs signals all
-// of them, and each looks for itself whether the hub is one of its own: there is one
+// of them, or reads them itself, and each looks for itself whether the hub is one of its own: there is one
 // tail per node and bucket, so that costs less than to keep lists per hub.
 type memoryBucket struct {
 	mu    sync.Mutex
@@ -34,9 +34,19 @@ func (b *memoryBucket) signal() {
 	}
 }
 
+// appended is signal for who has appended to a hub and holds no lock: it may deliver that, too.
+func (b *memoryBucket) appended(hub string) {
+	for _, t := range b.list() {
+		if f := t.onAppend.Load(); f == nil || !(*f)(hub) {
+			ring(t.news)
+		}
+	}
+}
+
 // lose tells the tails that the store is gone.
 func (b *memoryBucket) lose() {
 	for _, t := range b.list() {
+		t.losses.Add(1)
 		ring(t.lost)
 	}
 }
@@ -81,9 +91,13 @@ type memoryTail struct {
 	news, wake, lost chan struct{} // bells
 	closed           chan struct{}
 	closeOnce        sync.Once
+	onAppend         atomic.Pointer[func(hub string) bool]
+	losses           atomic.Int64
 
-	// owned by Read
-	timeout *time.Timer
+	timeout *time.Timer // owned by Read and Wait
+
+	// owned by Read and Take
+	told    int64 // of the losses
 	list    []Batch
 	entries []RawEntry // of all of the list
 }
@@ -118,36 +132,60 @@ func (t *memoryTail) Read(ctx context.Context, after []Cursor, limit int, block 
 	if err := t.usable(ctx); err != nil {
 		return nil, err
 	}
-	woken := rung(t.wake)
+	woken := block > 0 && rung(t.wake)
 	// What is read below is no news any more; what is appended after it rings again.
 	rung(t.news)
 	if list := t.collect(after, limit); len(list) > 0 || woken || block <= 0 {
 		return list, nil
 	}
+	defer t.begin(block)()
+	for t.await(ctx.Done()) {
+		if list := t.collect(after, limit); len(list) > 0 {
+			return list, nil
+		}
+	}
+	return nil, t.usable(ctx)
+}
+
+// begin sets the timeout that await ends at, until end.
+func (t *memoryTail) begin(block time.Duration) (end func() bool) {
 	if t.timeout == nil {
 		t.timeout = time.NewTimer(block)
 	} else {
 		t.timeout.Reset(block)
 	}
-	defer t.timeout.Stop()
-	for {
-		select {
-		case <-t.news:
-			if list := t.collect(after, limit); len(list) > 0 {
-				return list, nil
-			}
-		case <-t.wake:
-			return nil, nil
-		case <-t.timeout.C:
-			return nil, nil
-		case <-t.lost:
-			return nil, errTailLost
-		case <-t.closed:
-			return nil, errTailClosed
-		case <-ctx.Done():
-			return nil, fmt.Errorf("%w: %w", ErrUnavailable, ctx.Err())
-		}
+	return t.timeout.Stop
+}
+
+// await returns true when there is news, and false when there is no more to wait for.
+func (t *memoryTail) await(done <-chan struct{}) bool {
+	select {
+	case <-t.news:
+		return true
+	case <-t.wake:
+	case <-t.timeout.C:
+	case <-t.lost:
+	case <-t.closed:
+	case <-done:
 	}
+	return false
+}
+
+// OnAppend implements PromptTail.
+func (t *memoryTail) OnAppend(f func(hub string) bool) { t.onAppend.Store(&f) }
+
+// Take implements PromptTail.
+func (t *memoryTail) Take(after []Cursor, limit int) ([]Batch, bool) {
+	if t.isClosed() || t.losses.Load() != t.told {
+		return nil, false
+	}
+	return t.collect(after, limit), true
+}
+
+// Wait implements PromptTail.
+func (t *memoryTail) Wait(block time.Duration) {
+	defer t.begin(block)()
+	t.await(nil)
 }
 
 var (
@@ -155,15 +193,25 @@ var (
 	errTailLost   = fmt.Errorf("%w: it went away", ErrUnavailable)
 )
 
-// usable tells why nothing can be read. A loss between two reads is told once.
+// usable tells why nothing can be read. A loss is told once.
 func (t *memoryTail) usable(ctx context.Context) error {
+	if t.isClosed() {
+		return errTailClosed
+	}
+	if losses := t.losses.Load(); losses != t.told {
+		t.told = losses
+		rung(t.lost)
+		return errTailLost
+	}
+	return t.memory.enter(ctx)
+}
+
+func (t *memoryTail) isClosed() bool {
 	select {
 	case <-t.closed:
-		return errTailClosed
-	case <-t.lost:
-		return errTailLost
+		return true
 	default:
-		return t.memory.enter(ctx)
+		return false
 	}
 }
 
@@ -187,4 +235,4 @@ func (t *memoryTail) collect(after []Cursor, limit int) []Batch {
 	return t.list
 }
 
-var _ Tail = (*memoryTail)(nil)
+var _ PromptTail = (*memoryTail)(nil)

@@ -1,6 +1,7 @@
 package streams
 
 import (
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -47,5 +48,45 @@ func TestTailKeepsNothingThatWasRead(t *testing.T) {
 		if e.Data != "" {
 			t.Fatal("an entry is still there")
 		}
+	}
+}
+
+// After a loss nothing is taken before a Read has told it, even if somebody has waited meanwhile.
+func TestNothingIsTakenBeforeALossIsTold(t *testing.T) {
+	m := NewMemory(MemoryConfig{})
+	defer m.Close()
+	tail := m.Tail(Bucket("h")).(*memoryTail)
+	defer tail.Close()
+	if _, err := m.Append(t.Context(), "h", []byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	cursors := []Cursor{{Hub: "h"}}
+	take := func() int {
+		list, ok := tail.Take(cursors, 10)
+		if !ok {
+			return -1
+		}
+		return len(list)
+	}
+	if n := take(); n != 1 {
+		t.Fatalf("took %d", n)
+	}
+	tail.bucket.lose()
+	if n := take(); n != -1 {
+		t.Errorf("took %d after a loss", n)
+	}
+	tail.Wait(time.Hour)
+	if n := take(); n != -1 {
+		t.Errorf("took %d after a wait", n)
+	}
+	if _, err := tail.Read(t.Context(), cursors, 10, 0); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("read %v, want the loss", err)
+	}
+	if n := take(); n != 1 {
+		t.Errorf("took %d after it was told", n)
+	}
+	tail.Close()
+	if n := take(); n != -1 {
+		t.Errorf("took %d of a closed tail", n)
 	}
 }

@@ -23,6 +23,7 @@ type simStore struct {
 	gate   gate
 	bells  []chan struct{}
 	frozen bool // tails do not even time out: the process is paused
+	prompt bool // whoever appends reads the tails; static
 	// calls counts those in one instant. A node that goes round and round makes very many: time stands still for it, and the run
 	// would wait for ever. It is cut off, and spins says why.
 	instant time.Time
@@ -42,8 +43,8 @@ type stalled struct {
 // gate limits how many entries the node's tails may still read.
 type gate struct{ allow int }
 
-func newSimStore(m *Memory) *simStore {
-	return &simStore{Memory: m, stall: map[string]bool{}, gate: gate{math.MaxInt}}
+func newSimStore(m *Memory, prompt bool) *simStore {
+	return &simStore{Memory: m, prompt: prompt, stall: map[string]bool{}, gate: gate{math.MaxInt}}
 }
 
 // stallable marks the contexts of calls that the run does not wait for: only they stall.
@@ -249,7 +250,36 @@ func (s *simStore) Tail(bucket int) Tail {
 	s.mu.Lock()
 	s.bells = append(s.bells, t.bell)
 	s.mu.Unlock()
-	return t
+	if s.prompt {
+		return t
+	}
+	return struct{ Tail }{t} // nobody else reads it
+}
+
+// Take implements PromptTail.
+func (t *simTail) Take(after []Cursor, limit int) ([]Batch, bool) {
+	if t.s.usable() != nil || t.s.isFrozen() || t.isClosed() || t.losses.Load() != t.told {
+		return nil, false
+	}
+	return t.read(after, limit), true
+}
+
+// Wait implements PromptTail.
+func (t *simTail) Wait(block time.Duration) {
+	timeout := time.NewTimer(block)
+	defer timeout.Stop()
+	expired, lost := timeout.C, t.lost
+	if t.s.isFrozen() {
+		expired, lost = nil, nil
+	}
+	select {
+	case <-t.news:
+	case <-t.bell:
+	case <-t.wake:
+	case <-expired:
+	case <-lost:
+	case <-t.closed:
+	}
 }
 
 func (t *simTail) Read(ctx context.Context, after []Cursor, limit int, block time.Duration) ([]Batch, error) {
@@ -268,7 +298,7 @@ func (t *simTail) Read(ctx context.Context, after []Cursor, limit int, block tim
 			return nil, err
 		}
 		rung(t.news)
-		if batches := t.read(after, limit); len(batches) > 0 {
+		if batches := t.read(after, limit); len(batches) > 0 || block <= 0 && !frozen {
 			return batches, nil
 		}
 		expired, lost := timeout.C, t.lost

@@ -41,7 +41,7 @@ type Config struct {
 	// cannot go on at all. Zero: all at once.
 	LossSpread time.Duration
 	// Traced is called with each message of a hub's log that has a trace context, as soon as it is read and before it is
-	// delivered. It must not wait, nor call the node. Nil: nobody looks.
+	// delivered, maybe by whoever has published it. It must not wait, nor call the node. Nil: nobody looks.
 	Traced func(i *Item)
 	// Logger gets what operators should know; nil means none.
 	Logger *slog.Logger
@@ -353,7 +353,8 @@ func (h *hub) remember(reply *OpenReply, owner string) {
 var errWindowMoved = fmt.Errorf("%w: the window moved on", ErrUnavailable)
 
 // Attach takes a connection into live service, as Open returned it. wake is called, from any
-// goroutine and without blocking, when Next may have more; Next must be called once at first.
+// goroutine, when Next may have more; Next must be called once at first. It must not block, nor take a lock that is held while something is
+// published: whoever publishes may call it.
 // The lease is what the node renews for the connection until Detach; zero renews none (long polling).
 //
 // Errors: ErrUnavailable, and those of Reopen.

@@ -31,6 +31,6 @@ func (a *Attachment) renew(named []string) {
 	}
 	until, err := strconv.ParseInt(named[0], 10, 64)
 	if err == nil && until > a.renewed.Load() {
-		a.renewed.Store(until) // one goroutine, which follows the log, calls this
+		a.renewed.Store(until) // one at a time, who follows the log, calls this
 	}
 }

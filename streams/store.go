@@ -166,6 +166,20 @@ type Tail interface {
 	Close()
 }
 
+// PromptTail is a Tail that can be read by whoever appends. Read and Take are used by one goroutine at a time, and Wait by one, which may be
+// another. A Read that does not block leaves a Wake to Wait.
+type PromptTail interface {
+	Tail
+	// OnAppend has f called with the hub's name after each Append, AppendOnce and AppendAll, before they return. It must not wait. The tail
+	// is woken then only if f returns false.
+	OnAppend(f func(hub string) bool)
+	// Take returns what there is, as Read does, and does not wait. It returns false where Read would return an error. What it returns is
+	// overwritten by the next Take or Read.
+	Take(after []Cursor, limit int) ([]Batch, bool)
+	// Wait returns when there may be something to Read, if only an error, after Wake, and after block at the latest.
+	Wait(block time.Duration)
+}
+
 // Cursor is a position in a hub's log.
 type Cursor struct {
 	Hub   string

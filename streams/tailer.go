@@ -17,15 +17,16 @@ const (
 )
 
 // tailer reads the ends of a bucket's hubs into their windows. Guarded by Node.mu but
-// for what run alone uses.
+// for what whoever reads alone uses.
 type tailer struct {
 	node   *Node
 	bucket int
 	tail   Tail
 	hubs   map[string]*hub
-	nodes  int // that tail the bucket, as the last beat said
+	nodes  int     // that tail the bucket, as the last beat said
+	prompt *prompt // nil: run alone reads; static
 
-	// run's
+	// of run, or of whoever has the prompt's turn
 	cursors []Cursor
 	reading []*hub
 	limit   int       // of the entries that a read returns of each hub
@@ -82,8 +83,10 @@ func (n *Node) tailHub(ctx context.Context, h *hub) {
 	bucket := Bucket(h.name)
 	t := n.tailers[bucket]
 	if t == nil {
-		t = &tailer{node: n, bucket: bucket, tail: n.store.Tail(bucket), hubs: map[string]*hub{}, nodes: 1}
+		t = &tailer{node: n, bucket: bucket, tail: n.store.Tail(bucket), hubs: map[string]*hub{}, nodes: 1, silent: time.Now()}
+		t.limit = t.atMost(fewTailEntries)
 		n.tailers[bucket] = t
+		t.startPrompt()
 		n.running.Go(func() { t.run(ctx) })
 	}
 	t.hubs[h.name] = h
@@ -94,32 +97,39 @@ func (t *tailer) run(ctx context.Context) {
 	defer t.tail.Close()
 	stop := context.AfterFunc(ctx, t.tail.Wake)
 	defer stop()
-	t.silent = time.Now()
-	t.limit = t.atMost(fewTailEntries)
+	if t.prompt != nil {
+		t.runPrompt(ctx)
+		return
+	}
 	for t.collect() {
 		batches, err := t.tail.Read(ctx, t.cursors, t.limit, tailBlock)
 		if ctx.Err() != nil {
 			t.stopped()
 			return
 		}
-		if err == nil {
-			err = t.check(ctx, batches)
-		}
-		if err != nil {
-			t.node.contact.broken()
-			t.recover(ctx, err)
-			t.silent = time.Now()
-			t.limit = t.atMost(fewTailEntries)
-			continue
-		}
-		t.measure(batches)
-		for _, b := range batches {
-			if err := t.deliver(b); err != nil {
-				t.recover(ctx, err)
-			}
-		}
-		if len(batches) > 0 {
+		t.settle(ctx, batches, err)
+		if err == nil && len(batches) > 0 {
 			t.pace(ctx)
+		}
+	}
+}
+
+// settle delivers what was read, or else repairs what it cannot follow.
+func (t *tailer) settle(ctx context.Context, batches []Batch, err error) {
+	if err == nil {
+		err = t.check(ctx, batches)
+	}
+	if err != nil {
+		t.node.contact.broken()
+		t.recover(ctx, err)
+		t.silent = time.Now()
+		t.limit = t.atMost(fewTailEntries)
+		return
+	}
+	t.measure(batches)
+	for _, b := range batches {
+		if err := t.deliver(b); err != nil {
+			t.recover(ctx, err)
 		}
 	}
 }
@@ -172,18 +182,34 @@ func (t *tailer) atMost(entries int) int { return min(entries, t.node.tailEntrie
 func (t *tailer) collect() bool {
 	t.node.mu.Lock()
 	defer t.node.mu.Unlock()
-	t.cursors, t.reading = t.cursors[:0], t.reading[:0]
-	for name, h := range t.hubs {
-		h.mu.RLock()
-		after := h.win.end
-		h.mu.RUnlock()
-		t.cursors = append(t.cursors, Cursor{name, after})
-		t.reading = append(t.reading, h)
-	}
+	t.list("")
 	if len(t.hubs) == 0 {
 		delete(t.node.tailers, t.bucket)
 	}
 	return len(t.hubs) > 0
+}
+
+// list lists the hubs to read: all, or the one with the name, if there is such. Node.mu is held.
+func (t *tailer) list(name string) {
+	t.cursors, t.reading = t.cursors[:0], t.reading[:0]
+	if name != "" {
+		if h := t.hubs[name]; h != nil {
+			t.read(h)
+		}
+		return
+	}
+	for _, h := range t.hubs {
+		t.read(h)
+	}
+}
+
+// read adds a hub to those to read.
+func (t *tailer) read(h *hub) {
+	h.mu.RLock()
+	after := h.win.end
+	h.mu.RUnlock()
+	t.cursors = append(t.cursors, Cursor{h.name, after})
+	t.reading = append(t.reading, h)
 }
 
 func (t *tailer) stopped() {

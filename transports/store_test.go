@@ -173,19 +173,26 @@ func (s *store) Tail(bucket int) streams.Tail {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.tails = append(s.tails, t)
-	return &tail{t, s}
+	return &tail{t.(streams.PromptTail), s}
 }
 
 type tail struct {
-	streams.Tail
+	streams.PromptTail
 	store *store
+}
+
+func (t *tail) Take(after []streams.Cursor, limit int) ([]streams.Batch, bool) {
+	if t.store.away.Load() {
+		return nil, false
+	}
+	return t.PromptTail.Take(after, limit)
 }
 
 func (t *tail) Read(ctx context.Context, after []streams.Cursor, limit int, block time.Duration) ([]streams.Batch, error) {
 	if t.store.away.Load() {
 		return nil, streams.ErrUnavailable
 	}
-	batches, err := t.Tail.Read(ctx, after, limit, block)
+	batches, err := t.PromptTail.Read(ctx, after, limit, block)
 	if t.store.away.Load() {
 		return nil, streams.ErrUnavailable // what it has read is read again
 	}
