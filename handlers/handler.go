@@ -201,11 +201,7 @@ func (h *Handler) with(serve func(echo.Context, *Services) error) echo.HandlerFu
 // address: that holds tokens, in its query and, of clients of negotiate version 0, in its path.
 func (h *Handler) guard(serve echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
-		ctx, began := c.Request().Context(), time.Time{}
-		logs := h.log.Enabled(ctx, slog.LevelDebug)
-		if logs {
-			began = time.Now()
-		}
+		began := time.Now()
 		err := h.admit(c)
 		if err == nil {
 			err = recovered(serve, c)
@@ -213,7 +209,8 @@ func (h *Handler) guard(serve echo.HandlerFunc) echo.HandlerFunc {
 		if err != nil {
 			c.Error(err)
 		}
-		if logs {
+		ctx := c.Request().Context()
+		if h.log.Enabled(ctx, slog.LevelDebug) {
 			h.log.DebugContext(ctx, "request", "method", c.Request().Method, "route", c.Path(), "hub", c.Param("hub"),
 				"status", c.Response().Status, "duration", time.Since(began), "error", err)
 		}
