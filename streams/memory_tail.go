@@ -176,11 +176,14 @@ func (t *memoryTail) OnAppend(f func(hub string) bool) { t.onAppend.Store(&f) }
 
 // Take implements PromptTail.
 func (t *memoryTail) Take(after []Cursor, limit int) ([]Batch, bool) {
-	if t.isClosed() || t.losses.Load() != t.told {
+	if t.isOver() {
 		return nil, false
 	}
 	return t.collect(after, limit), true
 }
+
+// isOver tells whether a Read would tell of the tail's end, or of a loss.
+func (t *memoryTail) isOver() bool { return t.isClosed() || t.losses.Load() != t.told }
 
 // Wait implements PromptTail.
 func (t *memoryTail) Wait(block time.Duration) {

@@ -258,7 +258,7 @@ func (s *simStore) Tail(bucket int) Tail {
 
 // Take implements PromptTail.
 func (t *simTail) Take(after []Cursor, limit int) ([]Batch, bool) {
-	if t.s.usable() != nil || t.s.isFrozen() || t.isClosed() || t.losses.Load() != t.told {
+	if t.s.usable() != nil || t.s.isFrozen() || t.isOver() {
 		return nil, false
 	}
 	return t.read(after, limit), true

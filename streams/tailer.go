@@ -83,8 +83,8 @@ func (n *Node) tailHub(ctx context.Context, h *hub) {
 	bucket := Bucket(h.name)
 	t := n.tailers[bucket]
 	if t == nil {
-		t = &tailer{node: n, bucket: bucket, tail: n.store.Tail(bucket), hubs: map[string]*hub{}, nodes: 1, silent: time.Now()}
-		t.limit = t.atMost(fewTailEntries)
+		t = &tailer{node: n, bucket: bucket, tail: n.store.Tail(bucket), hubs: map[string]*hub{}, nodes: 1}
+		t.begin()
 		n.tailers[bucket] = t
 		t.startPrompt()
 		n.running.Go(func() { t.run(ctx) })
@@ -114,6 +114,12 @@ func (t *tailer) run(ctx context.Context) {
 	}
 }
 
+// begin is for before the first read, and the first after a repair: nothing is known of what comes.
+func (t *tailer) begin() {
+	t.silent = time.Now()
+	t.limit = t.atMost(fewTailEntries)
+}
+
 // settle delivers what was read, or else repairs what it cannot follow.
 func (t *tailer) settle(ctx context.Context, batches []Batch, err error) {
 	if err == nil {
@@ -122,8 +128,7 @@ func (t *tailer) settle(ctx context.Context, batches []Batch, err error) {
 	if err != nil {
 		t.node.contact.broken()
 		t.recover(ctx, err)
-		t.silent = time.Now()
-		t.limit = t.atMost(fewTailEntries)
+		t.begin()
 		return
 	}
 	t.measure(batches)
