@@ -2,7 +2,6 @@ package streams
 
 import (
 	"errors"
-	"fmt"
 	"testing"
 	"time"
 )
@@ -13,12 +12,10 @@ func TestTailKeepsNothingThatWasRead(t *testing.T) {
 	m := NewMemory(MemoryConfig{})
 	defer m.Close()
 	var cursors []Cursor
-	for i := 0; len(cursors) < 5; i++ {
-		if hub := fmt.Sprint(i); Bucket(hub) == 0 {
-			cursors = append(cursors, Cursor{Hub: hub})
-		}
+	for _, hub := range SameBucket("h", 5) {
+		cursors = append(cursors, Cursor{Hub: hub})
 	}
-	tail := m.Tail(0).(*memoryTail)
+	tail := m.Tail(Bucket("h")).(*memoryTail)
 	defer tail.Close()
 	for i := range cursors {
 		for range 20 << i { // each needs more room than there is

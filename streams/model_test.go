@@ -83,11 +83,12 @@ const (
 )
 
 // modelHubs are in one bucket, so that one tail reads both.
-var modelHubs = sameBucket(2)
+var modelHubs = SameBucket("hub0", 2)
 
-func sameBucket(n int) (names []string) {
+// SameBucket returns n hubs of the bucket of a hub.
+func SameBucket(hub string, n int) (names []string) {
 	for i := 0; len(names) < n; i++ {
-		if name := fmt.Sprintf("hub%d", i); Bucket(name) == Bucket("hub0") {
+		if name := fmt.Sprintf("hub%d", i); Bucket(name) == Bucket(hub) {
 			names = append(names, name)
 		}
 	}

@@ -24,27 +24,71 @@ type promptFollower struct {
 	ctx      context.Context
 	stop     func() // the node
 	node     *streams.Node
-	store    *countingStore
+	store    *hookStore
 	att      *streams.Attachment
 	byAppend atomic.Int64 // wakes in the goroutine of who has appended
 	byTail   atomic.Int64
 	onWake   atomic.Pointer[func()]
 }
 
-// countingStore counts verifications.
-type countingStore struct {
+// hookStore counts verifications, and calls a function in the middle of what its nodes do.
+type hookStore struct {
 	*streams.Memory
-	verified atomic.Int64
+	verified   atomic.Int64
+	beforeRead atomic.Pointer[func()] // once
+	afterRead  atomic.Pointer[func()] // of nothing; once
+	onRange    atomic.Pointer[func(hub string)]
+	tail       atomic.Pointer[streams.Tail] // the newest
 }
 
-func (s *countingStore) Verify(ctx context.Context, hub string, r streams.VerifyRequest) (streams.VerifyReply, error) {
+func (s *hookStore) Verify(ctx context.Context, hub string, r streams.VerifyRequest) (streams.VerifyReply, error) {
 	s.verified.Add(1)
 	return s.Memory.Verify(ctx, hub, r)
 }
 
+func (s *hookStore) Range(ctx context.Context, hub string, after streams.Position, limit int) (streams.RangeReply, error) {
+	if f := s.onRange.Load(); f != nil {
+		(*f)(hub)
+	}
+	return s.Memory.Range(ctx, hub, after, limit)
+}
+
+func (s *hookStore) Tail(bucket int) streams.Tail {
+	t := s.Memory.Tail(bucket)
+	s.tail.Store(&t)
+	return hookTail{t.(streams.PromptTail), s}
+}
+
+type hookTail struct {
+	streams.PromptTail
+	s *hookStore
+}
+
+func (t hookTail) begin() {
+	if f := t.s.beforeRead.Swap(nil); f != nil {
+		(*f)()
+	}
+}
+
+func (t hookTail) Read(ctx context.Context, after []streams.Cursor, limit int, block time.Duration) ([]streams.Batch, error) {
+	t.begin()
+	batches, err := t.PromptTail.Read(ctx, after, limit, block)
+	if len(batches) == 0 {
+		if f := t.s.afterRead.Swap(nil); f != nil {
+			(*f)()
+		}
+	}
+	return batches, err
+}
+
+func (t hookTail) Take(after []streams.Cursor, limit int) ([]streams.Batch, bool) {
+	t.begin()
+	return t.PromptTail.Take(after, limit)
+}
+
 func followPromptly(t *testing.T) *promptFollower {
 	t.Helper()
-	f := &promptFollower{t: t, store: &countingStore{Memory: streams.NewMemory(streams.MemoryConfig{})}}
+	f := &promptFollower{t: t, store: &hookStore{Memory: streams.NewMemory(streams.MemoryConfig{})}}
 	ctx, cancel := context.WithCancel(context.Background())
 	f.ctx = context.WithoutCancel(ctx)
 	f.node = streams.NewNode(f.store, streams.Config{Name: "n1"})
@@ -76,6 +120,17 @@ func (f *promptFollower) publish(body string) {
 	f.t.Helper()
 	_, err := f.node.Publish(f.ctx, hub, entryForU(body))
 	must(f.t, "publish", err)
+}
+
+// publishHeld publishes what is held up while it is delivered by who has published it, until release.
+func (f *promptFollower) publishHeld(body string) (release func()) {
+	held := make(chan struct{})
+	hold := func() { <-held }
+	f.onWake.Store(&hold)
+	go f.publish(body)
+	synctest.Wait()
+	f.onWake.Store(nil)
+	return func() { close(held) }
 }
 
 // next is what has come, one body after the other.
@@ -153,16 +208,11 @@ func TestAppendLeavesItsEntryToWhoReads(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := followPromptly(t)
 		synctest.Wait()
-		held := make(chan struct{})
-		hold := func() { <-held }
-		f.onWake.Store(&hold)
-		go f.publish("1")
-		synctest.Wait()
-		f.onWake.Store(nil)
+		release := f.publishHeld("1")
 		began := time.Now()
 		f.publish("2")
 		f.publish("3")
-		close(held)
+		release()
 		synctest.Wait()
 		f.expect("1 2 3")
 		if took := time.Since(began); took > 0 {
@@ -176,18 +226,14 @@ func TestAppendLeavesAnotherHubsEntryToWhoReads(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		f := followPromptly(t)
-		name := sameBucket(1)[0]
+		name := streams.SameBucket(hub, 1)[0]
 		other, _, err := f.node.Follow(f.ctx, name, streams.Audience{User: "u"}, streams.Receipt{}, func() {})
 		must(t, "follow", err)
 		synctest.Wait()
-		held := make(chan struct{})
-		hold := func() { <-held }
-		f.onWake.Store(&hold)
-		go f.publish("1")
-		synctest.Wait()
+		release := f.publishHeld("1")
 		_, err = f.node.Publish(f.ctx, name, entryForU("2"))
 		must(t, "publish", err)
-		close(held)
+		release()
 		synctest.Wait()
 		if items, err := other.Next(f.ctx, nil, 1<<20); err != nil || len(items) != 1 {
 			t.Errorf("got %d messages and %v, want the one", len(items), err)
@@ -199,20 +245,13 @@ func TestAppendLeavesAnotherHubsEntryToWhoReads(t *testing.T) {
 func TestAppendWhenTheTailHasJustRead(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		ctx, store, node := hookedNode(t)
-		att, _, err := node.Follow(ctx, hub, streams.Audience{User: "u"}, streams.Receipt{}, func() {})
-		must(t, "follow", err)
+		f := followPromptly(t)
 		synctest.Wait()
-		publish := func() {
-			_, err := node.Publish(ctx, hub, entryForU("just after"))
-			must(t, "publish", err)
-		}
-		store.afterRead.Store(&publish)
-		(*store.tail.Load()).Wake()
+		publish := func() { f.publish("just after") }
+		f.store.afterRead.Store(&publish)
+		(*f.store.tail.Load()).Wake()
 		synctest.Wait()
-		if items, err := att.Next(ctx, nil, 1<<20); err != nil || len(items) != 1 {
-			t.Errorf("got %d messages and %v, want the one", len(items), err)
-		}
+		f.expect("just after")
 	})
 }
 
@@ -291,11 +330,7 @@ func TestNodeStopsAfterWhoeverDelivers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := followPromptly(t)
 		synctest.Wait()
-		held := make(chan struct{})
-		hold := func() { <-held }
-		f.onWake.Store(&hold)
-		go f.publish("1")
-		synctest.Wait()
+		release := f.publishHeld("1")
 		stopped := make(chan struct{})
 		go func() { f.stop(); close(stopped) }()
 		synctest.Wait()
@@ -304,9 +339,8 @@ func TestNodeStopsAfterWhoeverDelivers(t *testing.T) {
 			t.Error("the node has stopped, and its message is being delivered")
 		default:
 		}
-		close(held)
+		release()
 		<-stopped
-		f.onWake.Store(nil)
 		woken := f.byAppend.Load() + f.byTail.Load()
 		f.next()
 		_, err := f.store.Append(f.ctx, hub, streams.AppendEntry(nil, entryForU("late")))
@@ -337,89 +371,18 @@ func TestPanicOfWhoDeliversEndsTheProcess(t *testing.T) {
 	}
 }
 
-// sameBucket returns n hubs of one bucket.
-func sameBucket(n int) []string {
-	var list []string
-	for i := 0; len(list) < n; i++ {
-		if name := fmt.Sprint("hub", i); streams.Bucket(name) == streams.Bucket(hub) {
-			list = append(list, name)
-		}
-	}
-	return list
-}
-
-// hookStore calls a function in the middle of what its nodes do.
-type hookStore struct {
-	*streams.Memory
-	beforeRead atomic.Pointer[func()] // once
-	afterRead  atomic.Pointer[func()] // of nothing; once
-	onRange    atomic.Pointer[func(hub string)]
-	tail       atomic.Pointer[streams.Tail] // the newest
-}
-
-func (s *hookStore) Range(ctx context.Context, hub string, after streams.Position, limit int) (streams.RangeReply, error) {
-	if f := s.onRange.Load(); f != nil {
-		(*f)(hub)
-	}
-	return s.Memory.Range(ctx, hub, after, limit)
-}
-
-func (s *hookStore) Tail(bucket int) streams.Tail {
-	t := s.Memory.Tail(bucket)
-	s.tail.Store(&t)
-	return hookTail{t.(streams.PromptTail), s}
-}
-
-type hookTail struct {
-	streams.PromptTail
-	s *hookStore
-}
-
-func (t hookTail) begin() {
-	if f := t.s.beforeRead.Swap(nil); f != nil {
-		(*f)()
-	}
-}
-
-func (t hookTail) Read(ctx context.Context, after []streams.Cursor, limit int, block time.Duration) ([]streams.Batch, error) {
-	t.begin()
-	batches, err := t.PromptTail.Read(ctx, after, limit, block)
-	if len(batches) == 0 {
-		if f := t.s.afterRead.Swap(nil); f != nil {
-			(*f)()
-		}
-	}
-	return batches, err
-}
-
-func (t hookTail) Take(after []streams.Cursor, limit int) ([]streams.Batch, bool) {
-	t.begin()
-	return t.PromptTail.Take(after, limit)
-}
-
-func hookedNode(t *testing.T) (context.Context, *hookStore, *streams.Node) {
-	t.Helper()
-	store := &hookStore{Memory: streams.NewMemory(streams.MemoryConfig{})}
-	ctx, cancel := context.WithCancel(context.Background())
-	node := streams.NewNode(store, streams.Config{Name: "n1"})
-	must(t, "start", node.Start(ctx))
-	t.Cleanup(func() { cancel(); node.Wait(); _ = store.Close() })
-	return ctx, store, node
-}
-
 // A hub that is added after the tail has listed its hubs, and before it reads them, is read next, though nobody appends.
 func TestHubIsAddedWhileTheTailReads(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		ctx, store, node := hookedNode(t)
-		names := sameBucket(3)
-		_, _, err := node.Follow(ctx, names[0], streams.Audience{}, streams.Receipt{}, func() {})
-		must(t, "follow", err)
+		f := followPromptly(t)
+		ctx, store, node := f.ctx, f.store, f.node
+		names := streams.SameBucket(hub, 2)
 		synctest.Wait()
 		ranged, goOn, followed := make(chan struct{}), make(chan struct{}), make(chan struct{})
 		n := 0
 		hold := func(name string) {
-			if name != names[1] {
+			if name != names[0] {
 				return
 			}
 			if n++; n == 2 { // the proof of what it is to be read from
@@ -429,17 +392,18 @@ func TestHubIsAddedWhileTheTailReads(t *testing.T) {
 		}
 		store.onRange.Store(&hold)
 		var att *streams.Attachment
+		var err error
 		go func() {
 			defer close(followed)
-			att, _, err = node.Follow(ctx, names[1], streams.Audience{User: "u"}, streams.Receipt{}, func() {})
+			att, _, err = node.Follow(ctx, names[0], streams.Audience{User: "u"}, streams.Receipt{}, func() {})
 		}()
 		<-ranged
-		_, perr := node.Publish(ctx, names[1], entryForU("after it"))
+		_, perr := node.Publish(ctx, names[0], entryForU("after it"))
 		must(t, "publish", perr)
 		synctest.Wait()
 		add := func() { close(goOn); <-followed }
 		store.beforeRead.Store(&add)
-		_, _, cerr := node.Follow(ctx, names[2], streams.Audience{}, streams.Receipt{}, func() {}) // and the tail reads
+		_, _, cerr := node.Follow(ctx, names[1], streams.Audience{}, streams.Receipt{}, func() {}) // and the tail reads
 		must(t, "follow", cerr)
 		<-followed
 		must(t, "follow", err)
@@ -456,9 +420,8 @@ func TestHubIsAddedWhileTheTailReads(t *testing.T) {
 func TestAppendThatIsHeldUpBeforeItReads(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		ctx, store, node := hookedNode(t)
-		att, _, err := node.Follow(ctx, hub, streams.Audience{User: "u"}, streams.Receipt{}, func() {})
-		must(t, "follow", err)
+		f := followPromptly(t)
+		ctx, store := f.ctx, f.store
 		synctest.Wait()
 		appendOne := func(body string) streams.Position {
 			p, err := store.Append(ctx, hub, streams.AppendEntry(nil, entryForU(body)))
@@ -475,7 +438,7 @@ func TestAppendThatIsHeldUpBeforeItReads(t *testing.T) {
 		store.beforeRead.Store(&held)
 		appendOne("dropped too")
 		time.Sleep(time.Second)
-		if items, err := att.Next(ctx, nil, 1<<20); !errors.Is(err, streams.ErrGap) {
+		if items, err := f.att.Next(ctx, nil, 1<<20); !errors.Is(err, streams.ErrGap) {
 			t.Errorf("got %d messages and %v, want the gap", len(items), err)
 		}
 	})
@@ -484,7 +447,8 @@ func TestAppendThatIsHeldUpBeforeItReads(t *testing.T) {
 // Appends to several hubs of a bucket at once, for one and for all: each is delivered once, in order, and long before the tail looks by itself.
 func TestAppendsThatMeet(t *testing.T) {
 	t.Parallel()
-	ctx, store, node := hookedNode(t)
+	f := followPromptly(t)
+	ctx, store, node := f.ctx, f.store, f.node
 	other := streams.NewNode(store, streams.Config{Name: "n2", Linger: time.Millisecond})
 	begun, stop := context.WithCancel(ctx)
 	must(t, "start", other.Start(begun))
@@ -492,7 +456,8 @@ func TestAppendsThatMeet(t *testing.T) {
 	const producers, each = 4, 3000
 	var running sync.WaitGroup
 	end := make(chan struct{})
-	for _, name := range sameBucket(2) {
+	names := streams.SameBucket(hub, 2)
+	for _, name := range names {
 		for _, n := range []*streams.Node{node, other} {
 			bell := make(chan struct{}, 1)
 			att, _, err := n.Follow(ctx, name, streams.Audience{User: "u"}, streams.Receipt{}, func() {
@@ -544,7 +509,7 @@ func TestAppendsThatMeet(t *testing.T) {
 				if i%50 == 0 {
 					e.Users, e.Flags = nil, streams.FlagAll
 				}
-				for _, name := range sameBucket(2) {
+				for _, name := range names {
 					if _, err := []*streams.Node{node, other}[(p+i)%2].Publish(ctx, name, e); err != nil {
 						t.Error("publish", err)
 					}
