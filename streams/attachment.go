@@ -47,10 +47,12 @@ type Attachment struct {
 
 	dirty   atomic.Bool
 	renewed atomic.Int64 // see Renewed
-	// groups are those that the hub's index wakes it for, and why, place is its place among all, from 1 on; 0: it is not
-	// in service, gen the log's generation when it was entered. Guarded by hub.mu.
+	// groups are those that the hub's index wakes it for, and why, place is its place in its crowd, from 1 on; 0: it is not
+	// in service, member what it is called there, gen the log's generation when it was entered. Guarded by hub.mu.
 	groups map[string]via
+	crowd  *crowd
 	place  int
+	member any
 	gen    string
 
 	mu     sync.Mutex
@@ -115,12 +117,12 @@ func (a *Attachment) Whole() bool {
 func (a *Attachment) ends(p Position) bool { return !a.until.IsZero() && p.After(a.until) }
 
 // advance moves the cursor over what was no match, so that a connection for which there
-// is nothing does not fall out of the log: an entry that is for it would have woken it.
+// is nothing does not fall out of the log: an entry that is for it has marked it, or is not after hub.forAll.
 func (a *Attachment) advance() {
 	h := a.hub
 	h.mu.RLock()
 	defer h.mu.RUnlock()
-	if !a.behind && !a.dirty.Load() && a.err == nil && a.resets == h.resets {
+	if !a.behind && !a.dirty.Load() && !h.forAll.After(a.cursor) && a.err == nil && a.resets == h.resets {
 		if h.win.end.After(a.cursor) {
 			a.cursor, a.next = h.win.end, h.win.next()
 		}

@@ -38,7 +38,9 @@ type hub struct {
 	// advanced is closed when the window's end moves; nil when nobody waits.
 	advanced chan struct{}
 
-	all    []*Attachment
+	crowds []*crowd // of all attachments
+	// forAll is the last entry for everybody. Whoever has a Waker is not marked for it: no cursor moves over it by itself.
+	forAll Position
 	conns  map[string][]*Attachment
 	users  map[string][]*Attachment
 	groups map[string]attachments
@@ -57,8 +59,9 @@ type hub struct {
 	trims   trimSamples
 	// usersDue is when to look for users whose time in a group has passed.
 	usersDue time.Time
-	// woken is append's.
+	// woken and calls are append's.
 	woken []*Attachment
+	calls []wakerCall
 	// pressed: the log is over its limit, and trimmed to the shortest retention. full:
 	// that did not help, and sends are refused.
 	pressed, full bool
@@ -160,7 +163,7 @@ func (h *hub) tip() (Position, string) {
 func (h *hub) append(entries []RawEntry) bool {
 	var lost *lostLog
 	var told []*Item
-	wake := h.woken[:0]
+	wake, calls := h.woken[:0], h.calls[:0]
 	h.mu.Lock()
 	if !h.tailing { // retired while the read was under way
 		h.mu.Unlock()
@@ -187,7 +190,9 @@ func (h *hub) append(entries []RawEntry) bool {
 			h.win.special = h.win.next() // whoever takes it is to see that it does
 		}
 		wake = h.receivers(item, wake)
-		everybody = everybody || item.Flags&FlagAll != 0
+		if item.Flags&FlagAll != 0 {
+			everybody, h.forAll = true, item.Position
+		}
 		if forNodes(&item.Entry) {
 			told = append(told, item)
 		}
@@ -196,7 +201,7 @@ func (h *hub) append(entries []RawEntry) bool {
 		}
 	}
 	if everybody {
-		wake = wakeList(h.all, wake)
+		wake, calls = h.wakeEverybody(wake, calls)
 	}
 	h.evict(before)
 	if last := len(entries) - 1; last >= 0 && entries[last].Position.After(h.proof.Position) {
@@ -207,11 +212,15 @@ func (h *hub) append(entries []RawEntry) bool {
 		h.advanced = nil
 	}
 	h.mu.Unlock()
+	for _, c := range calls {
+		c.crowd.waker.WakeAll(c.crowd, c.members)
+	}
 	for _, a := range wake {
 		a.wake()
 	}
 	clear(wake) // those that leave must not stay in memory
-	h.woken = wake
+	clear(calls)
+	h.woken, h.calls = wake, calls
 	for _, item := range told {
 		h.node.tell(h.name, &item.Entry)
 	}
@@ -402,8 +411,7 @@ func (h *hub) enter(a *Attachment, gen string, known Position) error {
 		return errWindowMoved
 	}
 	a.resets, a.gen = h.resets, gen
-	h.all = append(h.all, a)
-	a.place = len(h.all)
+	h.crowd(nil).add(a)
 	h.node.meter.attachedTo(a.transport, 1)
 	if a.id != "" {
 		h.conns[a.id] = append(h.conns[a.id], a)
@@ -468,12 +476,7 @@ func (h *hub) leave(a *Attachment) {
 	if a.place == 0 {
 		return
 	}
-	last := len(h.all) - 1
-	h.all[a.place-1] = h.all[last]
-	h.all[a.place-1].place = a.place
-	h.all[last] = nil
-	h.all = h.all[:last]
-	a.place = 0
+	h.leaveCrowd(a)
 	h.node.meter.attachedTo(a.transport, -1)
 	if a.id != "" {
 		known, again := h.recent[a.id]
@@ -510,5 +513,9 @@ func (h *hub) live() []*Attachment {
 
 // attached is live with h.mu held.
 func (h *hub) attached() []*Attachment {
-	return slices.Clone(h.all)
+	var all []*Attachment
+	for _, c := range h.crowds {
+		all = append(all, c.list...)
+	}
+	return all
 }

@@ -164,10 +164,22 @@ func (s *socket) attach() {
 		ctx, cancel := context.WithDeadline(s.node.ctx, s.openedAt.Add(simAttachTime))
 		defer cancel()
 		att, err := s.node.Attach(ctx, s.c.hub.hub, s.opened, s.owner, simLiveLease, func() { s.woken.Store(true) })
+		if err == nil {
+			att.WakeWith(flags{}, &s.woken)
+		}
 		s.result <- attached{att, err}
 	}()
 	s.c.w.wait()
 	s.collect()
+}
+
+// flags is the Waker of all sockets, whose flags are the members.
+type flags struct{}
+
+func (flags) WakeAll(_ any, members []any) {
+	for _, m := range members {
+		m.(*atomic.Bool).Store(true)
+	}
 }
 
 // collect takes the attach's result, if it is there.

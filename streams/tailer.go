@@ -385,7 +385,7 @@ func (h *hub) restart(p Position) {
 	h.node.windowBytes.Add(-int64(h.win.bytes))
 	h.win.reset(p)
 	h.resets++
-	h.proof, h.own = RawEntry{}, nil
+	h.proof, h.own, h.forAll = RawEntry{}, nil, Position{}
 	if h.advanced != nil {
 		close(h.advanced)
 		h.advanced = nil

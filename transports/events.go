@@ -100,6 +100,7 @@ func (e *eventStream) begin(c *request, r streams.OpenRequest, opened *streams.O
 	}
 	e.att = att
 	e.ready.Store(true)
+	e.follow(att)
 	return nil
 }
 

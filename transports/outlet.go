@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"hubstream/streams"
 )
 
 // origin is a connection that has something to write.
@@ -100,20 +102,33 @@ func (o *outlet) writeSome(b []byte) (n int, err error) {
 
 // schedule makes sure that what is there now gets written. It does not block.
 func (o *outlet) schedule() {
+	if o.claim() {
+		o.dispatch()
+	}
+}
+
+// claim tells whether nobody writes, nor is about to. Then it is the caller's to do. Otherwise whoever does looks again.
+func (o *outlet) claim() bool {
 	for {
 		switch o.state.Load() {
 		case idle:
 			if o.state.CompareAndSwap(idle, flushing) {
-				o.dispatch()
-				return
+				return true
 			}
 		case flushing:
 			if o.state.CompareAndSwap(flushing, flushAgain) {
-				return
+				return false
 			}
 		default:
-			return
+			return false
 		}
+	}
+}
+
+// follow has the writer told of what is for everybody at the attachment's hub. The origin must be ready to be asked.
+func (o *outlet) follow(a *streams.Attachment) {
+	if o.fd >= 0 {
+		a.WakeWith(o.writer, o)
 	}
 }
 

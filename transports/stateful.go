@@ -207,6 +207,7 @@ func (c *webSocket) takeOver(sequence uint64) error {
 		return err
 	}
 	c.att.Store(att)
+	c.follow(att)
 	if err := c.sequence(sequence); err != nil {
 		return err
 	}

@@ -147,6 +147,7 @@ func (c *webSocket) run(r streams.OpenRequest, opened streams.OpenReply) {
 			return
 		}
 		c.att.Store(att)
+		c.follow(att)
 	}
 	c.s.wheel.add(c)
 	if c.s.isDraining() { // since the upgrade

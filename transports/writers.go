@@ -48,6 +48,8 @@ type writer struct {
 	mu    sync.Mutex
 	queue []*outlet // from head on; guarded by mu
 	head  int       // guarded by mu
+	laps  laps
+	turn  bool // it is the laps' turn, if there are any; guarded by mu
 
 	asleep atomic.Bool // or about to; whoever takes it back rings the bell
 }
@@ -61,15 +63,12 @@ const (
 
 func (w *writer) push(o *outlet) {
 	waiting := w.append(o)
-	if w.wake() || waiting < writesTooMany {
-		return
-	}
-	for _, other := range w.others {
-		other.wake()
+	if !w.wake() && waiting >= writesTooMany {
+		w.wakeOthers()
 	}
 }
 
-// append returns how many are queued then.
+// append returns how many wait for the writer then.
 func (w *writer) append(o *outlet) int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -79,8 +78,11 @@ func (w *writer) append(o *outlet) int {
 		w.queue, w.head = w.queue[:n], 0
 	}
 	w.queue = append(w.queue, o)
-	return len(w.queue) - w.head
+	return w.waiting()
 }
+
+// waiting is how many outlets wait for the writer. w.mu is held.
+func (w *writer) waiting() int { return len(w.queue) - w.head + w.laps.left }
 
 // wake returns false if the writer is awake.
 func (w *writer) wake() bool {
@@ -91,13 +93,19 @@ func (w *writer) wake() bool {
 	return true
 }
 
+func (w *writer) wakeOthers() {
+	for _, other := range w.others {
+		other.wake()
+	}
+}
+
 func (w *writer) run(stop <-chan struct{}) {
 	var round [writesAtOnce]*outlet
 	for {
-		n := w.find(round[:])
+		n, ofLap := w.find(round[:])
 		if n == 0 {
 			w.asleep.Store(true)
-			if n = w.find(round[:]); n == 0 { // nothing came before it was seen to sleep
+			if n, ofLap = w.find(round[:]); n == 0 { // nothing came before it was seen to sleep
 				w.batch.release()
 				select {
 				case <-w.bell:
@@ -110,24 +118,37 @@ func (w *writer) run(stop <-chan struct{}) {
 		}
 		w.batch.joined.Tick()
 		for _, o := range round[:n] {
-			o.serve(w.batch)
+			if !ofLap || o.claim() {
+				o.serve(w.batch)
+			}
 		}
 		clear(round[:n])
 	}
 }
 
-// find takes what is queued here, or else with another writer, into room, and returns how many that are.
-func (w *writer) find(room []*outlet) int {
-	n := w.take(room)
+// find is take, here or else with another writer.
+func (w *writer) find(room []*outlet) (n int, ofLap bool) {
+	n, ofLap = w.take(room)
 	for i := 0; n == 0 && i < len(w.others); i++ {
-		n = w.others[i].take(room)
+		n, ofLap = w.others[i].take(room)
 	}
-	return n
+	return n, ofLap
 }
 
-func (w *writer) take(room []*outlet) int {
+// take takes what is queued, or else what the laps come to next, into room, and returns how many those are. Of both in turn: neither waits
+// for the end of the other.
+func (w *writer) take(room []*outlet) (n int, ofLap bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.laps.left > 0 && (w.turn || w.head == len(w.queue)) {
+		w.turn = false
+		return w.laps.take(room), true
+	}
+	w.turn = true
+	return w.takeQueued(room), false
+}
+
+func (w *writer) takeQueued(room []*outlet) int {
 	n := copy(room, w.queue[w.head:])
 	clear(w.queue[w.head : w.head+n])
 	w.head += n

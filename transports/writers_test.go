@@ -113,7 +113,7 @@ func TestQueueOfAWriterStaysSmall(t *testing.T) {
 			}
 		}
 		for len(waiting) > writesAtOnce/2 {
-			n := w.take(room[:min(len(room), len(waiting)-writesAtOnce/2)])
+			n, _ := w.take(room[:min(len(room), len(waiting)-writesAtOnce/2)])
 			for i, o := range room[:n] {
 				if o != waiting[i] {
 					t.Fatal("the queue has lost its order")
