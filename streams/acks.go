@@ -24,20 +24,20 @@ const ackHold = 5 * time.Second
 // effect only with one of what no earlier attach can have sent, or when the client is
 // heard after what was sent again has had the time to arrive.
 type acks struct {
-	cursor  Position
-	acked   uint64
-	pending []unacked
-	bytes   int
+	writing bool // see again
+	// caughtUp: no more of them will come.
+	caughtUp bool
+	cursor   Position
+	acked    uint64
+	pending  []unacked
+	bytes    int
 	// heard is the highest Ack. It may run ahead of what this attach has scanned.
 	heard uint64
 	// again is the number of the last match that an earlier attach may have sent, too. It is
 	// taken, but not known to be written while writing; sent is when it was, or else
 	// when this attach began.
-	again   uint64
-	writing bool
-	sent    time.Time
-	// caughtUp: no more of them will come.
-	caughtUp bool
+	again uint64
+	sent  time.Time
 }
 
 type unacked struct {

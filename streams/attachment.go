@@ -35,18 +35,46 @@ var ErrLost = errors.New("the hub's log was lost")
 // its hub's log. Its methods may be called from several goroutines, but only one
 // of them takes what Next returns to the client.
 type Attachment struct {
-	hub   *hub
-	id    string
-	user  string
-	owner string
-	lease time.Duration
-	wake  func()
-	// transport is what it is counted by, stripe where its work is.
-	transport Transport
-	stripe    *stripe
+	// What each Take needs comes first, in few lines of the processor's caches, which are cold whenever there are many attachments.
 
-	dirty   atomic.Bool
-	renewed atomic.Int64 // see Renewed
+	hub    *hub
+	stripe *stripe // where its work is counted
+	mu     sync.Mutex
+	dirty  atomic.Bool
+
+	// guarded by mu
+
+	// waiting: nothing is considered before Start.
+	waiting bool
+	// behind: after the cursor there may be a match that nothing will wake it for.
+	behind   bool
+	stateful bool
+	// next is the number that the window had for the entry after the cursor: a hint.
+	next   uint64
+	cursor Position
+	// resets is the hub's when the attachment entered it. While it is another one, there is nothing for the attachment but its end.
+	resets uint64
+	err    error
+	filter filter
+	acks   acks
+	// until is where the answer ends that is given again; zero: there is none. See OpenRepeated.
+	until Position
+	whole bool // Next has returned all of it
+	// renamed: the handshake's answer, which was taken, has made the connection another user's.
+	renamed bool
+	heard   bool // something came from a stateful client since its handshake was answered
+	saved   savedPair
+	// paced is when it was last given something whose sender waits for it to keep up.
+	paced time.Time
+
+	id        string
+	user      string
+	owner     string
+	lease     time.Duration
+	wake      func()
+	transport Transport    // what it is counted by
+	renewed   atomic.Int64 // see Renewed
+
 	// groups are those that the hub's index wakes it for, and why, place is its place in its crowd, from 1 on; 0: it is not
 	// in service, member what it is called there, gen the log's generation when it was entered. Guarded by hub.mu.
 	groups map[string]via
@@ -54,30 +82,6 @@ type Attachment struct {
 	place  int
 	member any
 	gen    string
-
-	mu     sync.Mutex
-	filter filter
-	cursor Position
-	// next is the number that the window had for the entry after the cursor: a hint.
-	next uint64
-	// until is where the answer ends that is given again; zero: there is none. See OpenRepeated.
-	until Position
-	whole bool // Next has returned all of it
-	// behind: after the cursor there may be a match that nothing will wake it for.
-	behind bool
-	// resets is the hub's when the attachment entered it. While it is another one, there is nothing for the attachment but its end.
-	resets uint64
-	// waiting: nothing is considered before Start.
-	waiting bool
-	// renamed: the handshake's answer, which was taken, has made the connection another user's.
-	renamed  bool
-	stateful bool
-	heard    bool // something came from a stateful client since its handshake was answered
-	acks     acks
-	err      error
-	saved    savedPair
-	// paced is when it was last given something whose sender waits for it to keep up.
-	paced time.Time
 }
 
 // savedPair is what the record has.

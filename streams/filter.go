@@ -23,13 +23,13 @@ const (
 // the record it began with and the entries: so every node that replays from a cursor
 // computes the same matches.
 type filter struct {
-	id, user, owner string
 	// started: the handshake is answered, at start. No message at or before it matches.
 	started bool
 	start   Position
 	// known is the log's end when the record was read: groups hold for the positions up
 	// to it, later changes come as control entries.
-	known Position
+	known           Position
+	id, user, owner string
 	// groups are the connection's own, userGroups its user's.
 	groups, userGroups Memberships
 	// plain: it belongs to no connection, and nothing closes it.

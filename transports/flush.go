@@ -72,7 +72,7 @@ func (c *webSocket) flushSome(b *batch) (more bool) {
 
 // appendControl appends the ping and the Ack that are due.
 func (c *webSocket) appendControl(dst []byte) []byte {
-	if c.ping.CompareAndSwap(true, false) {
+	if c.ping.Load() && c.ping.CompareAndSwap(true, false) {
 		dst = append(dst, pingFrame(c.protocol())...)
 	}
 	if n := c.ackDue.Load(); n > 0 && c.s.wheel.now()-c.acked.Load() >= ackInterval.Milliseconds() && c.ackDue.CompareAndSwap(n, 0) {

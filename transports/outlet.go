@@ -26,21 +26,23 @@ type origin interface {
 // and that never waits, or else, while the socket takes nothing more or the origin
 // would have to wait, by a goroutine of its own.
 type outlet struct {
+	// What each write needs comes first, in one line of the processor's caches: it is cold whenever many are written to.
+
 	// static
-	conn    net.Conn
-	fd      int           // of conn; -1: only a goroutine of its own can write
-	timeout time.Duration // of one write that has to wait
-	writer  *writer
-	origin  origin
-	flusher func() // origin.flush
+	fd     int // of conn; -1: only a goroutine of its own can write
+	writer *writer
+	origin origin
 
 	state atomic.Int32
 
-	writing  sync.Mutex // one write at a time
-	finished bool       // the last bytes were written; guarded by writing
+	use      atomic.Int32 // of fd
+	writing  sync.Mutex   // one write at a time
+	finished bool         // the last bytes were written; guarded by writing
+	failed   atomic.Bool  // a write has, and has ended the socket
 
-	failed atomic.Bool  // a write has, and has ended the socket
-	use    atomic.Int32 // of fd
+	// static
+	conn    net.Conn
+	timeout time.Duration // of one write that has to wait
 }
 
 // States of outlet.state.
@@ -58,7 +60,7 @@ const (
 )
 
 func (o *outlet) init(s *Server, conn net.Conn, origin origin) {
-	o.conn, o.timeout, o.writer, o.origin, o.flusher = conn, s.cfg.SendTimeout, s.writers.next(), origin, origin.flush
+	o.conn, o.timeout, o.writer, o.origin = conn, s.cfg.SendTimeout, s.writers.next(), origin
 	o.fd = -1
 	if sc, ok := conn.(syscall.Conn); ok {
 		if raw, err := sc.SyscallConn(); err == nil {
@@ -134,7 +136,7 @@ func (o *outlet) follow(a *streams.Attachment) {
 
 func (o *outlet) dispatch() {
 	if o.fd < 0 {
-		go o.flusher()
+		go o.origin.flush()
 		return
 	}
 	o.writer.push(o)
@@ -156,7 +158,7 @@ func (o *outlet) serve(b *batch) {
 	}
 	switch {
 	case !complete:
-		go o.flusher()
+		go o.origin.flush()
 	case b.more || !o.done():
 		o.writer.push(o)
 	}
@@ -198,7 +200,7 @@ func (o *outlet) writeWaiting(b []byte) {
 		o.state.Store(idle)
 		return
 	}
-	o.flusher()
+	o.origin.flush()
 }
 
 // writeRest writes the rest of what has been begun, and whatever there is after it. It unlocks writing.
@@ -209,7 +211,7 @@ func (o *outlet) writeRest(b []byte) {
 		o.state.Store(idle)
 		return
 	}
-	o.flusher()
+	o.origin.flush()
 }
 
 var errDropped = errors.New("the socket was given up")

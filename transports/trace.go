@@ -66,7 +66,7 @@ func (o *outlet) writeTraced(b []byte, told *told) {
 		o.state.Store(idle)
 		return
 	}
-	o.flusher()
+	o.origin.flush()
 }
 
 // writeJoined writes what a batch has, and tells of what is to be recorded.

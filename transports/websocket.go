@@ -28,6 +28,17 @@ const closeTimeout = 5 * time.Second
 type webSocket struct {
 	outlet
 
+	// What each write needs stands beside it: see outlet.
+
+	// set by the reading goroutine before the first schedule that needs them
+	att    atomic.Pointer[streams.Attachment]
+	proto  atomic.Uint32 // a hubprotocol.Protocol; 0 before the handshake
+	ready  atomic.Bool   // the handshake is answered, or the connection taken over
+	held   atomic.Bool   // nothing but pings goes out
+	ping   atomic.Bool   // a ping is due
+	over   atomic.Bool   // the connection has ended, or has been given up here
+	ackDue atomic.Uint64 // number to acknowledge; 0: nothing new
+
 	// static
 	s       *Server
 	hub, id string
@@ -46,17 +57,9 @@ type webSocket struct {
 	rate    *rate.Limiter // of messages; nil: none
 	unheard bool          // a stateful client that has not said anything since its handshake was answered
 
-	// set by the reading goroutine before the first schedule that needs them
-	proto    atomic.Uint32 // a hubprotocol.Protocol; 0 before the handshake
-	stateful atomic.Bool   // before the handshake: it may become so
-	att      atomic.Pointer[streams.Attachment]
-
+	stateful atomic.Bool // before the handshake: it may become so
 	decided  atomic.Bool // the handshake is about to be answered
-	ready    atomic.Bool // it is answered, or the connection taken over
-	held     atomic.Bool // nothing but pings goes out
-	ping     atomic.Bool // a ping is due
 	gone     atomic.Bool // the socket is closed
-	over     atomic.Bool // the connection has ended, or has been given up here
 	timedOut atomic.Bool // its client, a stateful one, has been silent for too long
 
 	// in milliseconds of the server's clock
@@ -64,11 +67,10 @@ type webSocket struct {
 	pinged, acked atomic.Int64
 	received      atomic.Int64 // dispatching, while something is
 	clientPings   atomic.Bool
-	handshakeTime int64         // that it may take, in milliseconds; static
-	closeAt       int64         // when the access token wants it closed, in milliseconds since 1970; 0: not; static
-	expired       atomic.Bool   // it is being closed for that
-	silent        atomic.Int64  // when a client that has said nothing counts as one that will not
-	ackDue        atomic.Uint64 // number to acknowledge; 0: nothing new
+	handshakeTime int64        // that it may take, in milliseconds; static
+	closeAt       int64        // when the access token wants it closed, in milliseconds since 1970; 0: not; static
+	expired       atomic.Bool  // it is being closed for that
+	silent        atomic.Int64 // when a client that has said nothing counts as one that will not
 }
 
 // dispatching stands in for the time of what was received last: a client is not silent

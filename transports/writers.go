@@ -118,6 +118,9 @@ func (w *writer) run(stop <-chan struct{}) {
 		}
 		w.batch.joined.Tick()
 		for _, o := range round[:n] {
+			o.state.Load() // all of them are fetched at once, instead of one after the other when each is written to
+		}
+		for _, o := range round[:n] {
 			if !ofLap || o.claim() {
 				o.serve(w.batch)
 			}
