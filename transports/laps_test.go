@@ -1,6 +1,7 @@
 package transports
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"runtime"
 	"slices"
@@ -167,12 +168,7 @@ func TestSmallLapsShareATurn(t *testing.T) {
 
 // As TestWriterThatIsHeldUpIsHelped, for a large lap, and for many small ones.
 func TestLapOfAWriterThatIsHeldUpIsHelped(t *testing.T) {
-	w := startWriters(t)
-	entered, leave := make(chan struct{}), make(chan struct{})
-	defer close(leave)
-	hold := w.list[0].talker(func() { close(entered); <-leave })
-	hold.tell()
-	<-entered // whoever of the two serves it
+	w := holdUp(t)
 	for _, size := range []int{100, writesTooMany - 1} {
 		for i := range 2 { // of whom one is asleep
 			var others []*talker
@@ -184,15 +180,7 @@ func TestLapOfAWriterThatIsHeldUpIsHelped(t *testing.T) {
 				}
 				w.list[i].WakeAll(hub, list)
 			}
-			deadline := time.Now().Add(10 * time.Second)
-			for _, o := range others {
-				for o.asked.Load() == 0 {
-					if time.Now().After(deadline) {
-						t.Fatalf("a connection waits for a writer that is held up, beside one that is not; %d in a lap", size)
-					}
-					time.Sleep(time.Millisecond)
-				}
-			}
+			allAsked(t, others, fmt.Sprintf("%d in a lap", size))
 		}
 	}
 }

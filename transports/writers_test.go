@@ -43,34 +43,42 @@ func (o *talker) collect(b *batch) bool {
 func (o *talker) flush()          {}
 func (o *talker) describe() Write { return Write{} }
 
-func (o *talker) tell() {
-	if o.state.CompareAndSwap(idle, flushing) {
-		o.writer.push(&o.outlet)
+// holdUp starts two writers of which one is held up until the test ends: whichever of them came first.
+func holdUp(t *testing.T) *writers {
+	t.Helper()
+	w := startWriters(t)
+	entered, leave := make(chan struct{}), make(chan struct{})
+	t.Cleanup(func() { close(leave) })
+	w.list[0].talker(func() { close(entered); <-leave }).schedule()
+	<-entered
+	return w
+}
+
+// allAsked waits until each has been asked.
+func allAsked(t *testing.T, list []*talker, what string) {
+	t.Helper()
+	deadline := time.Now().Add(10 * time.Second)
+	for _, o := range list {
+		for o.asked.Load() == 0 {
+			if time.Now().After(deadline) {
+				t.Fatalf("%s: a connection waits for a writer that is held up, beside one that is not", what)
+			}
+			time.Sleep(time.Millisecond)
+		}
 	}
 }
 
 // A writer that is held up, as by another program that has its processor, holds up nobody but the connections that it had already taken.
 func TestWriterThatIsHeldUpIsHelped(t *testing.T) {
-	w := startWriters(t)
-	entered, leave := make(chan struct{}), make(chan struct{})
-	defer close(leave)
-	hold := w.list[0].talker(func() { close(entered); <-leave })
-	hold.tell()
-	<-entered // whoever of the two serves it
-	var others []*talker
-	for i := range 200 {
-		o := w.list[i%2].talker(nil)
-		others = append(others, o)
-		o.tell()
-	}
-	deadline := time.Now().Add(10 * time.Second)
-	for _, o := range others {
-		for o.asked.Load() == 0 {
-			if time.Now().After(deadline) {
-				t.Fatal("a connection waits for a writer that is held up, beside one that is not")
-			}
-			time.Sleep(time.Millisecond)
+	w := holdUp(t)
+	for _, one := range w.list { // of whom one is asleep
+		var others []*talker
+		for range 100 {
+			o := one.talker(nil)
+			others = append(others, o)
+			o.schedule()
 		}
+		allAsked(t, others, "100 are queued")
 	}
 }
 
@@ -86,7 +94,7 @@ func TestWritersForgetNobody(t *testing.T) {
 		deadline := time.Now().Add(20 * time.Second)
 		for n := range int64(40_000 / many) {
 			for _, o := range list {
-				o.tell()
+				o.schedule()
 			}
 			for _, o := range list {
 				for o.asked.Load() <= n || o.state.Load() != idle {
