@@ -67,8 +67,10 @@ type Attachment struct {
 	// paced is when it was last given something whose sender waits for it to keep up.
 	paced time.Time
 
+	// static, but for user and renewed
+
 	id        string
-	user      string
+	user      string // guarded by hub.mu
 	owner     string
 	lease     time.Duration
 	wake      func()

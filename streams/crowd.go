@@ -58,7 +58,7 @@ func (h *hub) leaveCrowd(a *Attachment) {
 	c.list[last] = nil
 	c.list, c.members = c.list[:last], nil
 	a.crowd, a.place = nil, 0
-	if last == 0 {
+	if last == 0 && c.waker != nil { // everybody begins among those without one
 		h.crowds = slices.DeleteFunc(h.crowds, func(other *crowd) bool { return other == c })
 	}
 }

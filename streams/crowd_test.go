@@ -8,17 +8,17 @@ import (
 // toldOf is a Waker that notes what it is told of.
 type toldOf struct{ calls [][]any }
 
-func (b *toldOf) WakeAll(_ any, members []any) { b.calls = append(b.calls, members) }
+func (w *toldOf) WakeAll(_ any, members []any) { w.calls = append(w.calls, members) }
 
-// rung is whom it was told of since, sorted.
-func (b *toldOf) rung() (names []string) {
-	for _, members := range b.calls {
+// names are of those that it was told of since, sorted.
+func (w *toldOf) names() (names []string) {
+	for _, members := range w.calls {
 		for _, member := range members {
 			names = append(names, member.(string))
 		}
 	}
 	slices.Sort(names)
-	b.calls = nil
+	w.calls = nil
 	return names
 }
 
@@ -46,10 +46,10 @@ func TestEverybodyIsToldOfAtOnce(t *testing.T) {
 		t.Helper()
 		slices.Sort(woken)
 		calls := len(one.calls)
-		if got := one.rung(); !slices.Equal(got, ofOne) || calls > 1 {
+		if got := one.names(); !slices.Equal(got, ofOne) || calls > 1 {
 			t.Errorf("%s: one is told of %q in %d calls, want %q", what, got, calls, ofOne)
 		}
-		if got := other.rung(); !slices.Equal(got, ofOther) {
+		if got := other.names(); !slices.Equal(got, ofOther) {
 			t.Errorf("%s: the other is told of %q, want %q", what, got, ofOther)
 		}
 		if !slices.Equal(woken, alone) {
