@@ -99,28 +99,14 @@ func (o *memoryOpen) create() (OpenOutcome, *memoryRecord, error) {
 		return 0, nil, ErrGone
 	}
 	o.makeLog(o.run, o.now)
-	rec := &memoryRecord{Record: Record{
-		ID:     o.ID,
-		User:   o.User,
-		State:  StateNew,
-		Gen:    o.gen,
-		Cursor: o.last,
-		Since:  o.now,
-	}, openedFor: o.User}
+	rec := &memoryRecord{Record: o.newRecord(o.gen, o.last, o.now), openedFor: o.User}
 	o.add(rec, o.now+o.NewLease.Milliseconds())
-	switch o.Mode {
-	case OpenWebSocket:
-		rec.Transport, rec.Owner = TransportWebSockets, o.Owner
-	case OpenEvents:
-		rec.Transport, rec.Owner = TransportServerSentEvents, o.Owner
-	case OpenPoll:
-		rec.Transport = TransportLongPolling
+	if o.Mode == OpenPoll {
 		o.answerFirst(rec)
 		return OpenFirstPoll, rec, nil
-	case OpenPost:
-		if o.handshake(rec) {
-			return OpenHandshake, rec, nil
-		}
+	}
+	if o.Mode == OpenPost && o.handshake(rec) {
+		return OpenHandshake, rec, nil
 	}
 	return OpenCreated, rec, nil
 }

@@ -398,6 +398,20 @@ type OpenReply struct {
 	Due []string
 }
 
+// newRecord is the record of a connection that Open makes, as it is without a first poll or a handshake.
+func (r *OpenRequest) newRecord(gen string, last Position, now int64) Record {
+	rec := Record{ID: r.ID, User: r.User, State: StateNew, Gen: gen, Cursor: last, Since: now}
+	switch r.Mode {
+	case OpenWebSocket:
+		rec.Transport, rec.Owner = TransportWebSockets, r.Owner
+	case OpenEvents:
+		rec.Transport, rec.Owner = TransportServerSentEvents, r.Owner
+	case OpenPoll:
+		rec.Transport = TransportLongPolling
+	}
+	return rec
+}
+
 // knows tells whether the caller has the record's groups.
 func (r *OpenRequest) knows(rec *Record) bool {
 	return r.Membership == rec.Membership && r.UserMembership == rec.UserMembership &&

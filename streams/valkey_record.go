@@ -113,7 +113,7 @@ var (
 )
 
 // parseOpen reads what open.lua answers, and lookup.lua, which sets nothing.
-func parseOpen(id string, reply []valkey.ValkeyMessage) (OpenReply, error) {
+func parseOpen(r *OpenRequest, reply []valkey.ValkeyMessage) (OpenReply, error) {
 	a := answer{rest: reply}
 	open := OpenReply{
 		Outcome: OpenOutcome(a.int()),
@@ -122,8 +122,13 @@ func parseOpen(id string, reply []valkey.ValkeyMessage) (OpenReply, error) {
 		Floor:   a.position(),
 		Last:    a.position(),
 	}
+	if len(a.rest) == 0 { // there was none, and it is what was asked for
+		open.Record = r.newRecord(open.Gen, open.Last, open.Now)
+		open.Record.Groups, open.Record.UserGroups = Memberships{}, Memberships{}
+		return open, a.err
+	}
 	fields := a.list()
-	open.Record = parseRecord(id, fields, &a)
+	open.Record = parseRecord(r.ID, fields, &a)
 	switch own := a.next(); {
 	case own.IsNil(): // known
 	case own.IsInt64():

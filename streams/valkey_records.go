@@ -39,7 +39,7 @@ func (v *Valkey) Open(ctx context.Context, hub string, r OpenRequest) (OpenReply
 	if err != nil {
 		return OpenReply{}, err
 	}
-	return parseOpen(r.ID, reply)
+	return parseOpen(&r, reply)
 }
 
 // Lookup implements Records.
@@ -49,7 +49,7 @@ func (v *Valkey) Lookup(ctx context.Context, hub, id string) (OpenReply, error) 
 	if err != nil {
 		return OpenReply{}, err
 	}
-	return parseOpen(id, reply)
+	return parseOpen(&OpenRequest{ID: id}, reply)
 }
 
 // Handshake implements Records.

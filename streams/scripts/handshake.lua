@@ -28,6 +28,9 @@ else
 end
 redis.call('HSET', key, 's', ARGV[6] == '1' and 'c' or 'o', 'p', ARGV[3], 'v', ARGV[4], 'st', start, 'ty', ARGV[8])
 redis.call('ZADD', live, now() + ARGV[7], ARGV[1])
+if ARGV[9] ~= '1' and ARGV[14] ~= '1' then
+  return {'ok', start, 0} -- before what else there may be to do is defined, which is an eighth of a handshake
+end
 
 -- Makes the connection the user's, and takes it out of the groups of the user before, unless it has joined them itself.
 local function rename(old, user)

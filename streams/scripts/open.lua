@@ -7,7 +7,8 @@
 --      hub's keys, how long ago the request came (ms), 1 if the mark is unique, 1 if it may have continued,
 --      of a POST that brings a handshake: its token, its answer, protocol, version
 -- returns outcome, now, generation, floor, last position, record as it was, groups, the user's, their version,
---         fields of the record that were set, each followed by its value, 1 if a live owner was displaced
+--         fields of the record that were set, each followed by its value, 1 if a live owner was displaced;
+--         of a connection that is new, and whose user is in no groups, the first five
 
 local WEBSOCKET, EVENTS, POLL, POST, REATTACH = '1', '2', '3', '4', '5'
 local CREATED, ATTACHED, TICKET, FIRST_POLL, UNDECIDED, FOUND, ABANDONED, HANDSHAKE, REPEATED = 1, 2, 3, 4, 5, 6, 7, 8, 9
@@ -45,6 +46,9 @@ local function reply(outcome)
     memberships = r.u ~= '' and ARGV[16] .. 'ug:' .. escape(r.u) or nil
   end
   local own, users, version = groups(key, r, memberships, ARGV[11], ARGV[15])
+  if outcome == CREATED and version == ZERO then
+    return {'ok', outcome, time, gen, floor, last} -- the caller knows the rest, and a reply costs as much as it is long
+  end
   return {'ok', outcome, time, gen or '', floor, last, values, own, users, version, changes, displaced}
 end
 
@@ -63,21 +67,6 @@ local function first_poll()
   set('fp', token)
   lease()
   return reply(FIRST_POLL)
-end
-
--- Makes the caller the owner. Whoever it was before learns of it by an entry.
-local function attach(outcome)
-  if r.o ~= '' and r.o ~= owner and moved ~= '' then
-    local p = append(log, moved)
-    if not p then
-      return {'nolog'}
-    end
-    last = p
-    displaced = r.o ~= r.dt and 1 or 0
-  end
-  set('o', owner)
-  lease()
-  return reply(outcome or ATTACHED)
 end
 
 -- Records the handshake that a POST brings, whose answer is there; see handshake.lua.
@@ -133,6 +122,26 @@ local function create()
   end
   lease()
   return reply(CREATED)
+end
+
+-- Before the rest is defined, which takes a tenth of the time that a new connection does.
+if not r then
+  return create()
+end
+
+-- Makes the caller the owner. Whoever it was before learns of it by an entry.
+local function attach(outcome)
+  if r.o ~= '' and r.o ~= owner and moved ~= '' then
+    local p = append(log, moved)
+    if not p then
+      return {'nolog'}
+    end
+    last = p
+    displaced = r.o ~= r.dt and 1 or 0
+  end
+  set('o', owner)
+  lease()
+  return reply(outcome or ATTACHED)
 end
 
 -- Whether both marks are times in milliseconds, and the first is the earlier.
@@ -250,9 +259,6 @@ local function reattach()
   return attach()
 end
 
-if not r then
-  return create()
-end
 if (r.of or r.u) ~= user then
   return {'gone'}
 end

@@ -1,10 +1,5 @@
 -- What the scripts that return a record share; it is put in front of those.
 
-local FIELDS = {
-  'u', 't', 's', 'g', 'o', 'p', 'v', 'st', 'c', 'a', 'd', 'k', 'tk',
-  'sn', 'm', 'pa', 'aa', 'n', 'w', 'f', 'si', 'ms', 'fp', 'ab', 'ev', 'he', 'dt', 'of', 'lr',
-}
-
 -- The most fields of a record that is read whole: from about so many on it is cheaper to ask for those needed by name.
 local SMALL = 24
 
@@ -23,8 +18,12 @@ local function load(key)
     end
     return r.s and r, fields
   end
-  local values = redis.call('HMGET', key, unpack(FIELDS))
-  for i, field in ipairs(FIELDS) do
+  local names = {
+    'u', 't', 's', 'g', 'o', 'p', 'v', 'st', 'c', 'a', 'd', 'k', 'tk',
+    'sn', 'm', 'pa', 'aa', 'n', 'w', 'f', 'si', 'ms', 'fp', 'ab', 'ev', 'he', 'dt', 'of', 'lr',
+  }
+  local values = redis.call('HMGET', key, unpack(names))
+  for i, field in ipairs(names) do
     r[field] = values[i]
   end
   r.partly = true
