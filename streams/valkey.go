@@ -82,6 +82,7 @@ type Valkey struct {
 	mainConns, tailConns connections
 	appenders            [Buckets]appender
 	evaluators           [Buckets]evaluator
+	bindings             [Buckets]binding
 
 	// noUnblock: the server forbids CLIENT UNBLOCK; tails wait for less time instead.
 	noUnblock atomic.Bool

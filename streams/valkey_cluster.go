@@ -18,7 +18,11 @@ func (v *Valkey) Beat(ctx context.Context, bucket int, node string, lease time.D
 		return BeatReply{}, err
 	}
 	a := answer{rest: reply}
-	return BeatReply{Run: a.text(), Now: a.int(), Nodes: int(a.int())}, a.err
+	beat := BeatReply{Run: a.text(), Now: a.int(), Nodes: int(a.int())}
+	if a.err == nil {
+		v.bind(bucket, beat.Run)
+	}
+	return beat, a.err
 }
 
 // Report implements Cluster.

@@ -251,13 +251,17 @@ func (v *Valkey) verify(ctx context.Context, hub string, r VerifyRequest) (Verif
 		return VerifyReply{}, err
 	}
 	a := answer{rest: reply}
-	return VerifyReply{
+	verified := VerifyReply{
 		Gen:    a.text(),
 		Run:    a.text(),
 		Floor:  a.position(),
 		Last:   a.position(),
 		Proven: a.int() == 1,
-	}, a.err
+	}
+	if a.err == nil {
+		v.bind(Bucket(hub), verified.Run)
+	}
+	return verified, a.err
 }
 
 // answer reads what a script answered, in order; after a failure everything is zero.

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/valkey-io/valkey-go"
@@ -139,10 +140,7 @@ var (
 type script struct{ text, sha string }
 
 func newScript(parts ...string) *script {
-	var s script
-	for _, part := range parts {
-		s.text += part
-	}
+	s := script{text: strings.Join(parts, "")}
 	sum := sha1.Sum([]byte(s.text))
 	s.sha = hex.EncodeToString(sum[:])
 	return &s
@@ -228,6 +226,9 @@ var errAnswer = fmt.Errorf("%w: unexpected answer", ErrUnavailable)
 
 // evaluateJoined is evaluate for a script of a hub, which may have to wait for others, and goes together with others.
 func (v *Valkey) evaluateJoined(ctx context.Context, hub string, s *script, keys, args []string) (valkey.ValkeyMessage, error) {
+	if reply, known, err := v.evaluateBound(ctx, Bucket(hub), s, keys, args); known {
+		return reply, err
+	}
 	reply, err := v.evaluators[Bucket(hub)].do(ctx, v.evalsha(s, keys, args))
 	if hasReply(err, "NOSCRIPT ") {
 		return v.evaluate(ctx, s, keys, args).ToMessage()

@@ -137,6 +137,14 @@ func (s *Server) Try(args ...string) (string, error) { return do(s.Addr, command
 // Ask is Try for a server that is known by its address only, such as a sentinel.
 func Ask(addr string, args ...string) (string, error) { return do(addr, commandTimeout, args...) }
 
+// Info returns a field of a section of INFO.
+func (s *Server) Info(section, field string) string {
+	s.tb.Helper()
+	value, err := infoField(s.Addr, section, field)
+	s.must("INFO "+section, err)
+	return value
+}
+
 // CPU is the time that the server has spent on commands so far, those that scripts call included.
 func (s *Server) CPU() time.Duration {
 	s.tb.Helper()
