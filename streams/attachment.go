@@ -187,7 +187,7 @@ func (a *Attachment) current(ctx context.Context) (OpenReply, error) {
 
 // Next appends to dst the matches after the cursor, in order, and moves the cursor. It
 // stops before the match that would exceed maxBytes of bodies in all, but returns at least one
-// if there is one. It returns dst unchanged when there is nothing
+// if there is one and dst is empty. It returns dst unchanged when there is nothing
 // now: wake is called when there may be more. It is called again when what it returned
 // has been written. A connection that is behind the window
 // reads the store, for as long as ctx allows.
@@ -209,7 +209,7 @@ func (a *Attachment) Next(ctx context.Context, dst []*Item, maxBytes int) ([]*It
 	if !a.until.IsZero() {
 		maxBytes = math.MaxInt // it was within the limit
 	}
-	t := taker{a: a, items: dst, left: maxBytes}
+	t := taker{a: a, items: dst, left: maxBytes, taken: len(dst) > 0}
 	err := a.take(ctx, &t)
 	a.whole = a.whole || !a.until.IsZero() && !a.cursor.Before(a.until)
 	switch {

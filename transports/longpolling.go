@@ -30,6 +30,10 @@ const (
 	// pollPace is the time from one answer of a connection to the next, at least: what comes meanwhile goes with it. A client that
 	// is farther away than that, or is sent something less often, notices nothing.
 	pollPace = 10 * time.Millisecond
+	// busyPace is that time where there are busyItems or more for the client after pollPace: an answer costs as much as some twenty
+	// messages, and where there are many, there will be more.
+	busyPace  = 20 * time.Millisecond
+	busyItems = 4
 	// lateWait is how long a poll waits that comes to a node that is stopping: for balancers
 	// that have not noticed, clients would poll again and again without a pause.
 	lateWait = time.Second
@@ -189,7 +193,7 @@ func (p *poll) goOn() bool {
 		return false
 	}
 	p.paced = p.next.Last.Add(pollPace)
-	if p.hold() && !p.next.More() {
+	if p.hold() && !p.next.More() || p.holdBusy(p.next.Items) && !p.next.More() {
 		return false
 	}
 	if p.Context().Err() != nil {
@@ -360,7 +364,12 @@ func (p *poll) serve() {
 			return // the client is gone, and what is not committed is for its next poll
 		}
 		if len(items) > 0 {
-			p.answer(ctx, items)
+			if p.holdBusy(items) {
+				items, _ = p.att.Next(ctx, items, maxPollBytes-sizeOf(items)) // an error is told again
+			}
+			if p.Context().Err() == nil {
+				p.answer(ctx, items)
+			}
 			return
 		}
 		if err != nil && ctx.Err() == nil && !errors.Is(err, streams.ErrUnavailable) {
@@ -467,14 +476,17 @@ func (p *poll) send(n uint64, items []*streams.Item, body *[]byte, final bool) b
 
 var bodies = sync.Pool{New: func() any { return new([]byte) }}
 
-// body joins the items' messages. final says that the last of them ends the connection. It is of bodies, and goes back there.
-func (p *poll) body(items []*streams.Item) (body *[]byte, final bool) {
-	size := 0
+func sizeOf(items []*streams.Item) (size int) {
 	for _, item := range items {
 		size += len(item.Body)
 	}
+	return size
+}
+
+// body joins the items' messages. final says that the last of them ends the connection. It is of bodies, and goes back there.
+func (p *poll) body(items []*streams.Item) (body *[]byte, final bool) {
 	body = bodies.Get().(*[]byte)
-	*body = slices.Grow((*body)[:0], size) // MessagePack is smaller, or little larger
+	*body = slices.Grow((*body)[:0], sizeOf(items)) // MessagePack is smaller, or little larger
 	for _, item := range items {
 		if item.Flags&streams.FlagHandshake != 0 {
 			p.proto = hubprotocol.Protocol(item.Protocol)

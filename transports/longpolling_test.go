@@ -798,36 +798,99 @@ func TestPollsThatGoAroundAreOpened(t *testing.T) {
 	})
 }
 
-// A client that polls again at once is given what comes in 10 ms together, and nothing is held back from one that had to wait.
+// A client that polls again at once is given together what comes in 10 ms, or in 20 ms if that is much, wherever it polls, and nothing is
+// held back from one that had to wait.
 func TestBusyPollerIsPaced(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		c := newCluster(t, 1)
-		k := c.openPolling(handshakeJSON)
-		time.Sleep(time.Second)
-		c.publish(0, 1000)
-		within(t, k.poll(0, "").expect(200, invocation(1000)), 0, 0)
-		const messages = 100
-		go func() {
+	for _, test := range []struct {
+		name     string
+		nodes    int
+		interval time.Duration
+		size     int
+		held     time.Duration
+		together int // messages of an answer, at least
+	}{
+		{"a few", 1, 4 * time.Millisecond, 0, 10 * time.Millisecond, 2},
+		{"many", 1, time.Millisecond, 0, 20 * time.Millisecond, 20},
+		{"many, at several nodes", 3, time.Millisecond, 0, 20 * time.Millisecond, 20},
+		{"much", 1, time.Millisecond, 16 << 10, 10 * time.Millisecond, 10},
+	} {
+		bubbleRun(t, test.name, func(t *testing.T) {
+			c := newCluster(t, test.nodes)
+			k := c.openPolling(handshakeJSON)
+			time.Sleep(time.Second)
+			c.publish(0, 1000)
+			within(t, k.poll(0, "").expect(200, invocation(1000)), 0, 0)
+			const messages = 100
+			filler := strings.Repeat("x", test.size)
+			message := func(n int) string { return strings.Replace(invocation(n), "[", `["`+filler+`",`, 1) }
+			go func() {
+				for n := range messages {
+					c.publishBody(0, message(n))
+					time.Sleep(test.interval)
+				}
+			}()
+			var want strings.Builder
 			for n := range messages {
-				c.publish(0, n)
-				time.Sleep(time.Millisecond)
+				want.WriteString(message(n))
 			}
-		}()
-		got, polls := "", 0
-		for want := invocations(0, messages-1); len(got) < len(want); polls++ {
-			a := <-k.poll(0, "").answered
-			got += a.body
-			if polls > 0 && a.after > 11*time.Millisecond {
-				t.Errorf("answered after %v", a.after)
+			got, polls := "", 0
+			for ; len(got) < want.Len(); polls++ {
+				a := <-k.poll(polls%test.nodes, "").answered
+				got += a.body
+				if polls > 0 && a.after > test.held {
+					t.Errorf("answered after %v", a.after)
+				}
+				if !strings.HasPrefix(want.String(), got) {
+					t.Fatalf("got %.200q", got)
+				}
 			}
-			if !strings.HasPrefix(want, got) {
-				t.Fatalf("got %q", got)
+			if polls > messages/test.together+3 {
+				t.Errorf("%d polls for %d messages in %v", polls, messages, messages*test.interval)
 			}
-		}
-		if polls > messages/10+3 {
-			t.Errorf("%d polls for %d messages in %d ms", polls, messages, messages)
-		}
-	})
+		})
+	}
+}
+
+// What comes while a poll is held goes with what there was, up to what fits into an answer. Nothing is committed if the client goes away.
+func TestPollThatIsHeldForMuch(t *testing.T) {
+	const busy = 4 // messages for which a poll is held longer
+	for nodes := 1; nodes <= 2; nodes++ {
+		bubbleRun(t, fmt.Sprint(nodes, " nodes"), func(t *testing.T) {
+			c := newCluster(t, nodes)
+			k := c.openPolling(handshakeJSON)
+			publish := func(from, to int) {
+				for n := from; n <= to; n++ {
+					c.publish(0, n)
+				}
+			}
+			publish(1, busy)
+			p := k.poll(nodes-1, "10").expectNothing(15 * time.Millisecond)
+			c.publish(0, busy+1)
+			within(t, p.expect(200, invocations(1, busy+1)), 20*time.Millisecond, 20*time.Millisecond)
+
+			publish(1, busy)
+			p = k.poll(0, "11").expectNothing(15 * time.Millisecond)
+			large := strings.Repeat("x", 256<<10-10) + "\x1e" // which would fit alone
+			c.publishBody(0, large)
+			within(t, p.expect(200, invocations(1, busy)), 20*time.Millisecond, 20*time.Millisecond)
+			k.poll(nodes-1, "12").expect(200, large)
+
+			publish(1, busy)
+			c.store.onBefore(func(step string) error {
+				if step == "continue" || step == "answer" {
+					t.Errorf("%s for a client that is gone", step)
+				}
+				return nil
+			})
+			given := k.poll(0, "13")
+			given.expectNothing(15 * time.Millisecond)
+			given.cancel()
+			synctest.Wait()
+			time.Sleep(time.Second)
+			c.store.onBefore(func(string) error { return nil })
+			k.poll(nodes-1, "14").expect(200, invocations(1, busy))
+		})
+	}
 }
 
 func TestPollThatContinuesTakesWhatComesWhileItIsHeld(t *testing.T) {

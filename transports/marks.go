@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"hubstream/streams"
 )
 
 // A poll's mark is the client's clock. A proxy, or a browser, sends a poll again when its connection breaks, with the same mark, and
@@ -35,4 +37,14 @@ func (p *poll) hold() bool {
 	d := time.Until(until)
 	time.Sleep(d)
 	return d > 0
+}
+
+// holdBusy waits for busyPace, if that is for what there is, and tells whether it had to. An answer that has half of all that may go
+// into one, or more, waits for nothing.
+func (p *poll) holdBusy(items []*streams.Item) bool {
+	if len(items) < busyItems || sizeOf(items) >= maxPollBytes/2 {
+		return false
+	}
+	p.paced = p.paced.Add(busyPace - pollPace)
+	return p.hold()
 }
