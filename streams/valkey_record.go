@@ -31,8 +31,8 @@ var recordFields = [...]string{
 // Fields and their values are an even number: the number of these, which is odd, tells the one answer from the other.
 var _ [len(recordFields)%2 - 1]struct{}
 
-// read sets what a field holds, which is the next thing in the answer.
-func (r *Record) read(field string, a *answer) {
+// read sets what a field holds, which is the next text.
+func (r *Record) read(field string, a *texts) {
 	switch field {
 	case "u":
 		r.User = a.text()
@@ -89,7 +89,7 @@ func (r *Record) read(field string, a *answer) {
 	case "ev":
 		r.Works = a.text() != ""
 	default:
-		a.next()
+		a.text()
 	}
 }
 
@@ -127,80 +127,74 @@ func parseOpen(r *OpenRequest, reply []valkey.ValkeyMessage) (OpenReply, error) 
 		open.Record.Groups, open.Record.UserGroups = Memberships{}, Memberships{}
 		return open, a.err
 	}
-	fields := a.list()
+	fields, set := a.packed()
 	open.Record = parseRecord(r.ID, fields, &a)
 	switch own := a.next(); {
 	case own.IsNil(): // known
 	case own.IsInt64():
 		open.Record.Groups = parseGroups(fields, &a)
 	default:
-		open.Record.Groups = parseGroups(a.elements(own), &a)
+		open.Record.Groups = parseGroups(a.unpack(own), &a)
 	}
 	if users := a.next(); !users.IsNil() {
-		flat := a.elements(users)
+		flat := a.unpack(users)
 		open.Record.UserGroups = parseGroups(flat, &a)
 		open.Due = parseDue(flat, open.Now)
 	}
 	open.Record.UserMembership = a.position()
+	changed := texts{rest: set, err: a.err}
+	for len(changed.rest) > 0 && changed.err == nil {
+		open.Record.read(changed.text(), &changed)
+	}
+	a.err = changed.err
 	if len(a.rest) > 0 {
-		set := answer{rest: a.list(), err: a.err}
-		for len(set.rest) > 0 && set.err == nil {
-			open.Record.read(set.text(), &set)
-		}
-		a.err = set.err
 		open.Displaced = a.int() == 1
 	}
 	return open, a.err
 }
 
 // parseRecord reads the fields of a record; there are none when there was no record.
-func parseRecord(id string, fields []valkey.ValkeyMessage, in *answer) Record {
-	a := answer{rest: fields, err: in.err}
+func parseRecord(id string, fields []string, in *answer) Record {
+	t := texts{rest: fields, err: in.err}
 	r, returned := Record{ID: id}, ""
-	for i := 0; len(a.rest) > 0 && a.err == nil; i++ {
+	for i := 0; len(t.rest) > 0 && t.err == nil; i++ {
 		var field string
 		if len(fields) == len(recordFields) {
 			field = recordFields[i]
 		} else {
-			field = a.text()
+			field = t.text()
 		}
 		if field == "lr" {
-			returned = a.text() // for the end: a hash has no order
+			returned = t.text() // for the end: a hash has no order
 			continue
 		}
-		r.read(field, &a)
+		r.read(field, &t)
 	}
 	r.readReturn(returned)
-	in.err = a.err
+	in.err = t.err
 	return r
 }
 
 // parseGroups reads the groups among a hash's fields and values.
-func parseGroups(flat []valkey.ValkeyMessage, a *answer) Memberships {
+func parseGroups(flat []string, a *answer) Memberships {
 	groups := Memberships{}
 	if len(flat)%2 != 0 {
 		a.err = errAnswer
 		return groups
 	}
 	for i := 0; i < len(flat); i += 2 {
-		field, _ := flat[i].ToString()
-		name, ok := strings.CutPrefix(field, "g:")
-		if !ok {
-			continue
+		if name, ok := strings.CutPrefix(flat[i], "g:"); ok {
+			groups[name] = parseIntervals(flat[i+1], a)
 		}
-		text, _ := flat[i+1].ToString()
-		groups[name] = parseIntervals(text, a)
 	}
 	return groups
 }
 
 // parseDue returns the groups of a user whose time has passed; see users.lua.
-func parseDue(flat []valkey.ValkeyMessage, now int64) (due []string) {
+func parseDue(flat []string, now int64) (due []string) {
 	for i := 0; i+1 < len(flat); i += 2 {
-		field, _ := flat[i].ToString()
-		group, ok := strings.CutPrefix(field, "e:")
-		text, _ := flat[i+1].ToString()
-		at, err := strconv.ParseInt(strings.TrimPrefix(text, "+"), 10, 64)
+		group, ok := strings.CutPrefix(flat[i], "e:")
+		at, err := strconv.ParseInt(strings.TrimPrefix(flat[i+1], "+"), 10, 64)
 		if ok && err == nil && at <= now {
 			due = append(due, group)
 		}

@@ -239,7 +239,8 @@ func (v *Valkey) End(ctx context.Context, hub string, r EndRequest) (EndReply, e
 	end := EndReply{Outcome: EndOutcome(a.int())}
 	if end.Outcome == EndDone {
 		end.Position = a.position()
-		end.Record = parseRecord(r.ID, a.list(), &a)
+		fields, _ := a.packed()
+		end.Record = parseRecord(r.ID, fields, &a)
 		end.Record.State = storedStates[a.text()]
 		end.Run = a.int() == 1
 	}

@@ -25,7 +25,7 @@ if r.s == 'd' then
   if token == '' or grave[1] ~= token then
     return {'ok', ALREADY}
   end
-  return {'ok', DONE, grave[3], values, grave[2], redis.call('HGET', KEYS[6], id) == ARGV[8] and 1 or 0} -- a repetition
+  return {'ok', DONE, grave[3], cmsgpack.pack(values), grave[2], redis.call('HGET', KEYS[6], id) == ARGV[8] and 1 or 0} -- a repetition
 end
 if owner ~= '' and r.o ~= owner then
   return {'ok', REFUSED}
@@ -78,4 +78,4 @@ else
   redis.call('HDEL', KEYS[6], id)
   redis.call('DEL', KEYS[5], KEYS[8])
 end
-return {'ok', DONE, position, values, r.s, mine and 1 or 0}
+return {'ok', DONE, position, cmsgpack.pack(values), r.s, mine and 1 or 0}

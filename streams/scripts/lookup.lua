@@ -10,4 +10,4 @@ if not r or r.s == 'd' then
 end
 local gen, _, floor, last = state(KEYS[1], KEYS[2])
 local own, users, version = groups(KEYS[3], r, r.u ~= '' and ARGV[1] .. 'ug:' .. escape(r.u) or nil)
-return {'ok', 6, now(), gen or '', floor, last, values, own, users, version}
+return {'ok', 6, now(), gen or '', floor, last, cmsgpack.pack(values), own, users, version}

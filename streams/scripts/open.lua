@@ -6,8 +6,8 @@
 --      ticket, membership, moved entry, token of the call, 1 if a connection may be created, the user's membership, prefix of the
 --      hub's keys, how long ago the request came (ms), 1 if the mark is unique, 1 if it may have continued,
 --      of a POST that brings a handshake: its token, its answer, protocol, version
--- returns outcome, now, generation, floor, last position, record as it was, groups, the user's, their version,
---         fields of the record that were set, each followed by its value, 1 if a live owner was displaced;
+-- returns outcome, now, generation, floor, last position, record as it was and the fields that were set, each followed by its value,
+--         groups, the user's, their version, 1 if a live owner was displaced;
 --         of a connection that is new, and whose user is in no groups, the first five
 
 local WEBSOCKET, EVENTS, POLL, POST, REATTACH = '1', '2', '3', '4', '5'
@@ -49,7 +49,7 @@ local function reply(outcome)
   if outcome == CREATED and version == ZERO then
     return {'ok', outcome, time, gen, floor, last} -- the caller knows the rest, and a reply costs as much as it is long
   end
-  return {'ok', outcome, time, gen or '', floor, last, values, own, users, version, changes, displaced}
+  return {'ok', outcome, time, gen or '', floor, last, cmsgpack.pack(values, changes), own, users, version, displaced}
 end
 
 -- Commits the first poll's answer, which is empty, and nobody owns the connection.

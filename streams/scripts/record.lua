@@ -3,8 +3,8 @@
 -- The most fields of a record that is read whole: from about so many on it is cheaper to ask for those needed by name.
 local SMALL = 24
 
--- The record's fields by name, and for the reply: each with its value, if the record is small; else the fixed ones' values in their
--- order, and r.partly is true, for its groups are not among them. nil and none without a record.
+-- The record's fields by name, and for the reply, which packs them: each with its value, if the record is small; else the fixed ones'
+-- values in their order, and r.partly is true, for its groups are not among them. nil and none without a record.
 local function load(key)
   local size = redis.call('HLEN', key)
   if size == 0 then
@@ -39,13 +39,14 @@ end
 local ABANDONED_MS = 86400000 -- a day
 
 -- The record's groups, its user's, both with other fields between them, and the version of the latter. The groups are false if the
--- caller has these versions of them, the record's 1 if they are among its fields in the reply.
+-- caller has these versions of them, the record's 1 if they are among its fields in the reply. Hashes are packed: a reply takes as long as
+-- it has elements.
 local function groups(key, r, user_key, version, user_version)
   local v = user_key and redis.call('HGET', user_key, 'v') or ZERO
   local ms = r.ms or '0'
   if ms == version and v == user_version and (ms ~= '0' or v ~= ZERO) then
     return false, false, v
   end
-  local own = r.ms and (r.partly and redis.call('HGETALL', key) or 1) or {}
-  return own, v ~= ZERO and redis.call('HGETALL', user_key) or {}, v
+  local own = r.ms and (r.partly and cmsgpack.pack(redis.call('HGETALL', key)) or 1) or ''
+  return own, v ~= ZERO and cmsgpack.pack(redis.call('HGETALL', user_key)) or '', v
 end

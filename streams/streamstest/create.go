@@ -2,6 +2,7 @@ package streamstest
 
 import (
 	"fmt"
+	"strings"
 
 	"hubstream/streams"
 )
@@ -16,6 +17,7 @@ var createTests = []func(*hub){
 	aNewConnectionStartsAtTheLogsEnd,
 	theNewLeaseHoldsUntilTheHandshake,
 	lookupTellsTheRecordAndTheLog,
+	aRecordKeepsNamesOfAnyBytesAndLength,
 }
 
 // creating are the modes that create a connection.
@@ -140,4 +142,15 @@ func lookupTellsTheRecordAndTheLog(h *hub) {
 	equal(h, "state", h.record("c").State, streams.StateClosing)
 	h.end(streams.EndRequest{ID: "c"})
 	h.gone("c")
+}
+
+func aRecordKeepsNamesOfAnyBytesAndLength(h *hub) {
+	for _, size := range []int{1, 31, 32, 255, 256, 65535, 65536} {
+		id := fmt.Sprint("c", size)
+		r := request(streams.OpenPost, id, "")
+		r.User = strings.Repeat("\x00\xff", size)[:size]
+		h.opens(r, streams.OpenCreated)
+		equal(h, "user that a look-up tells", h.record(id).User, r.User)
+		equal(h, "user when it is found", h.opens(r, streams.OpenFound).Record.User, r.User)
+	}
 }
