@@ -173,10 +173,13 @@ local function poll()
     end
   end
   local mark, force = ARGV[8], ARGV[9] == '1'
-  local known = redis.call('HMGET', key, 'um', 'om', 'oc', 'rp')
-  local unique, repeating = r.m ~= '' and known[1] == r.m, (known[4] or '') ~= ''
-  local theirs = r.o ~= '' and known[2]
-  if mark ~= '' and theirs == mark and came < tonumber(known[3]) then
+  local um, om, oc, rp = r.um, r.om, r.oc, r.rp
+  if r.partly then
+    um, om, oc, rp = unpack(redis.call('HMGET', key, 'um', 'om', 'oc', 'rp'))
+  end
+  local unique, repeating = r.m ~= '' and um == r.m, (rp or '') ~= ''
+  local theirs = r.o ~= '' and om
+  if mark ~= '' and theirs == mark and came < tonumber(oc) then
     return {'owner'} -- the same poll, sent before that one
   end
   local yes = true

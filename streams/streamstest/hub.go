@@ -28,6 +28,8 @@ type hub struct {
 	store streams.Store
 	name  string
 	ctx   context.Context
+	// groups is how many groups each polling connection joins: a store may keep a small record in another way than a large one.
+	groups int
 }
 
 func newHub(t *testing.T, store streams.Store) *hub {
@@ -337,6 +339,9 @@ func (h *hub) polling(id string) {
 	h.opens(poll(id, "", "first"), streams.OpenFirstPoll)
 	h.wrote(id, 1, true)
 	h.handshakePosted(id)
+	for i := range h.groups {
+		h.join(id, fmt.Sprint("group", i))
+	}
 }
 
 func poll(id, owner, mark string) streams.OpenRequest {

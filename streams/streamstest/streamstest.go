@@ -35,6 +35,7 @@ func Run(t *testing.T, open Opener) {
 	t.Run("Create", func(t *testing.T) { run(t, open, createTests) })
 	t.Run("Open", func(t *testing.T) { run(t, open, openTests) })
 	t.Run("Poll", func(t *testing.T) { run(t, open, pollTests) })
+	t.Run("PollInManyGroups", func(t *testing.T) { runIn(t, open, pollTests, 30) })
 	t.Run("Reattach", func(t *testing.T) { run(t, open, reattachTests) })
 	t.Run("Abandoned", func(t *testing.T) { run(t, open, abandonedTests) })
 	t.Run("Handshake", func(t *testing.T) { run(t, open, handshakeTests) })
@@ -54,12 +55,16 @@ func Run(t *testing.T, open Opener) {
 }
 
 // run runs each test with a store and a hub of its own, named after its function.
-func run(t *testing.T, open Opener, tests []func(*hub)) {
+func run(t *testing.T, open Opener, tests []func(*hub)) { runIn(t, open, tests, 0) }
+
+func runIn(t *testing.T, open Opener, tests []func(*hub), groups int) {
 	for _, test := range tests {
 		name := runtime.FuncForPC(reflect.ValueOf(test).Pointer()).Name()
 		t.Run(name[strings.LastIndexByte(name, '.')+1:], func(t *testing.T) {
 			t.Parallel()
-			test(newHub(t, open(t)))
+			h := newHub(t, open(t))
+			h.groups = groups
+			test(h)
 		})
 	}
 }
