@@ -415,6 +415,14 @@ func (a *Attachment) refused() {
 	}
 }
 
+// Lost tells whether the log that the connection was served from is known to be lost. Then nothing is sent to it any more but that, which
+// Next will tell, at once or by and by.
+func (a *Attachment) Lost() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.isLost()
+}
+
 // isLost tells whether the log is not the one that the attachment was served by. a.mu is held.
 func (a *Attachment) isLost() bool {
 	a.hub.mu.RLock()

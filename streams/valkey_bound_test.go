@@ -65,6 +65,26 @@ func TestValkeyScriptsKnowTheirProcess(t *testing.T) {
 	u.binds(hub, server)
 }
 
+// A process is given its scripts once, however many buckets it keeps.
+func TestValkeyScriptsAreLoadedOnce(t *testing.T) {
+	t.Parallel()
+	server := valkeytest.Start(t, valkeytest.Args())
+	u := use(t, streams.ValkeyConfig{Addresses: []string{server.Addr}})
+	u.beat()
+	u.binds(hub, server)
+	for i := range 2 * streams.Buckets {
+		other := fmt.Sprint("hub", i)
+		u.asksForItsProcess(other, server) // as it makes the log
+		if u.asksForItsProcess(other, server) {
+			t.Errorf("%s: a process that has its scripts is asked for its run ID", other)
+		}
+	}
+	must(t, "close", u.Close())
+	if n := calls(server, "script|load"); n != 2 {
+		t.Errorf("%d scripts were loaded, want 2", n)
+	}
+}
+
 func TestValkeyClustersScriptsKnowTheirProcess(t *testing.T) {
 	t.Parallel()
 	cluster := valkeytest.StartCluster(t)
