@@ -149,7 +149,9 @@ func (p *poll) repeat() {
 		case p.Context().Err() != nil:
 			return
 		case p.att.Whole():
-			p.answer(ctx, items)
+			if !p.answer(ctx, items) {
+				p.over(streams.ErrLost)
+			}
 			return
 		case errors.Is(err, streams.ErrGap):
 			p.refuse(err)
@@ -367,10 +369,10 @@ func (p *poll) serve() {
 			if p.holdBusy(items) {
 				items, _ = p.att.Next(ctx, items, maxPollBytes-sizeOf(items)) // an error is told again
 			}
-			if p.Context().Err() == nil {
-				p.answer(ctx, items)
+			if p.Context().Err() != nil || p.answer(ctx, items) {
+				return
 			}
-			return
+			continue // to be told that the log is lost
 		}
 		if err != nil && ctx.Err() == nil && !errors.Is(err, streams.ErrUnavailable) {
 			p.over(err)
@@ -436,8 +438,10 @@ func (p *poll) untilHandshake() time.Duration {
 }
 
 // answer commits and writes an answer. It is committed before its bytes are written:
-// what a client may have received is known to whichever node gets its next poll.
-func (p *poll) answer(ctx context.Context, items []*streams.Item) {
+// what a client may have received is known to whichever node gets its next poll. It returns false, and nothing is answered, if
+// there are messages, and the log that they are from is lost.
+func (p *poll) answer(ctx context.Context, items []*streams.Item) bool {
+	before := p.proto
 	if len(items) > 0 {
 		// From here on the answer may have been committed, and any other, even an empty one,
 		// would tell the next poll that it has arrived: so it takes whatever time there is.
@@ -446,17 +450,21 @@ func (p *poll) answer(ctx context.Context, items []*streams.Item) {
 		defer cancel()
 	}
 	body, final := p.body(items)
-	n, committed, err := p.commit(ctx)
+	n, committed, err := p.commit(ctx, len(items) > 0)
 	switch {
+	case errors.Is(err, streams.ErrLost):
+		p.proto = before
+		return false
 	case isAway(err) && len(items) > 0:
 		panic(http.ErrAbortHandler)
 	case err != nil:
 		p.refused(err)
-		return
+		return true
 	}
 	if p.send(n, items, body, final) {
 		p.att.Answered(n, committed, p.token.User, uint8(p.proto))
 	}
+	return true
 }
 
 // send writes a committed answer, and tells whether all of it went out.
@@ -507,11 +515,14 @@ func (p *poll) answerTo() streams.AnswerRequest {
 }
 
 // commit commits the answer, for as long as the poll may wait: a store that is away
-// may come back. It returns the answer's number, and what was committed.
-func (p *poll) commit(ctx context.Context) (uint64, streams.AnswerRequest, error) {
+// may come back. It returns the answer's number, and what was committed, or ErrLost if the answer has messages of a log that is lost.
+func (p *poll) commit(ctx context.Context, messages bool) (uint64, streams.AnswerRequest, error) {
 	r := p.answerTo()
 	r.Sent = p.att.Cursor()
 	for {
+		if messages && p.att.Lost() {
+			return 0, r, streams.ErrLost
+		}
 		// The answer must be tried even when the poll's time is up.
 		try, cancel := context.WithTimeout(context.WithoutCancel(ctx), p.s.cfg.StoreTimeout)
 		n, err := p.s.node.Answer(try, p.hub, r)

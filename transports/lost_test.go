@@ -2,6 +2,7 @@ package transports_test
 
 import (
 	"net/http"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -47,6 +48,58 @@ func TestLossThatAnotherNodeFindsEndsConnections(t *testing.T) {
 		c.publish(0, 2)
 		fresh.expect(invocation(2))
 	})
+}
+
+// A poll that has messages, and waits for more or for the store, is answered none of them once the loss is known: what is lost may be
+// missing in between.
+func TestPollIsSentNothingOfALostLog(t *testing.T) {
+	lost := closeMessage("Messages were lost on the server; the connection cannot be continued.")
+	for name, answered := range map[string]func(c *cluster, k *connection) *pending{
+		"held": func(c *cluster, k *connection) *pending {
+			for n := range 4 {
+				c.publish(0, n)
+			}
+			p := k.poll(1, "10").expectNothing(15 * time.Millisecond)
+			c.loseLog()
+			return p
+		},
+		"held, goes on": func(c *cluster, k *connection) *pending {
+			for n := range 4 {
+				c.publish(0, n)
+			}
+			p := k.poll(0, "10").expectNothing(15 * time.Millisecond)
+			c.loseLog()
+			return p
+		},
+		"its answer waits for the store": func(c *cluster, k *connection) *pending {
+			time.Sleep(time.Second)
+			var back atomic.Bool
+			c.store.onBefore(func(step string) error {
+				if step == "answer" && !back.Load() {
+					return streams.ErrUnavailable
+				}
+				return nil
+			})
+			c.publishSeen(0, 0)
+			p := k.poll(1, "10").expectNothing(15 * time.Millisecond)
+			c.loseLog()
+			p.expectNothing(time.Millisecond)
+			back.Store(true)
+			return p
+		},
+	} {
+		bubbleRun(t, name, func(t *testing.T) {
+			c := newCluster(t, 2)
+			k := c.openPolling(handshakeJSON)
+			c.publishSeen(0, 100)
+			k.poll(0, "9").expect(200, invocation(100))
+			synctest.Wait()
+			p := answered(c, k)
+			if a := <-p.answered; a.status == 200 && a.body != lost {
+				t.Errorf("answered %q after the loss", a.body)
+			}
+		})
+	}
 }
 
 // forget loses a connection's record, as a failover does that loses the last writes.
