@@ -14,9 +14,11 @@ STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 run: web
 	$(GO) run ./cmd/api
 
-# Installs what the tests need (once), then runs every test under the race detector. The tests start the servers they
-# use and stop them; the trap takes what a killed test binary may have left in a Docker engine.
+# Installs what the tests need (once), then runs every test under the race detector, and before those that count allocations without it,
+# as it allocates. The tests start the servers they use and stop them; the trap takes what a killed test binary may have left in a
+# Docker engine.
 test: setup
+	@$(GO) test -run 'Allocates|CostsNothing' ./transports ./handlers
 	@trap 'scripts/clean-containers' EXIT; PATH="$$PATH:/usr/sbin:/sbin" $(GO) test -race -timeout $(TEST_TIMEOUT) ./...
 
 # The long run of integration/chaos, over each arrangement of Valkey for as long: make chaos DURATION=10m SEED=7 TOPOLOGY=sentinel

@@ -123,8 +123,8 @@ func (a *audience) tell(n int) {
 	<-a.arrived
 }
 
-// Every receiver of a broadcast is written the very same bytes: nothing is encoded,
-// copied or allocated for one of them.
+// Every receiver of a broadcast is written the very same bytes: nothing is encoded, copied or allocated for one of them, but
+// the goroutine of a connection that is no socket, such as one with TLS.
 func TestBroadcastCostsNothingPerReceiverButItsWrite(t *testing.T) {
 	for name, handshake := range map[string]string{"json": handshakeJSON, "messagepack": handshakeMessagePack} {
 		t.Run(name, func(t *testing.T) {
@@ -156,8 +156,8 @@ func TestBroadcastCostsNothingPerReceiverButItsWrite(t *testing.T) {
 				a.tell(n)
 			}
 			runtime.ReadMemStats(&after)
-			if perReceiver := float64(after.Mallocs-before.Mallocs) / (messages * receivers); perReceiver > 0.1 {
-				t.Errorf("%.2f allocations for each receiver of a message, want none", perReceiver)
+			if perReceiver := float64(after.Mallocs-before.Mallocs) / (messages * receivers); perReceiver > 1.1 {
+				t.Errorf("%.2f allocations for each receiver of a message, want the goroutine's", perReceiver)
 			}
 		})
 	}
