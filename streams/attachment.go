@@ -54,6 +54,7 @@ type Attachment struct {
 	cursor Position
 	// resets is the hub's when the attachment entered it. While it is another one, there is nothing for the attachment but its end.
 	resets uint64
+	losses uint64 // likewise
 	err    error
 	filter filter
 	acks   acks
@@ -420,10 +421,12 @@ func (a *Attachment) refused() {
 func (a *Attachment) Lost() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.isLost()
+	a.hub.mu.RLock()
+	defer a.hub.mu.RUnlock()
+	return a.losses != a.hub.losses
 }
 
-// isLost tells whether the log is not the one that the attachment was served by. a.mu is held.
+// isLost tells whether the log, or the window, is not the one that the attachment was served by. a.mu is held.
 func (a *Attachment) isLost() bool {
 	a.hub.mu.RLock()
 	defer a.hub.mu.RUnlock()

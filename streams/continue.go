@@ -52,7 +52,7 @@ func (h *hub) goesOn(p *polled) {
 func (a *Attachment) successor() *Attachment {
 	return &Attachment{
 		hub: a.hub, id: a.id, user: a.user, owner: a.owner, wake: func() {}, transport: a.transport, stripe: a.stripe,
-		filter: a.filter, cursor: a.cursor, next: a.next, resets: a.resets,
+		filter: a.filter, cursor: a.cursor, next: a.next, resets: a.resets, losses: a.losses,
 		behind: true, // nothing wakes it
 	}
 }

@@ -29,6 +29,7 @@ type hub struct {
 	// resets counts how often the window began anew, passing over entries, or went over to a log that does not continue the one
 	// before.
 	resets uint64
+	losses uint64 // of these, the latter
 	// proof is the newest entry that the tail has read; without a tail, the newest one that was appended here.
 	proof RawEntry
 	// own are the entries that were appended here, and that the tail is still to read.
@@ -410,7 +411,7 @@ func (h *hub) enter(a *Attachment, gen string, known Position) error {
 	if known.Before(h.win.start) || h.win.end.Before(known) {
 		return errWindowMoved
 	}
-	a.resets, a.gen = h.resets, gen
+	a.resets, a.losses, a.gen = h.resets, h.losses, gen
 	h.crowd(nil).add(a)
 	h.node.meter.attachedTo(a.transport, 1)
 	if a.id != "" {

@@ -34,6 +34,7 @@ func (h *hub) lose(reply VerifyReply) {
 func (h *hub) disown(gen string, before uint64) *lostLog {
 	h.gen, h.own, h.doubt = gen, nil, false // what is missing of them is part of what was lost
 	h.resets++
+	h.losses++
 	h.trims.samples = nil // they may be positions of what is lost
 	clear(h.memberships)
 	clear(h.polled)

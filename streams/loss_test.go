@@ -140,6 +140,11 @@ func TestConnectionsOfALostLogAreClosedByAndBy(t *testing.T) {
 			}
 		}
 		rest := append(plain, "untouched")
+		for id, att := range l.conns {
+			if !att.Lost() {
+				t.Errorf("%s is not lost", id)
+			}
+		}
 		l.publish("3")
 		for _, id := range rest[1:] {
 			l.gets(id, "") // what is gone would be missing before it

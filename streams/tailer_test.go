@@ -97,6 +97,9 @@ func TestTailThatLagsBehindTheFloorIsNoticed(t *testing.T) {
 		for n := 0; ; {
 			items, err := att.Next(ctx, nil, 1<<20)
 			if errors.Is(err, streams.ErrGap) {
+				if att.Lost() {
+					t.Error("a gap is taken for a loss, of which the hub's other nodes would know")
+				}
 				return
 			}
 			must(t, "next", err)

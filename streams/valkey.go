@@ -84,9 +84,6 @@ type Valkey struct {
 	evaluators           [Buckets]evaluator
 	bindings             bindings
 
-	ctx    context.Context // ends with Close
-	cancel context.CancelFunc
-
 	// noUnblock: the server forbids CLIENT UNBLOCK; tails wait for less time instead.
 	noUnblock atomic.Bool
 
@@ -107,7 +104,6 @@ func NewValkey(ctx context.Context, cfg ValkeyConfig) (*Valkey, error) {
 	if v.log == nil {
 		v.log = slog.New(slog.DiscardHandler)
 	}
-	v.ctx, v.cancel = context.WithCancel(context.Background())
 	v.cfg.CallTimeout = orDefault(cfg.CallTimeout, defaultCallTimeout)
 	for i := range v.appenders {
 		v.appenders[i].init(v)
@@ -165,7 +161,6 @@ func connect(ctx context.Context, option valkey.ClientOption) (valkey.Client, er
 // return ErrUnavailable. It may be called again.
 func (v *Valkey) Close() error {
 	v.down.Store(true)
-	v.cancel()
 	v.mu.Lock()
 	tails := slices.Collect(maps.Keys(v.open))
 	v.mu.Unlock()

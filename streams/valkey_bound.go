@@ -67,7 +67,7 @@ func (v *Valkey) bind(bucket int, run string) {
 		return
 	}
 	v.inBackground(func() {
-		ctx, end, err := v.begin(v.ctx)
+		ctx, end, err := v.begin(context.Background())
 		if err != nil {
 			return
 		}

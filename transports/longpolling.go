@@ -150,7 +150,7 @@ func (p *poll) repeat() {
 			return
 		case p.att.Whole():
 			if !p.answer(ctx, items) {
-				p.over(streams.ErrLost)
+				p.endLost()
 			}
 			return
 		case errors.Is(err, streams.ErrGap):
@@ -369,10 +369,10 @@ func (p *poll) serve() {
 			if p.holdBusy(items) {
 				items, _ = p.att.Next(ctx, items, maxPollBytes-sizeOf(items)) // an error is told again
 			}
-			if p.Context().Err() != nil || p.answer(ctx, items) {
-				return
+			if p.Context().Err() == nil && !p.answer(ctx, items) {
+				p.endLost()
 			}
-			continue // to be told that the log is lost
+			return
 		}
 		if err != nil && ctx.Err() == nil && !errors.Is(err, streams.ErrUnavailable) {
 			p.over(err)
@@ -465,6 +465,29 @@ func (p *poll) answer(ctx context.Context, items []*streams.Item) bool {
 		p.att.Answered(n, committed, p.token.User, uint8(p.proto))
 	}
 	return true
+}
+
+// endLost ends a poll whose messages are of a lost log: when its connection's turn comes, see streams.Config.LossSpread, or its time is
+// over. Whatever else it were answered would tell the next poll that they have arrived.
+func (p *poll) endLost() {
+	timeout := time.NewTimer(time.Until(p.deadline))
+	defer timeout.Stop()
+	for {
+		if _, err := p.att.Next(p.Context(), nil, 1); err != nil {
+			break
+		}
+		select {
+		case <-p.wake:
+			continue
+		case <-timeout.C:
+		case <-p.s.draining:
+		case <-p.Context().Done():
+		}
+		break
+	}
+	if p.Context().Err() == nil {
+		p.over(streams.ErrLost)
+	}
 }
 
 // send writes a committed answer, and tells whether all of it went out.

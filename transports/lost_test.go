@@ -50,53 +50,55 @@ func TestLossThatAnotherNodeFindsEndsConnections(t *testing.T) {
 	})
 }
 
-// A poll that has messages, and waits for more or for the store, is answered none of them once the loss is known: what is lost may be
-// missing in between.
+// A poll that has messages, and waits for more or for the store, is answered none of them once the loss is known, and its client is told:
+// what is lost may be missing in between.
 func TestPollIsSentNothingOfALostLog(t *testing.T) {
-	lost := closeMessage("Messages were lost on the server; the connection cannot be continued.")
-	for name, answered := range map[string]func(c *cluster, k *connection) *pending{
-		"held": func(c *cluster, k *connection) *pending {
-			for n := range 4 {
-				c.publish(0, n)
-			}
-			p := k.poll(1, "10").expectNothing(15 * time.Millisecond)
-			c.loseLog()
-			return p
-		},
-		"held, goes on": func(c *cluster, k *connection) *pending {
-			for n := range 4 {
-				c.publish(0, n)
-			}
-			p := k.poll(0, "10").expectNothing(15 * time.Millisecond)
-			c.loseLog()
-			return p
-		},
-		"its answer waits for the store": func(c *cluster, k *connection) *pending {
-			time.Sleep(time.Second)
-			var back atomic.Bool
-			c.store.onBefore(func(step string) error {
-				if step == "answer" && !back.Load() {
-					return streams.ErrUnavailable
-				}
-				return nil
-			})
-			c.publishSeen(0, 0)
-			p := k.poll(1, "10").expectNothing(15 * time.Millisecond)
-			c.loseLog()
-			p.expectNothing(time.Millisecond)
-			back.Store(true)
-			return p
-		},
+	for _, test := range []struct {
+		name    string
+		by      int
+		waits   time.Duration // for the store
+		arrives time.Duration // before the messages
+	}{
+		{"held", 1, 0, 0},
+		{"held, goes on", 0, 0, 0},
+		{"waits for the store", 1, time.Second, 0},
+		{"waits for the store, past its time", 1, 15 * time.Second, 20 * time.Second},
 	} {
-		bubbleRun(t, name, func(t *testing.T) {
+		bubbleRun(t, test.name, func(t *testing.T) {
 			c := newCluster(t, 2)
 			k := c.openPolling(handshakeJSON)
 			c.publishSeen(0, 100)
 			k.poll(0, "9").expect(200, invocation(100))
 			synctest.Wait()
-			p := answered(c, k)
-			if a := <-p.answered; a.status == 200 && a.body != lost {
-				t.Errorf("answered %q after the loss", a.body)
+			var away atomic.Bool
+			away.Store(test.waits > 0)
+			c.store.onBefore(func(step string) error {
+				if step == "answer" && away.Load() {
+					return streams.ErrUnavailable
+				}
+				return nil
+			})
+			var p *pending
+			publish := func() {
+				for n := range 4 {
+					c.publish(0, n)
+				}
+			}
+			if test.arrives > 0 {
+				p = k.poll(test.by, "10").expectNothing(test.arrives)
+				publish()
+			} else {
+				publish()
+				p = k.poll(test.by, "10")
+			}
+			p.expectNothing(15*time.Millisecond + test.waits)
+			c.loseLog()
+			p.expectNothing(time.Millisecond)
+			away.Store(false)
+			if test.by == 0 { // which found that its record is of the lost log
+				p.expect(404, "No Connection with that ID")
+			} else {
+				p.expect(200, closeMessage("Messages were lost on the server; the connection cannot be continued."))
 			}
 		})
 	}
