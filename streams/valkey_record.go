@@ -35,7 +35,7 @@ var _ [len(recordFields)%2 - 1]struct{}
 func (r *Record) read(field string, a *texts) {
 	switch field {
 	case "u":
-		r.User = a.text()
+		r.User = strings.Clone(a.text()) // the connection keeps it, and need not keep all that was packed with it
 	case "t":
 		r.Transport = storedTransports[a.text()]
 	case "s":
