@@ -473,7 +473,7 @@ func (p *poll) endLost() {
 	timeout := time.NewTimer(time.Until(p.deadline))
 	defer timeout.Stop()
 	for {
-		if _, err := p.att.Next(p.Context(), nil, 1); err != nil {
+		if _, err := p.att.Next(p.Context(), nil, 1); err != nil && !isAway(err) {
 			break
 		}
 		select {
