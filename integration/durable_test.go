@@ -60,11 +60,15 @@ func (p *producers) await(t *testing.T, more int) {
 		defer p.mu.Unlock()
 		return len(p.accepted)
 	}
-	want := count() + more
-	for end := time.Now().Add(rawclient.Patience); count() < want; time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("%d messages were accepted, want %d", count(), want)
+	want, last, at := count()+more, 0, time.Now()
+	for n := count(); n < want; n = count() {
+		if n > last {
+			last, at = n, time.Now()
 		}
+		if time.Since(at) > rawclient.Patience {
+			t.Fatalf("%d messages were accepted, want %d, and none for %v", n, want, rawclient.Patience)
+		}
+		time.Sleep(10 * time.Millisecond)
 	}
 }
 
