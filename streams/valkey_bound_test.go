@@ -94,7 +94,7 @@ func TestValkeyClustersScriptsKnowTheirProcess(t *testing.T) {
 	}
 }
 
-// Where scripts may not be loaded, nobody tries again, and all goes on.
+// Where scripts may not be loaded, nobody tries again at once, and all goes on.
 func TestValkeyThatForbidsToLoadScripts(t *testing.T) {
 	t.Parallel()
 	server := valkeytest.Start(t, valkeytest.Args())

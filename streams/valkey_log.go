@@ -295,13 +295,16 @@ func (a *answer) text() string {
 
 func (a *answer) position() Position { return a.parse(a.text()) }
 
-func (a *answer) parse(s string) Position {
+func (a *answer) parse(s string) Position { return parseStored(s, &a.err) }
+
+// parseStored reads a position as scripts keep and tell it: none is empty. What is no position sets failed.
+func parseStored(s string, failed *error) Position {
 	if s == "" {
 		return Position{}
 	}
 	p, err := ParsePosition(s)
 	if err != nil {
-		a.err = errAnswer
+		*failed = errAnswer
 	}
 	return p
 }

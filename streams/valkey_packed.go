@@ -26,17 +26,7 @@ func (t *texts) text() string {
 	return s
 }
 
-func (t *texts) position() Position {
-	s := t.text()
-	if s == "" {
-		return Position{}
-	}
-	p, err := ParsePosition(s)
-	if err != nil {
-		t.err = errAnswer
-	}
-	return p
-}
+func (t *texts) position() Position { return parseStored(t.text(), &t.err) }
 
 func (t *texts) int() int64 {
 	s := t.text()
