@@ -41,9 +41,10 @@ const Patience = 20 * time.Second
 
 // Client is one Node process.
 type Client struct {
-	proc  *proc.Proc
-	stdin io.WriteCloser
-	done  chan struct{} // closed when standard output has ended
+	proc     *proc.Proc
+	stdin    io.WriteCloser
+	done     chan struct{} // closed when standard output has ended
+	patience time.Duration // with a command
 
 	mu      sync.Mutex // guards the rest, and writing to stdin
 	seq     int
@@ -100,7 +101,7 @@ func Run() (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Client{proc: p, stdin: stdin, done: make(chan struct{}), waiting: map[int]chan reply{}, conns: map[string]*Conn{}}
+	c := &Client{proc: p, stdin: stdin, done: make(chan struct{}), patience: 2 * Patience, waiting: map[int]chan reply{}, conns: map[string]*Conn{}}
 	go c.read(stdout)
 	return c, nil
 }
@@ -205,29 +206,33 @@ func (c *Client) fail(err error) {
 // do sends one command and waits for its reply.
 func (c *Client) do(command map[string]any) (json.RawMessage, error) {
 	answer := make(chan reply, 1)
-	c.mu.Lock()
-	c.seq++
-	command["seq"] = c.seq
-	c.waiting[c.seq] = answer
-	line, err := json.Marshal(command)
-	if err == nil {
-		_, err = c.stdin.Write(append(line, '\n'))
-	}
-	if err != nil {
-		delete(c.waiting, c.seq)
-	}
-	c.mu.Unlock()
-	if err != nil {
+	if err := c.send(command, answer); err != nil {
 		return nil, err
 	}
 	select {
 	case r := <-answer:
 		return r.value, r.err
-	case <-time.After(2 * Patience):
-		return nil, fmt.Errorf("%v: no end of it within %v", command["cmd"], 2*Patience)
+	case <-time.After(c.patience):
+		return nil, fmt.Errorf("%v: no end of it within %v", command["cmd"], c.patience)
 	case <-c.done:
 		return nil, errors.New("the Node process has ended")
 	}
+}
+
+// send sends one command; answer, which has room for it, gets the reply.
+func (c *Client) send(command map[string]any, answer chan reply) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.seq++
+	command["seq"] = c.seq
+	line, err := json.Marshal(command)
+	if err == nil {
+		_, err = c.stdin.Write(append(line, '\n'))
+	}
+	if err == nil {
+		c.waiting[c.seq] = answer
+	}
+	return err
 }
 
 // Options say how a connection is opened.
@@ -282,7 +287,8 @@ func (c *Client) TryOpen(tb testing.TB, o Options) (*Conn, error) {
 	return conn, err
 }
 
-// Dial is TryOpen for callers without a test; they call Stop, and none of the methods that wait.
+// Dial is TryOpen for callers without a test; they call Stop, and none of the methods that wait. A connection whose start failed,
+// or lasted too long, is stopped; its observer is told nothing after Dial's return.
 func (c *Client) Dial(o Options) (*Conn, error) {
 	if o.Targets == nil {
 		o.Targets = []string{"message"}
@@ -306,8 +312,15 @@ func (c *Client) Dial(o Options) (*Conn, error) {
 		command["reconnect"] = delays
 	}
 	value, err := c.do(command)
-	if err != nil {
-		return conn, err
+	if err == nil {
+		return conn, json.Unmarshal(value, &conn.Started)
 	}
-	return conn, json.Unmarshal(value, &conn.Started)
+	if conn.observer != nil {
+		c.mu.Lock()
+		delete(c.conns, conn.id)
+		c.mu.Unlock()
+	}
+	// It may only have lasted too long.
+	_ = c.send(map[string]any{"cmd": "stop", "id": conn.id}, make(chan reply, 1))
+	return conn, err
 }

@@ -4,7 +4,9 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"hubstream/integration/internal/jsclient"
 )
@@ -29,5 +31,55 @@ func TestDriverReportsRequestsOfEveryVersion(t *testing.T) {
 				t.Errorf("version %s with %s: requests: got %v, want %v (start: %v)", version, protocol, got, want, err)
 			}
 		}
+	}
+}
+
+// What becomes of a start that was given up is told to nobody, and no connection is left of it.
+func TestGivenUpStartIsNotObserved(t *testing.T) {
+	t.Parallel()
+	givenUp, left := make(chan struct{}), make(chan struct{})
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /slow/negotiate", func(http.ResponseWriter, *http.Request) { <-givenUp })
+	mux.HandleFunc("POST /silent/negotiate", func(w http.ResponseWriter, r *http.Request) {
+		w.Write([]byte(`{"negotiateVersion":1,"connectionId":"c","connectionToken":"t","availableTransports":` +
+			`[{"transport":"ServerSentEvents","transferFormats":["Text"]}]}`))
+	})
+	mux.HandleFunc("POST /silent", func(http.ResponseWriter, *http.Request) {}) // and never answers the handshake
+	mux.HandleFunc("GET /silent", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		w.(http.Flusher).Flush()
+		<-r.Context().Done()
+		close(left)
+	})
+	server := httptest.NewServer(mux)
+	defer server.Close()
+	js := jsclient.Start(t)
+	js.SetPatience(time.Second)
+	var returned atomic.Bool
+	for _, path := range []string{"/slow", "/silent"} {
+		returned.Store(false)
+		tell := func(what any) {
+			if returned.Load() {
+				t.Errorf("after a Dial of %s has failed its observer is told %v", path, what)
+			}
+		}
+		_, err := js.Dial(jsclient.Options{URL: server.URL + path, Transport: jsclient.ServerSentEvents, Observer: &jsclient.Observer{
+			Message: func(m jsclient.Message) { tell(m) },
+			Event:   func(e jsclient.Event) { tell(e) },
+			Request: func(r jsclient.Request) { tell(r) },
+		}})
+		returned.Store(true)
+		if err == nil {
+			t.Fatalf("the start of %s succeeded without an answer", path)
+		}
+		if path == "/slow" {
+			close(givenUp)
+			time.Sleep(100 * time.Millisecond) // until its client knows the answer
+		}
+	}
+	select {
+	case <-left:
+	case <-time.After(jsclient.Patience):
+		t.Error("the client that was given up stays connected")
 	}
 }
