@@ -57,6 +57,9 @@ type writer struct {
 const (
 	// writesAtOnce is how many sockets a writer takes on: what it has taken nobody else can write to if it is held up.
 	writesAtOnce = 16
+	// writesInARow is after how many sockets a writer lets other goroutines run. It blocks on nothing, and would keep its processor for as long
+	// as there is something to write: with one processor nothing else would be published meanwhile that could be joined.
+	writesInARow = 128
 	// writesTooMany is how many wait for a writer when others are woken to help it.
 	writesTooMany = 4
 )
@@ -101,12 +104,14 @@ func (w *writer) wakeOthers() {
 
 func (w *writer) run(stop <-chan struct{}) {
 	var round [writesAtOnce]*outlet
+	inARow := 0
 	for {
 		n, ofLap := w.find(round[:])
 		if n == 0 {
 			w.asleep.Store(true)
 			if n, ofLap = w.find(round[:]); n == 0 { // nothing came before it was seen to sleep
 				w.batch.release()
+				inARow = 0
 				select {
 				case <-w.bell:
 					continue
@@ -126,6 +131,10 @@ func (w *writer) run(stop <-chan struct{}) {
 			}
 		}
 		clear(round[:n])
+		if inARow += n; inARow >= writesInARow {
+			inARow = 0
+			runtime.Gosched()
+		}
 	}
 }
 

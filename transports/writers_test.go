@@ -12,7 +12,13 @@ import (
 // startWriters starts two writers, whose sockets are none.
 func startWriters(t *testing.T) *writers {
 	t.Helper()
-	t.Cleanup(func() func() { before := runtime.GOMAXPROCS(2); return func() { runtime.GOMAXPROCS(before) } }())
+	return startWritersOn(t, 2)
+}
+
+// startWritersOn starts one writer for each of some processors, which are all that there are until the test ends.
+func startWritersOn(t *testing.T, processors int) *writers {
+	t.Helper()
+	t.Cleanup(func() func() { before := runtime.GOMAXPROCS(processors); return func() { runtime.GOMAXPROCS(before) } }())
 	var w writers
 	w.start(&Server{node: streams.NewNode(streams.NewMemory(streams.MemoryConfig{}), streams.Config{})})
 	t.Cleanup(w.close)
@@ -132,5 +138,28 @@ func TestQueueOfAWriterStaysSmall(t *testing.T) {
 	}
 	if cap(w.queue) > 8*writesAtOnce {
 		t.Errorf("room for %d, at most %d of which were ever used at once", cap(w.queue), 2*writesAtOnce)
+	}
+}
+
+// Where there is one processor a writer does not keep it until all is written: others have it long before the runtime would take it away,
+// which is after 10 ms, here 5,000 connections.
+func TestWriterLeavesTheProcessorToOthers(t *testing.T) {
+	w := startWritersOn(t, 1)
+	const many = 20_000
+	var asked, other atomic.Int64 // how many had been asked when the other ran
+	var list []*talker
+	for range many {
+		list = append(list, w.list[0].talker(func() {
+			if asked.Add(1) == 1 {
+				go func() { other.Store(asked.Load()) }()
+			}
+			for began := time.Now(); time.Since(began) < 2*time.Microsecond; {
+			}
+		}))
+	}
+	lapped(list)()
+	allAsked(t, list, "a lap on one processor")
+	if n := other.Load(); n > 2*writesInARow {
+		t.Errorf("another goroutine ran after %d connections, want after %d", n, writesInARow)
 	}
 }
