@@ -11,6 +11,7 @@ func haproxyConfig(c *config) string {
 	line("global")
 	line("  maxconn 1500")
 	line("  nbthread 1")
+	line("  noreuseport") // two of them on one port would share its connections
 	line("  log stdout format raw local0")
 	line("defaults")
 	line("  mode http")
