@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 )
 
 // truth is the one-page model of a hub: it reads the log once, in order, and notes for
@@ -15,6 +16,8 @@ type truth struct {
 	conns map[string]*truthConn
 	// users are the groups that users are in.
 	users map[string]map[string]bool
+	// until is when a membership of a user may end by itself, of those that were for some time.
+	until map[userGroup]time.Time
 	// times says when an entry was in the log at the latest, for trims.
 	times []truthTime
 	// losses counts the entries by which a node told that a part of the log was lost.
@@ -22,6 +25,8 @@ type truth struct {
 	// rolledBack: a part of the log was lost once.
 	rolledBack bool
 }
+
+type userGroup struct{ user, group string }
 
 type truthTime struct {
 	position Position
@@ -51,7 +56,7 @@ type truthMatch struct {
 }
 
 func newTruth(hub string) *truth {
-	return &truth{hub: hub, conns: map[string]*truthConn{}, users: map[string]map[string]bool{}}
+	return &truth{hub: hub, conns: map[string]*truthConn{}, users: map[string]map[string]bool{}, until: map[userGroup]time.Time{}}
 }
 
 // take takes the log's next entry.
@@ -160,7 +165,7 @@ func (c *truthConn) upTo(p Position) int {
 
 // clone is the model as it is now.
 func (t *truth) clone() *truth {
-	c := &truth{hub: t.hub, after: t.after, conns: map[string]*truthConn{}, users: map[string]map[string]bool{}, times: slices.Clone(t.times)}
+	c := &truth{hub: t.hub, after: t.after, conns: map[string]*truthConn{}, users: map[string]map[string]bool{}, until: maps.Clone(t.until), times: slices.Clone(t.times)}
 	for user, groups := range t.users {
 		c.users[user] = maps.Clone(groups)
 	}
@@ -174,7 +179,7 @@ func (t *truth) clone() *truth {
 
 // restore takes the model back to what it was. Connections that were not there yet have never been.
 func (t *truth) restore(old *truth) {
-	t.after, t.times, t.users = old.after, old.times, old.users
+	t.after, t.times, t.users, t.until = old.after, old.times, old.users, old.until
 	for id, conn := range t.conns {
 		if was := old.conns[id]; was != nil {
 			*conn = *was
