@@ -57,9 +57,9 @@ type writer struct {
 const (
 	// writesAtOnce is how many sockets a writer takes on: what it has taken nobody else can write to if it is held up.
 	writesAtOnce = 16
-	// writesInARow is after how many sockets a writer lets other goroutines run. It blocks on nothing, and would keep its processor for as long
-	// as there is something to write: with one processor nothing else would be published meanwhile that could be joined.
-	writesInARow = 128
+	// writesInARow is after how many sockets a writer takes breath. It blocks on nothing else, and would keep its processor for as long as
+	// there is something to write. With one processor nothing would be published meanwhile that could be joined.
+	writesInARow = 32
 	// writesTooMany is how many wait for a writer when others are woken to help it.
 	writesTooMany = 4
 )
@@ -104,7 +104,9 @@ func (w *writer) wakeOthers() {
 
 func (w *writer) run(stop <-chan struct{}) {
 	var round [writesAtOnce]*outlet
+	var breath breath
 	inARow := 0
+	defer breath.close()
 	for {
 		n, ofLap := w.find(round[:])
 		if n == 0 {
@@ -133,7 +135,7 @@ func (w *writer) run(stop <-chan struct{}) {
 		clear(round[:n])
 		if inARow += n; inARow >= writesInARow {
 			inARow = 0
-			runtime.Gosched()
+			breath.take()
 		}
 	}
 }

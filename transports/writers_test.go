@@ -1,8 +1,11 @@
 package transports
 
 import (
+	"io"
+	"net"
 	"runtime"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -141,25 +144,95 @@ func TestQueueOfAWriterStaysSmall(t *testing.T) {
 	}
 }
 
-// Where there is one processor a writer does not keep it until all is written: others have it long before the runtime would take it away,
-// which is after 10 ms, here 5,000 connections.
+// Where there is one processor a writer does not keep it until all is written: neither from what can run nor from what comes from the
+// network, which the runtime would take it away for after 10 ms, here 5,000 connections.
 func TestWriterLeavesTheProcessorToOthers(t *testing.T) {
-	w := startWritersOn(t, 1)
-	const many = 20_000
-	var asked, other atomic.Int64 // how many had been asked when the other ran
-	var list []*talker
-	for range many {
-		list = append(list, w.list[0].talker(func() {
-			if asked.Add(1) == 1 {
-				go func() { other.Store(asked.Load()) }()
+	for _, c := range []struct {
+		name string
+		// other returns what makes a goroutine run that calls ran.
+		other func(t *testing.T, ran func()) (start func())
+	}{
+		{"can run", func(_ *testing.T, ran func()) func() { return func() { go ran() } }},
+		{"reads", func(t *testing.T, ran func()) func() {
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
 			}
-			for began := time.Now(); time.Since(began) < 2*time.Microsecond; {
+			defer l.Close()
+			here, err := net.Dial("tcp", l.Addr().String())
+			if err != nil {
+				t.Fatal(err)
 			}
-		}))
+			t.Cleanup(func() { here.Close() })
+			there, err := l.Accept()
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { there.Close() })
+			go func() {
+				if _, err := io.ReadFull(there, make([]byte, 1)); err == nil {
+					ran()
+				}
+			}()
+			return func() { _, _ = here.Write([]byte{0}) }
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := startWritersOn(t, 1)
+			var asked, other atomic.Int64 // other: how many had been asked when it ran
+			start := c.other(t, func() { other.Store(asked.Load()) })
+			var list []*talker
+			for range 20_000 {
+				list = append(list, w.list[0].talker(func() {
+					if asked.Add(1) == 100 { // it waits for the network by now
+						start()
+					}
+					for began := time.Now(); time.Since(began) < 2*time.Microsecond; {
+					}
+				}))
+			}
+			lapped(list)()
+			allAsked(t, list, "a lap on one processor")
+			if n := other.Load(); n > 100+4*writesInARow {
+				t.Errorf("another goroutine ran after %d connections, want %d", n-100, writesInARow)
+			}
+		})
 	}
-	lapped(list)()
-	allAsked(t, list, "a lap on one processor")
-	if n := other.Load(); n > 2*writesInARow {
-		t.Errorf("another goroutine ran after %d connections, want after %d", n, writesInARow)
+}
+
+// A writer whose pipe is gone, or that gets none, takes breath all the same.
+func TestBreathWithoutAPipe(t *testing.T) {
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
 	}
+	var gone, none breath
+	gone.take()
+	gone.out.Close()
+	for _, b := range []*breath{&gone, &none} {
+		few := limit
+		few.Cur = 3
+		if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &few); err != nil {
+			t.Fatal(err)
+		}
+		taken := make(chan struct{})
+		go func() {
+			b.take()
+			b.take()
+			close(taken)
+		}()
+		select {
+		case <-taken:
+		case <-time.After(10 * time.Second):
+			t.Error("a writer waits for ever")
+		}
+		if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if none.in != nil {
+		t.Error("there was a pipe: the test tests nothing")
+	}
+	gone.close()
+	none.close()
 }
