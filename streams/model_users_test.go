@@ -15,7 +15,7 @@ func (w *world) changeUser() {
 	var err error
 	was := t.users[user][group]
 	end, ends := t.until[userGroup{user, group}]
-	mayEnd := ends && !end.After(time.Now()) // a node may do so meanwhile
+	mayEnd := was && ends && !end.After(time.Now()) // a node may do so meanwhile
 	switch w.rng.IntN(7) {
 	case 0, 1, 2:
 		keep := time.Duration(w.rng.IntN(3)) * time.Duration(1+w.rng.IntN(8000)) * time.Millisecond
@@ -25,14 +25,14 @@ func (w *world) changeUser() {
 		if delete(t.until, userGroup{user, group}); keep > 0 {
 			t.until[userGroup{user, group}] = time.Now().Add(keep)
 		}
-		if !t.users[user][group] || reply.Changed == was && !(was && mayEnd) {
+		if !t.users[user][group] || reply.Changed == was && !mayEnd {
 			w.fail("%s joined %s (was %v), changed=%v, but is in %v", user, group, was, reply.Changed, t.users[user])
 		}
 	case 3:
 		reply, err = node.JoinUserNow(ctx, t.hub, user, group)
 		w.note("join user %s %s now: %v %v", user, group, reply, err)
 		w.pull()
-		if is := t.users[user][group]; is != was && !(was && mayEnd) {
+		if is := t.users[user][group]; is != was && !mayEnd {
 			w.fail("%s joined %s for its connections alone, and was in it: %v, and is: %v", user, group, was, is)
 		}
 	case 4, 5:

@@ -163,20 +163,7 @@ func TestReadingOverTheNetwork(t *testing.T) {
 	if !waitsForInput {
 		t.Skip("connections cannot be waited for here")
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	client, err := net.Dial("tcp", listener.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	server, err := listener.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer server.Close()
+	server, client := pair(t)
 	f := frames{in: newInput(server, []byte{0x81})} // which came along with the upgrade
 	got := ""
 	receive := func(b []byte) error { got += string(b); return nil }

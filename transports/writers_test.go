@@ -2,7 +2,6 @@ package transports
 
 import (
 	"io"
-	"net"
 	"runtime"
 	"sync/atomic"
 	"syscall"
@@ -154,21 +153,7 @@ func TestWriterLeavesTheProcessorToOthers(t *testing.T) {
 	}{
 		{"can run", func(_ *testing.T, ran func()) func() { return func() { go ran() } }},
 		{"reads", func(t *testing.T, ran func()) func() {
-			l, err := net.Listen("tcp", "127.0.0.1:0")
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer l.Close()
-			here, err := net.Dial("tcp", l.Addr().String())
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() { here.Close() })
-			there, err := l.Accept()
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() { there.Close() })
+			here, there := pair(t)
 			go func() {
 				if _, err := io.ReadFull(there, make([]byte, 1)); err == nil {
 					ran()
@@ -193,8 +178,8 @@ func TestWriterLeavesTheProcessorToOthers(t *testing.T) {
 			}
 			lapped(list)()
 			allAsked(t, list, "a lap on one processor")
-			if n := other.Load(); n > 100+4*writesInARow {
-				t.Errorf("another goroutine ran after %d connections, want %d", n-100, writesInARow)
+			if n := other.Load(); n < 100 || n > 100+4*writesInARow {
+				t.Errorf("another goroutine, which can run after 100 connections, ran after %d (0: not at all), want %d more", n, writesInARow)
 			}
 		})
 	}
