@@ -228,3 +228,11 @@ func (b *batch) release() {
 		b.buffer = nil
 	}
 }
+
+// ring rings a bell: a channel of capacity 1 that remembers one stroke.
+func ring(bell chan<- struct{}) {
+	select {
+	case bell <- struct{}{}:
+	default:
+	}
+}
