@@ -6,7 +6,7 @@
 //	GET /hub?id=  -> Server.ServeHub             Open the record, then one of
 //	  upgrade        websocket.go                  a goroutine that reads; writing when there is something
 //	  event stream   events.go                     the request's goroutine writes
-//	  poll           longpolling.go, pollanswer.go  the request's goroutine answers once
+//	  poll           longpolling.go, pollanswer.go the request's goroutine answers once
 //	POST          -> post.go                     handshake and messages, into the log
 //	DELETE        -> post.go                     ends a long polling connection
 //
