@@ -5,7 +5,6 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"hubstream/streams"
@@ -61,12 +60,7 @@ const (
 
 func (o *outlet) init(s *Server, conn net.Conn, origin origin) {
 	o.conn, o.timeout, o.writer, o.origin = conn, s.cfg.SendTimeout, s.writers.next(), origin
-	o.fd = -1
-	if sc, ok := conn.(syscall.Conn); ok {
-		if raw, err := sc.SyscallConn(); err == nil {
-			_ = raw.Control(func(fd uintptr) { o.fd = int(fd) })
-		}
-	}
+	o.fd = descriptor(conn)
 }
 
 // hangUp closes the connection. Nothing else may: see outlet.use.
@@ -76,30 +70,17 @@ func (o *outlet) hangUp() {
 	}
 }
 
-// writeSome writes as much as the socket takes at once. It is net.Conn's Write without its locks, its deadline and its waiting, whose
-// memory would have to come into the processor's caches for each socket. o.writing is held.
+// writeSome writes as much as the socket takes at once. o.writing is held.
 func (o *outlet) writeSome(b []byte) (n int, err error) {
 	if !o.use.CompareAndSwap(unused, inUse) {
 		return 0, net.ErrClosed
 	}
-	for {
-		n, err = syscall.Write(o.fd, b)
-		if err != syscall.EINTR {
-			break
-		}
-	}
+	n, err = writeReady(o.fd, b)
 	if !o.use.CompareAndSwap(inUse, unused) {
 		_ = o.conn.Close()
 		return 0, net.ErrClosed
 	}
-	switch err {
-	case nil:
-		return n, nil
-	case syscall.EAGAIN:
-		return 0, nil
-	default:
-		return 0, err
-	}
+	return n, err
 }
 
 // schedule makes sure that what is there now gets written. It does not block.
