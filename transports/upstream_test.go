@@ -831,10 +831,12 @@ func TestAnUpstreamDecidesWhichSocketsOpen(t *testing.T) {
 		a := &app{}
 		c := newCluster(t, 1, a.with, func(cfg *transports.Config) { cfg.Authorize = true })
 		const refusal = `{"error":"The application refused the connection."}` + "\x1e"
-		refused := c.negotiate(userOf("eve")).dialSocket(0)
-		refused.sendText(handshakeJSON)
-		refused.expectFrame(refusal, ws.OpText)
-		refused.expectClose(ws.StatusNormalClosure)
+		for _, along := range []string{"", ping, `{"ty`} { // what a client sends along with its handshake must not bring the node down
+			refused := c.negotiate(userOf("eve")).dialSocket(0)
+			refused.sendText(handshakeJSON, along)
+			refused.expectFrame(refusal, ws.OpText)
+			refused.expectClose(ws.StatusNormalClosure)
+		}
 		e := c.negotiate(userOf("eve")).openEvents(0)
 		e.post(0, handshakeJSON)
 		e.expectEvents(refusal)

@@ -363,7 +363,10 @@ func (c *webSocket) shakeHands(b []byte) (rest []byte, err error) {
 		return nil, nil
 	}
 	c.begun = nil
-	return h.rest, c.open(h)
+	if err := c.open(h); err != nil || c.over.Load() { // refused: what came along with it is of no interest
+		return nil, err
+	}
+	return h.rest, nil
 }
 
 // comesBack tells whether what the client has said first is what it says when it comes back: the connection's record was lost, and this one
