@@ -110,7 +110,7 @@ func (c *webSocket) finish() error {
 			}
 			continue
 		}
-		if !errors.Is(err, streams.ErrUnavailable) {
+		if !isAway(err) { // a client that is cut off while the store is full comes back at once, and again, with the same
 			c.over.Store(true)
 			c.drop()
 			return errDropped

@@ -618,6 +618,38 @@ func TestNoAckInTheFirstSecondAfterAReattach(t *testing.T) {
 	}
 }
 
+// A client whose message cannot be taken for want of room waits: cut off it would come back at once, for a full store still serves who is
+// there, send the same again and be cut off again, dozens of times a second.
+func TestFullStoreCutsNoStatefulClientOff(t *testing.T) {
+	for step, message := range map[string]string{"finish": call(1), "append": `{"type":3,"invocationId":"s-1","result":1}` + "\x1e"} {
+		bubbleRun(t, step, func(t *testing.T) {
+			c := newCluster(t, 1)
+			a := c.openStateful(0)
+			synctest.Wait()
+			c.store.onBefore(func(s string) error {
+				if s == step {
+					return streams.ErrFull
+				}
+				return nil
+			})
+			a.sendText(message)
+			a.expectNothing(5 * time.Second)
+			c.store.onBefore(func(string) error { return nil })
+			a.sendText(call(2))
+			time.Sleep(2 * time.Second)
+			synctest.Wait()
+			got := ""
+			for len(a.in) > 0 {
+				f, _ := a.next()
+				got += string(f.Payload)
+			}
+			if !strings.Contains(got, failure(2)) || !strings.Contains(got, ack(2)) {
+				t.Errorf("got %q, want the answer to the second, and both acknowledged", got)
+			}
+		})
+	}
+}
+
 // A reply of Finish that was lost does not make the call happen twice.
 func TestLostReplyOfFinish(t *testing.T) {
 	bubble(t, func(t *testing.T) {

@@ -500,11 +500,16 @@ func (c *webSocket) message(m *hubprotocol.Message) error {
 	return nil
 }
 
-// result passes the client's answer to a call on, or drops the socket: what it has sent must not be passed over.
+// result passes the client's answer to a call on, waiting for a store that is away or full, or drops the socket: what it has sent must
+// not be passed over.
 func (c *webSocket) result(m *hubprotocol.Message) error {
 	ctx, cancel := context.WithTimeout(c.s.ctx, c.s.cfg.StoreTimeout)
 	defer cancel()
-	if err := c.s.result(ctx, c.hub, c.id, c.protocol(), m); err != nil {
+	err := c.s.result(ctx, c.hub, c.id, c.protocol(), m)
+	for isAway(err) && sleep(ctx, storeRetry) == nil {
+		err = c.s.result(ctx, c.hub, c.id, c.protocol(), m)
+	}
+	if err != nil {
 		c.drop()
 		return errDropped
 	}
