@@ -251,8 +251,14 @@ func (c *request) isWebSocket() bool {
 		c.refuse(http.StatusBadRequest, "malformed WebSocket upgrade")
 		return false
 	}
+	// The upgrader takes each of them for one word, or looks at the first line alone, and by then the connection is made. A list may be
+	// spread over several lines (RFC 9110, 5.2).
+	c.Header["Connection"], c.Header["Upgrade"], c.Header["Sec-Websocket-Version"] = upgradeConnection, upgradeProtocol, webSocketVersion
 	return true
 }
+
+// What an upgrade asks for, once it is known that it does.
+var upgradeConnection, upgradeProtocol, webSocketVersion = []string{"Upgrade"}, []string{"websocket"}, []string{"13"}
 
 // webSocketKeyLength is that of 16 bytes in base64.
 const webSocketKeyLength = 24

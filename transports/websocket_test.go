@@ -357,6 +357,25 @@ func TestUpgradesRefused(t *testing.T) {
 	})
 }
 
+// What headers of an upgrade list may be spread over several lines, and hold more.
+func TestUpgradesHeadersMayBeLists(t *testing.T) {
+	for name, header := range map[string]string{
+		"lines":   strings.Replace(upgradeHeader, "Connection: Upgrade", "Connection: keep-alive\r\nConnection: Upgrade", 1),
+		"words":   strings.Replace(upgradeHeader, "Connection: Upgrade", "Connection: keep-alive, upgrade", 1),
+		"upgrade": strings.Replace(upgradeHeader, "Upgrade: websocket", "Upgrade: h2c, WebSocket", 1),
+		"version": strings.Replace(upgradeHeader, "13", "13, 8", 1),
+	} {
+		bubbleRun(t, name, func(t *testing.T) {
+			s, a := newCluster(t, 1).negotiate().upgrade(0, header, "")
+			if s == nil {
+				t.Fatalf("got %d %q %v, want 101", a.status, a.body, a.err)
+			}
+			s.sendText(handshakeJSON)
+			s.expect(accepted)
+		})
+	}
+}
+
 func TestUpgradeWithoutAnIDIsANewConnection(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		c := newCluster(t, 1)
