@@ -90,7 +90,7 @@ func begins(c echo.Context) bool {
 		return false
 	}
 	r := c.Request()
-	return strings.HasSuffix(c.Path(), "/negotiate") || r.Header["Upgrade"] != nil && !r.URL.Query().Has("id")
+	return strings.HasSuffix(c.Path(), "/negotiate") || r.Header["Upgrade"] != nil && r.URL.Query().Get("id") == ""
 }
 
 // maySend refuses one change more than a key may make.

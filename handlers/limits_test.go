@@ -52,6 +52,8 @@ func TestAnAddressBeginsNoMoreConnectionsThanAllowed(t *testing.T) {
 	wantLimited(t, "one more", begin("10.0.0.1:3"))
 	wantLimited(t, "one more, at Azure's address", f.from("10.0.0.1:3", "POST", "/client/negotiate?hub=chat"))
 	wantLimited(t, "a WebSocket without negotiating", f.from("10.0.0.1:4", "GET", "/hubs/chat", "Upgrade", "websocket"))
+	// which is what an empty ID means, too; else it would be the way around the limit
+	wantLimited(t, "a WebSocket with an empty ID", f.from("10.0.0.1:4", "GET", "/hubs/chat?id=", "Upgrade", "websocket"))
 	for what, w := range map[string]*httptest.ResponseRecorder{
 		"another address":                  begin("10.0.0.2:1"),
 		"a WebSocket that has negotiated":  f.from("10.0.0.1:4", "GET", "/hubs/chat?id=x", "Upgrade", "websocket"),
@@ -67,7 +69,7 @@ func TestAnAddressBeginsNoMoreConnectionsThanAllowed(t *testing.T) {
 		}
 	}
 	wantLimited(t, "a third of the same network", begin("[2001:db8::3]:1"))
-	if n := f.Refusals()["rate_limited"]; n != 4 {
+	if n := f.Refusals()["rate_limited"]; n != 5 {
 		t.Errorf("%d refusals are counted", n)
 	}
 }
