@@ -178,11 +178,15 @@ func clientToken(route string, r *http.Request) string {
 	if token := Bearer(r.Header); token != "" || r.Header["Authorization"] != nil {
 		return token
 	}
-	if isAzureClient(route) || r.Method == http.MethodGet &&
-		(strings.EqualFold(r.Header.Get("Upgrade"), "websocket") || strings.Contains(r.Header.Get("Accept"), "text/event-stream")) {
+	if isAzureClient(route) || r.Method == http.MethodGet && strings.EqualFold(r.Header.Get("Upgrade"), "websocket") || wantsEvents(r) {
 		return queryToken(r)
 	}
 	return ""
+}
+
+// wantsEvents tells whether a request is for an event stream.
+func wantsEvents(r *http.Request) bool {
+	return r.Method == http.MethodGet && strings.Contains(r.Header.Get("Accept"), "text/event-stream")
 }
 
 // queryToken returns the last access_token of a query.

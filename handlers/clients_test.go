@@ -154,6 +154,33 @@ func TestRequestLogHasNoSecrets(t *testing.T) {
 	}
 }
 
+// An EventSource of Node's that gets a 5xx asks again every second for ever, with an ID that its client has given up.
+func TestEventStreamsOfConnectionsAreNeverRefusedWith5xx(t *testing.T) {
+	t.Parallel()
+	h := handlers.New(handlers.Config{Node: "n1"}) // not started
+	broken := newFixture(t, handlers.Config{})
+	broken.hubs = func(http.ResponseWriter, *http.Request, string, access.Identity) { panic("broken") }
+	for what, v := range map[string]struct {
+		node         http.Handler
+		path, accept string
+		want         int
+	}{
+		"a node that starts":                  {h, "/hubs/chat?id=x", "text/event-stream", http.StatusNotFound},
+		"a node that starts, Azure's address": {h, "/client/?hub=chat&id=x", "text/event-stream", http.StatusNotFound},
+		"a node that starts, a poll":          {h, "/hubs/chat?id=x&_=1", "*/*", http.StatusServiceUnavailable},
+		"a node that starts, a plain stream":  {h, "/api/hubs/chat/events", "text/event-stream", http.StatusServiceUnavailable},
+		"a panic":                             {broken, "/hubs/chat?id=x", "text/event-stream", http.StatusNotFound},
+	} {
+		r := httptest.NewRequest("GET", v.path, nil)
+		r.Header.Set("Accept", v.accept)
+		w := httptest.NewRecorder()
+		v.node.ServeHTTP(w, r)
+		if w.Code != v.want {
+			t.Errorf("%s: got %d %s, want %d", what, w.Code, w.Body, v.want)
+		}
+	}
+}
+
 func TestNodeLivesBeforeItServes(t *testing.T) {
 	t.Parallel()
 	h := handlers.New(handlers.Config{Node: "n1"})

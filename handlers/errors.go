@@ -151,6 +151,10 @@ func (h *Handler) answerError(err error, c echo.Context) {
 	if c.Response().Committed {
 		panic(http.ErrAbortHandler) // cut off what was begun, or the caller takes it for whole
 	}
+	if refused.status >= http.StatusInternalServerError && needOf(c.Path()) == needClient && wantsEvents(c.Request()) {
+		// Node's EventSource would ask again every second, with the same ID, long after its client has given that up.
+		refused = &refusal{status: http.StatusNotFound, Code: refused.Code, Message: refused.Message}
+	}
 	answerRefusal(c.Response(), c.Request(), refused)
 }
 
