@@ -24,11 +24,12 @@ func Unframe(p Protocol, raw []byte) []byte {
 func ParseCompletion(p Protocol, b []byte) (Message, error) {
 	m, err := Message{}, (*MessageError)(nil)
 	if p == MessagePack {
-		payload := b
-		if length, prefix, ok := readVarInt(b); ok && prefix > 0 && length == len(b)-prefix {
-			payload = b[prefix:]
+		// A message may begin with bytes that would be its own length, as that of 407 bytes does: that it has framing is certain only
+		// once it cannot be read without.
+		m, err = decodeMessagePack(b)
+		if length, prefix, ok := readVarInt(b); err != nil && ok && prefix > 0 && length == len(b)-prefix {
+			m, err = decodeMessagePack(b[prefix:])
 		}
-		m, err = decodeMessagePack(payload)
 	} else {
 		m, err = decodeJSON(bytes.TrimSuffix(bytes.TrimSpace(b), []byte{RecordSeparator}))
 	}
