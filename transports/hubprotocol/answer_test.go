@@ -11,7 +11,7 @@ import (
 func TestCompletionOfAnyLengthWithAndWithoutFraming(t *testing.T) {
 	t.Parallel()
 	for n := range 600 {
-		text := strings.Repeat("x", n)
+		text := strings.Repeat("x", 1+n)
 		framed := hubprotocol.AppendCompletionError(nil, MessagePack, "1", text)
 		for what, b := range map[string][]byte{"framed": framed, "without framing": hubprotocol.Unframe(MessagePack, framed)} {
 			m, err := hubprotocol.ParseCompletion(MessagePack, b)

@@ -195,8 +195,10 @@ func (r *items) skip(name string) []byte {
 
 func (r *items) result(m *Message) {
 	switch kind := r.signed("resultKind"); kind {
-	case resultError:
-		m.Error = r.text("error")
+	case resultError: // .NET sends an exception's text, which may be empty, and it is an error all the same
+		if m.Error = r.text("error"); m.Error == "" {
+			m.Error = "An error without a text."
+		}
 	case resultVoid:
 	case resultValue:
 		m.Result, m.HasResult = r.skip("result"), true

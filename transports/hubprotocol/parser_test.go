@@ -219,6 +219,16 @@ func TestTolerance(t *testing.T) {
 	}
 }
 
+// Without a text it would pass for the Completion of what has no result.
+func TestErrorWithoutATextIsAnError(t *testing.T) {
+	t.Parallel()
+	for _, encoded := range []string{"07 95 03 80 a1 32 01 a0", "07 95 03 80 a1 32 01 c0"} {
+		if m := feed(t, MessagePack, unhex(t, encoded)); len(m) != 1 || m[0].Error == "" || m[0].HasResult {
+			t.Errorf("%s: got %+v", encoded, m)
+		}
+	}
+}
+
 func TestMalformedMessagePack(t *testing.T) {
 	t.Parallel()
 	for encoded, want := range map[string]string{
