@@ -21,25 +21,25 @@ func ParseStatefulAddress(raw string) (string, error) {
 	return strings.TrimSuffix(u.String(), "/"), nil
 }
 
-// statefulScript matches how an official JavaScript client names itself, with its major version. Others ignore what the
+// script matches how an official JavaScript client names itself, with its major version. Others ignore what the
 // redirect's query says, or fail on what they did not ask for.
-var statefulScript = regexp.MustCompile(`^Microsoft SignalR/([0-9]{1,4})\.[^(]*\([^;)]*;[^;)]*; (?:Browser|NodeJS);`)
+var script = regexp.MustCompile(`^Microsoft SignalR/([0-9]{1,4})\.[^(]*\([^;)]*;[^;)]*; (?:Browser|NodeJS);`)
 
 // firstStatefulVersion is the first version of the official clients that has stateful reconnect.
 const firstStatefulVersion = 8
 
-// knowsStateful tells whether the client is an official JavaScript client that has stateful reconnect.
-func knowsStateful(h http.Header) bool {
+// scriptVersion is the major version of an official JavaScript client; 0: it is none.
+func scriptVersion(h http.Header) int {
 	agent := h.Get("X-SignalR-User-Agent") // a browser does not let it set the other
 	if agent == "" {
 		agent = h.Get("User-Agent")
 	}
-	m := statefulScript.FindStringSubmatch(agent)
+	m := script.FindStringSubmatch(agent)
 	if m == nil {
-		return false
+		return 0
 	}
 	major, _ := strconv.Atoi(m[1])
-	return major >= firstStatefulVersion
+	return major
 }
 
 // statefulRedirect returns where a JavaScript client is sent that did not ask for stateful reconnect: to the same hub at
@@ -47,7 +47,7 @@ func knowsStateful(h http.Header) bool {
 // and keeps its query, the application's own included, on all later requests.
 func statefulRedirect(base string, r *http.Request) (to string, ok bool) {
 	query := r.URL.Query()
-	if base == "" || !knowsStateful(r.Header) || asks(query, negotiate.StatefulParameter) || !asks(query, negotiate.VersionParameter) {
+	if base == "" || scriptVersion(r.Header) < firstStatefulVersion || asks(query, negotiate.StatefulParameter) || !asks(query, negotiate.VersionParameter) {
 		return "", false
 	}
 	for name := range query {

@@ -1,6 +1,7 @@
 package access
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -98,22 +99,23 @@ func (v *Verifier) Replace(keys []Key, endpoints []string) {
 }
 
 // Client checks the token of a client of a hub, at the host that its request names. The error is one of this package's, wrapped.
+// With ErrExpired the identity is whose the token was, if it was for the hub, else the zero one.
 func (v *Verifier) Client(token, hub, host string) (Identity, error) {
 	keys := v.keys.Load()
 	t, err := v.open(keys, token)
-	if err != nil {
+	if err != nil && t == nil {
 		return Identity{}, err
 	}
+	var good bool
 	if t.provided {
-		if !v.cfg.Provider.forClients(t) {
-			return Identity{}, ErrAudience
-		}
-		return t.identity, nil
+		good = v.cfg.Provider.forClients(t)
+	} else {
+		good = keys.audience(t, host, func(a *audience) bool { return a.forHub(hub) })
 	}
-	if !keys.audience(t, host, func(a *audience) bool { return a.forHub(hub) }) {
-		return Identity{}, ErrAudience
+	if !good {
+		return Identity{}, cmp.Or(err, ErrAudience)
 	}
-	return t.identity, nil
+	return t.identity, err
 }
 
 // Request is what a backend asks for.
@@ -160,7 +162,7 @@ func (s *keySet) isOurs(host, requested string) bool {
 	return slices.Contains(s.hosts, host)
 }
 
-// open returns what a token says, if it is good now.
+// open returns what a token says, if it is good now; with ErrExpired, what it said.
 func (v *Verifier) open(keys *keySet, token string) (*verified, error) {
 	if token == "" {
 		return nil, ErrMissing
@@ -184,7 +186,7 @@ func (v *Verifier) open(keys *keySet, token string) (*verified, error) {
 	switch {
 	case now.After(t.identity.Expires):
 		keys.known.Remove(sum)
-		return nil, ErrExpired
+		return t, ErrExpired
 	case now.Before(t.notBefore):
 		return nil, ErrNotYet
 	}

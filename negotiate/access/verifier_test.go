@@ -236,8 +236,11 @@ func TestAKnownTokenExpiresAllTheSame(t *testing.T) {
 		t.Fatal(err)
 	}
 	at = now.Add(time.Hour + access.DefaultLeeway + time.Second)
-	if _, err := v.Client(token, "chat", "localhost"); !errors.Is(err, access.ErrExpired) {
-		t.Errorf("got %v", err)
+	if who, err := v.Client(token, "chat", "localhost"); !errors.Is(err, access.ErrExpired) || who.User != "ann" {
+		t.Errorf("got %+v, %v, want whose it was", who, err)
+	}
+	if who, err := v.Client(token, "other", "localhost"); !errors.Is(err, access.ErrExpired) || who.Authenticated {
+		t.Errorf("for another hub: got %+v, %v, want nobody", who, err)
 	}
 }
 
