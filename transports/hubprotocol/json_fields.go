@@ -19,23 +19,30 @@ type fields struct {
 // readFields reads one JSON hub message without its record separator (HubProtocol.md, "JSON Encoding"). Members may come in
 // any order, and ones that are not known are skipped.
 func (s *scanner) readFields() (f fields, err *MessageError) {
-	hasType := false
+	hasType, wrong := false, (*MessageError)(nil)
 	err = s.eachMember(func(name, raw []byte) *MessageError {
 		if string(name) == "type" {
 			hasType = true
+			return f.setType(raw)
 		}
-		return f.set(name, raw)
+		if bad := f.set(name, raw); wrong == nil {
+			wrong = bad
+		}
+		return nil
 	})
-	if err == nil && !hasType {
-		err = missing("type")
+	switch {
+	case err != nil:
+		return f, err
+	case !hasType:
+		return f, missing("type")
+	case !f.kind.known(): // it is to be ignored, and what its members are is not known either
+		return f, nil
 	}
-	return f, err
+	return f, wrong
 }
 
 func (f *fields) set(name, raw []byte) *MessageError {
 	switch string(name) {
-	case "type":
-		return f.setType(raw)
 	case "invocationId":
 		return setString(&f.invocationID, "invocationId", raw)
 	case "target":
@@ -59,9 +66,12 @@ func (f *fields) set(name, raw []byte) *MessageError {
 }
 
 func (f *fields) setType(raw []byte) *MessageError {
+	if c := raw[0]; c != '-' && c-'0' > 9 || !isInteger(raw) {
+		return expected("type", "Number")
+	}
 	number, ok := smallInteger(raw)
 	if !ok {
-		return expected("type", "Number")
+		number = -1 // it is none of ours, however large
 	}
 	f.kind = messageType(int64(number))
 	return nil

@@ -26,6 +26,9 @@ func (t MessageType) Trackable() bool {
 	return t >= Invocation && t <= CancelInvocation
 }
 
+// known tells whether this package knows what a message of this type is.
+func (t MessageType) known() bool { return t >= Invocation && t <= Sequence }
+
 // Message is what a client sent, decoded as far as routing needs. Fields that its type does not have are zero.
 //
 // Arguments, Item, Result and Raw point into the bytes given to Parser.Feed, or into the parser's own; they hold until the

@@ -209,6 +209,9 @@ func TestTolerance(t *testing.T) {
 	for _, text := range []string{
 		`{"type":1,"invocationId":null,"streamIds":null,"target":"x","arguments":[18446744073709551616,1e400,"\ud800",{"a":1,"a":2}],"headers":{"a":null}}␞`,
 		`{"\u0074ype":6}␞`,
+		// A later version's messages are ignored, whatever their members are.
+		`{"error":{"code":1},"invocationId":5,"type":10,"arguments":{},"streamIds":"x","sequenceId":"y","target":[]}␞`,
+		`{"type":99999999999999999999,"error":1}␞`, `{"type":-1,"target":1}␞`,
 		`{"type":3,"invocationId":"1","error":null,"result":1}␞`,
 		`{"type":3,"invocationId":"1","error":"x","result":null}␞`,
 		`{"type":6,"a":` + nested(63) + `}␞`,
