@@ -3,6 +3,7 @@ package handlers_test
 import (
 	"bytes"
 	"encoding/json"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -151,6 +152,25 @@ func TestRequestLogHasNoSecrets(t *testing.T) {
 	}
 	if strings.Contains(log.String(), "secret") {
 		t.Errorf("log: %s", &log)
+	}
+}
+
+// As ASP.NET Core's has, whatever the length: not every HTTP client takes chunks.
+func TestAnswerToNegotiateHasItsLength(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, handlers.Config{})
+	server := httptest.NewServer(f)
+	defer server.Close()
+	for _, user := range []string{"ann", strings.Repeat("u", 1024), strings.Repeat("%C3%A9", 1024)} {
+		r, err := server.Client().Post(server.URL+"/hubs/chat/negotiate?negotiateVersion=1&user="+user, "", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(r.Body)
+		_ = r.Body.Close()
+		if err != nil || r.StatusCode != http.StatusOK || r.ContentLength != int64(len(body)) {
+			t.Errorf("got %d, Content-Length %d for %d bytes (%v)", r.StatusCode, r.ContentLength, len(body), err)
+		}
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -190,6 +191,13 @@ func writeEncoded(c echo.Context, status int, body []byte) {
 	header := c.Response().Header()
 	header["Content-Type"] = jsonType
 	header.Set("Cache-Control", "no-store")
+	if len(body) > countedBytes {
+		header.Set("Content-Length", strconv.Itoa(len(body)))
+	}
 	c.Response().WriteHeader(status)
 	_, _ = c.Response().Write(body) // if the caller has gone there is nobody to tell
 }
+
+// countedBytes is as much as net/http gives a Content-Length of its own accord; what is longer, as the answer to negotiate is for a user
+// with a long name, it would send in chunks.
+const countedBytes = 2048
