@@ -2,13 +2,17 @@ package handlers_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"hubstream/handlers"
 	"hubstream/negotiate/access"
@@ -177,6 +181,10 @@ func TestAnswerToNegotiateHasItsLength(t *testing.T) {
 // An EventSource of Node's that gets a 5xx asks again every second for ever, with an ID that its client has given up.
 func TestEventStreamsOfConnectionsAreNeverRefusedWith5xx(t *testing.T) {
 	t.Parallel()
+	synctest.Test(t, testEventStreamsOfConnections)
+}
+
+func testEventStreamsOfConnections(t *testing.T) {
 	h := handlers.New(handlers.Config{Node: "n1"}) // not started
 	broken := newFixture(t, handlers.Config{})
 	broken.hubs = func(http.ResponseWriter, *http.Request, string, access.Identity) { panic("broken") }
@@ -203,6 +211,10 @@ func TestEventStreamsOfConnectionsAreNeverRefusedWith5xx(t *testing.T) {
 
 func TestNodeLivesBeforeItServes(t *testing.T) {
 	t.Parallel()
+	synctest.Test(t, testNodeBeforeItServes)
+}
+
+func testNodeBeforeItServes(t *testing.T) {
 	h := handlers.New(handlers.Config{Node: "n1"})
 	get := func(method, path string) *httptest.ResponseRecorder {
 		w := httptest.NewRecorder()
@@ -221,6 +233,46 @@ func TestNodeLivesBeforeItServes(t *testing.T) {
 	if w := get("POST", "/hubs/chat/negotiate"); w.Code != http.StatusServiceUnavailable {
 		t.Errorf("negotiate: got %d %s", w.Code, w.Body)
 	}
+}
+
+// A balancer that does not ask for readiness sends a node requests as soon as it listens, and a client whose poll, or POST, is refused
+// with 503 has lost its connection.
+func TestRequestsWaitForTheStart(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t, handlers.Config{})
+		h := handlers.New(handlers.Config{Node: "n2"})
+		var done sync.WaitGroup
+		for _, v := range []struct {
+			method, path string
+			want         int
+		}{
+			{"GET", "/hubs/chat?id=x&_=1", http.StatusTeapot}, // as the fixture answers
+			{"POST", "/hubs/chat?id=x", http.StatusTeapot},
+			{"POST", "/hubs/chat/negotiate", http.StatusOK},
+			{"GET", "/api/hubs/chat/connections", http.StatusOK},
+		} {
+			done.Go(func() {
+				w := httptest.NewRecorder()
+				h.ServeHTTP(w, httptest.NewRequest(v.method, v.path, nil))
+				if w.Code != v.want {
+					t.Errorf("%s %s: got %d %s, want %d", v.method, v.path, w.Code, w.Body, v.want)
+				}
+			})
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		gone := httptest.NewRecorder()
+		done.Go(func() { h.ServeHTTP(gone, httptest.NewRequestWithContext(ctx, "GET", "/hubs/chat?id=x", nil)) })
+		synctest.Wait()
+		cancel() // its client, or the node, has ended
+		synctest.Wait()
+		if gone.Code != http.StatusServiceUnavailable {
+			t.Errorf("a request that is over: got %d", gone.Code)
+		}
+		time.Sleep(9 * time.Second)
+		h.Start(f.services)
+		done.Wait()
+	})
 }
 
 func TestReadinessIsTheStoresUnlessStopping(t *testing.T) {

@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"context"
 	"log/slog"
 	"net/http"
 	"runtime/debug"
@@ -64,7 +65,7 @@ type Services struct {
 }
 
 // Handler answers all requests to a node. It can be used at once, so that a node is seen
-// to live while it still waits for its store; until Start, all but health is answered with 503.
+// to live while it still waits for its store; until Start, all but health waits for that, and is answered with 503 after 10 s.
 type Handler struct {
 	// static
 	echo         *echo.Echo
@@ -83,6 +84,8 @@ type Handler struct {
 
 	refusals sync.Map // code -> *atomic.Int64
 	services atomic.Pointer[Services]
+	started  chan struct{}          // closed once there are services
+	starting sync.Once              // closes it
 	unready  atomic.Pointer[string] // why the node is not ready, whatever its store says
 }
 
@@ -94,7 +97,8 @@ const DefaultMaxSendBytes = 1 << 20 // 1 MiB
 // New returns a Handler that is alive and not ready.
 func New(cfg Config) *Handler {
 	h := &Handler{
-		echo: echo.New(), node: []string{cfg.Node}, origins: cfg.Origins,
+		started: make(chan struct{}),
+		echo:    echo.New(), node: []string{cfg.Node}, origins: cfg.Origins,
 		maxSendBytes: cfg.MaxSendBytes, access: cfg.Access, admins: cfg.Admins, limits: newLimits(cfg.Limits), log: cfg.Logger, console: cfg.Console, metrics: cfg.Metrics,
 	}
 	if h.maxSendBytes == 0 {
@@ -151,6 +155,27 @@ func (h *Handler) routes() {
 func (h *Handler) Start(s Services) {
 	h.services.Store(&s)
 	h.unready.Store(nil)
+	h.starting.Do(func() { close(h.started) })
+}
+
+// startWait is how long a request waits for a node that is starting. Balancers that do not ask whether a node is ready send it
+// requests at once, and a 503 ends the connection of a client that polls.
+const startWait = 10 * time.Second
+
+// awaitStart returns what there is to work with, or errStarting if the node does not start in time.
+func (h *Handler) awaitStart(ctx context.Context) (*Services, error) {
+	if s := h.services.Load(); s != nil {
+		return s, nil
+	}
+	late := time.NewTimer(startWait)
+	defer late.Stop()
+	select {
+	case <-h.started:
+		return h.services.Load(), nil
+	case <-late.C:
+	case <-ctx.Done():
+	}
+	return nil, errStarting
 }
 
 // Unready makes the node say that it is not ready, and why. It serves nevertheless what it can.
@@ -189,9 +214,9 @@ func touch(*[stackNeeded]byte) {}
 // with gives a route what it works with, once there is something.
 func (h *Handler) with(serve func(echo.Context, *Services) error) echo.HandlerFunc {
 	return h.guard(func(c echo.Context) error {
-		s := h.services.Load()
-		if s == nil {
-			return errStarting
+		s, err := h.awaitStart(c.Request().Context())
+		if err != nil {
+			return err
 		}
 		return serve(c, s)
 	})
