@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"hubstream/integration/valkeytest"
 	"hubstream/streams"
 	"hubstream/streams/streamstest"
 )
@@ -370,6 +371,67 @@ func TestALossThatOneNodeFindsIsALossForAll(t *testing.T) {
 	}
 	if v := verify(lost.Gen, p1, "1"); !v.Proven || v.Gen != lost.Gen {
 		t.Errorf("since the loss: got %+v, want generation %s proven", v, lost.Gen)
+	}
+}
+
+// A loss that was found can be lost itself, with the entry that told of it, when the store goes back once more. Who found it may have read
+// nothing since, and so has no proof; others know nothing of either.
+func TestALossThatIsLostItselfIsNotForgotten(t *testing.T) {
+	t.Parallel()
+	t.Run("memory", func(t *testing.T) {
+		t.Parallel()
+		f := newFaulty(t)
+		var restore func()
+		lossIsLost(t, f.FaultyMemory, func() { restore = f.Checkpoint(hub) }, func() {
+			restore()
+			f.ChangeRun()
+		})
+	})
+	t.Run("Valkey", func(t *testing.T) {
+		t.Parallel()
+		server := valkeytest.Start(t)
+		lossIsLost(t, openValkey(t, streams.ValkeyConfig{Addresses: []string{server.Addr}}), func() { server.Do("SAVE") }, func() {
+			server.Kill()
+			server.Start()
+		})
+	})
+}
+
+// lossIsLost has a store go back twice to what it was at remember.
+func lossIsLost(t *testing.T, s streams.Store, remember, goBack func()) {
+	verify := func(gen string, last streams.Position, proof streams.RawEntry) (reply streams.VerifyReply) {
+		t.Helper()
+		eventually(t, "verify", func() (err error) { // the first calls may go to the connection that is gone
+			reply, err = s.Verify(t.Context(), hub, streams.VerifyRequest{Last: last, Proof: proof.Position, ProofEntry: proof.Data, Gen: gen})
+			return err
+		})
+		return reply
+	}
+	send := func(body string) streams.RawEntry {
+		t.Helper()
+		p, err := s.Append(t.Context(), hub, message(body))
+		must(t, "append", err)
+		return streams.RawEntry{Position: p, Data: string(message(body))}
+	}
+	first := send("1")
+	before := verify("", streams.Position{}, streams.RawEntry{})
+	remember()
+	second := send("2")
+	goBack()
+	found := verify(before.Gen, second.Position, second)
+	if found.Proven {
+		t.Fatal("what is lost is proven")
+	}
+	goBack()
+	again := verify(found.Gen, found.Last, streams.RawEntry{})
+	if again.Proven || again.Gen == found.Gen {
+		t.Errorf("who had found the loss: got %+v, want an unproven generation after %s", again, found.Gen)
+	}
+	if v := verify(before.Gen, first.Position, first); v.Proven || v.Gen != again.Gen {
+		t.Errorf("who had seen nothing of it: got %+v, want the unproven generation %s", v, again.Gen)
+	}
+	if v := verify(found.Gen, found.Last, streams.RawEntry{}); v.Proven || v.Gen != again.Gen {
+		t.Errorf("a repetition: got %+v, want the unproven generation %s", v, again.Gen)
 	}
 }
 

@@ -142,7 +142,9 @@ func (m *Memory) Verify(ctx context.Context, hub string, r VerifyRequest) (Verif
 	h.raise(r.Last)
 	lost := !proven && continues && r.Gen != ""
 	if run := *m.run.Load(); h.gen == "" || h.run != run || lost {
-		h.newGeneration(run, m.now(), !proven)
+		// The caller's generation may be of a part that was lost, too, with the entry that told of a loss before it.
+		unknown := r.Proof.IsZero() && !continues
+		h.newGeneration(run, m.now(), !proven || unknown)
 	}
 	proven = proven && continues
 	return VerifyReply{Gen: h.gen, Run: h.run, Floor: h.floor, Last: h.last, Proven: proven}, nil

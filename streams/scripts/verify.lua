@@ -63,7 +63,9 @@ if lost or not (exists and gen and run == current) then
     floor = last -- nothing is known of what was trimmed
   end
   local before, entry = '', ARGV[5]
-  if not (exists and gen) or proof == 0 then
+  -- The caller's generation may be of a part that was lost, too, with the entry that told of a loss before it.
+  local unknown = ARGV[2] == ZERO and not continued
+  if not (exists and gen) or proof == 0 or unknown then
     entry = gen and ARGV[8] or ARGV[5]
   else
     before = remembered()
