@@ -379,13 +379,20 @@ func (h *hub) visit(a *Attachment, offer func(*Item, verdict) want) (reached boo
 	return true
 }
 
-// wait returns when the window has reached p.
+// wait returns when the window has reached p. A log that was lost may never reach it: errWindowMoved.
 func (h *hub) wait(ctx context.Context, p Position) error {
+	h.mu.RLock()
+	losses := h.losses
+	h.mu.RUnlock()
 	for {
 		h.mu.Lock()
 		if !h.win.end.Before(p) {
 			h.mu.Unlock()
 			return nil
+		}
+		if h.losses != losses {
+			h.mu.Unlock()
+			return errWindowMoved
 		}
 		if h.advanced == nil {
 			h.advanced = make(chan struct{})

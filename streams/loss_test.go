@@ -228,6 +228,48 @@ func TestConnectionWhoseRecordIsLostIsToldSo(t *testing.T) {
 	})
 }
 
+// An attach waits until the tail has reached what the log was when the record was read. That may be lost before the tail has read it, and the
+// log that is left may not come so far for long.
+func TestAttachDoesNotWaitForWhatIsLost(t *testing.T) {
+	t.Parallel()
+	for name, waits := range map[string]bool{"lost before it waits": false, "lost while it waits": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				l := newLosing(t)
+				l.connect(1, "a")
+				owner := l.node.NewOwner()
+				opened, err := l.node.Open(l.ctx, faultyHub, streams.OpenRequest{
+					Mode: streams.OpenWebSocket, ID: "c", Owner: owner, Lease: 30 * time.Second, NewLease: 15 * time.Second,
+					CreateUntil: time.Now().Add(time.Minute).UnixMilli(),
+				})
+				l.must(err)
+				opened.Last = streams.NewPosition(uint64(time.Now().Add(time.Hour).UnixMilli()), 0)
+				result := make(chan error, 1)
+				attach := func() {
+					_, err := l.node.Attach(l.ctx, faultyHub, opened, owner, 30*time.Second, func() {})
+					result <- err
+				}
+				empty := func() { l.lose("between", func() { l.Empty(faultyHub) }) }
+				if waits {
+					go attach()
+					empty()
+				} else {
+					empty()
+					go attach()
+				}
+				synctest.Wait()
+				select {
+				case err := <-result:
+					l.refused(err, streams.ErrGone)
+				default:
+					t.Error("it waits")
+				}
+			})
+		})
+	}
+}
+
 // What its client was sent is not known then.
 func TestClientsThatCountEndAtOnceWhenNothingIsLeft(t *testing.T) {
 	t.Parallel()

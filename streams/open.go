@@ -225,17 +225,30 @@ func (h *hub) attach(ctx context.Context, a *Attachment, reply OpenReply) error 
 	if err := h.tail(ctx, reply.Gen, reply.Last); err != nil {
 		return err
 	}
+	// Before it waits: a log that was lost may never reach what the record's had reached.
+	if err := h.agree(ctx, reply.Gen); err != nil {
+		return err
+	}
 	if err := h.wait(ctx, reply.Last); err != nil {
 		return fmt.Errorf("%w: the tail is behind: %w", ErrUnavailable, err)
 	}
 	err := h.enter(a, reply.Gen, reply.Last)
 	if errors.Is(err, ErrUnverified) {
-		if err := h.verify(ctx); err != nil {
-			return err
-		}
-		if err = h.enter(a, reply.Gen, reply.Last); errors.Is(err, ErrUnverified) {
-			err = errWindowMoved // the record was read in an earlier generation
-		}
+		err = errWindowMoved // the log went over to another generation meanwhile
 	}
 	return err
+}
+
+// agree makes sure that the log's generation is the one in which a record was read. errWindowMoved: it was an earlier one.
+func (h *hub) agree(ctx context.Context, gen string) error {
+	if _, known := h.tip(); known == gen {
+		return nil
+	}
+	if err := h.verify(ctx); err != nil {
+		return err
+	}
+	if _, known := h.tip(); known != gen {
+		return errWindowMoved
+	}
+	return nil
 }
