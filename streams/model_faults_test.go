@@ -28,6 +28,9 @@ type faults struct {
 	unrecorded bool
 	// reused: its handshake may be given a position that was lost. A node that has not noticed sends it what came after that.
 	reused bool
+	// endLost: the log had its end, or its close, and lost that. A node that has not noticed tells of it still, whatever
+	// has come since in a log in which it began anew.
+	endLost bool
 	// stale: its record is older than what it was sent, though the log may be whole. One of the nodes knows it and ends
 	// the session, but until then it may be sent something again, or miss it.
 	stale bool
@@ -151,6 +154,23 @@ func (w *world) gen(hub string) string {
 	return h.gen
 }
 
+// userGroups are the groups that the store has users in.
+func (w *world) userGroups(hub string) map[string]map[string]bool {
+	h := w.mem.hub(hub)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	all := map[string]map[string]bool{}
+	for user, u := range h.users {
+		all[user] = map[string]bool{}
+		for group := range u.groups {
+			if u.groups.member(group) {
+				all[user][group] = true
+			}
+		}
+	}
+	return all
+}
+
 func (n *simNode) find(hub string) *hub {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -240,9 +260,9 @@ func (w *world) lose(back func()) {
 			proofs[t][n] = n.proof(t.hub)
 		}
 	}
-	before := map[*client]*memoryRecord{}
+	before, closed := map[*client]*memoryRecord{}, map[*client]bool{}
 	for _, c := range w.clients {
-		before[c] = c.record()
+		before[c], closed[c] = c.record(), !c.truth.closed.IsZero()
 	}
 	tips := map[*truth]Position{}
 	for _, t := range w.hubs {
@@ -266,9 +286,11 @@ func (w *world) lose(back func()) {
 			if c.hub != t {
 				continue
 			}
+			c.endLost = c.endLost || closed[c] && c.truth.closed.IsZero()
 			r := c.record()
 			if r == nil && !c.shaken {
-				continue // begins anew
+				c.losses = nil // begins anew, and what was lost before is nothing to it
+				continue
 			}
 			c.closing = false
 			c.reused = c.reused || lost && !c.shaken
@@ -289,6 +311,7 @@ func (w *world) behindFloor(t *truth, floor Position) {
 		w.fail("the model fell behind the floor")
 	}
 	t.after = floor
+	t.users = w.userGroups(t.hub) // who comes later joins what is now
 	w.allMayEnd(t)
 	for _, c := range w.clients {
 		c.stale = c.stale || c.hub == t
