@@ -240,7 +240,8 @@ func (r *request) act() {
 func (r *request) open() {
 	c := r.c
 	q := c.openRequest(OpenPoll, r.owner)
-	q.Mark, q.Unique, q.Lease, q.Force, q.Arrived = r.mark, c.unique, simPollLease, r.tries > 1 && !r.late, r.began
+	left := r.late || r.isGhost && r.mark != c.mark // its client has polled on: while it waits its connection is found closed
+	q.Mark, q.Unique, q.Lease, q.Force, q.Arrived = r.mark, c.unique, simPollLease, r.tries > 1 && !left, r.began
 	if r.late && c.w.chance(500) {
 		q.Arrived = time.Now() // it waited before its node knew of it
 	}
@@ -252,6 +253,9 @@ func (r *request) open() {
 		return
 	}
 	q.Continued = r.continued
+	if rec := c.record(); rec != nil && rec.Gen != c.w.gen(c.hub.hub) {
+		c.w.unstall() // its node waits for somebody to carry it over
+	}
 	if c.unique && c.w.chance(30) {
 		r.twice = true
 		c.late = append(c.late, func() { r.openLate(q) })
@@ -283,7 +287,7 @@ func (r *request) open() {
 		c.leave()
 	case err != nil:
 		c.w.fail("%s polls: %v", c, err)
-	case reply.Outcome == OpenUndecided && r.late: // its connection is closed
+	case reply.Outcome == OpenUndecided && left:
 		c.w.count["too late"]++
 		r.end()
 	case reply.Outcome == OpenUndecided && r.continued && r.findOut():
@@ -506,9 +510,10 @@ func (r *request) take() {
 	}
 }
 
-// displaced ends a poll that another has displaced: one of whose mark there is no other is cut, and a proxy sends it again.
+// displaced ends a poll that another has displaced: one of whose mark there is no other is cut, and so is one that gives an answer
+// again, and a proxy sends it again.
 func (r *request) displaced() {
-	again := !r.isGhost && r.c.unique && r.c.record() != nil
+	again := !r.isGhost && (r.c.unique || r.opened.Outcome == OpenRepeated) && r.c.record() != nil
 	r.end()
 	if again {
 		r.c.startRequest(r.mark)

@@ -520,16 +520,21 @@ func (w *world) sleep(d time.Duration) {
 // untangle lets everything that waits for the run go on, but frozen tails.
 func (w *world) untangle() {
 	for _, n := range w.nodes {
-		n.store.set(func() {
-			n.store.gate.allow = math.MaxInt
-			clear(n.store.stall)
-		})
-		n.store.release(true)
+		n.store.set(func() { n.store.gate.allow = math.MaxInt })
 	}
+	w.unstall()
 	synctest.Wait()
 	w.pull()
 	for _, c := range append([]*client(nil), w.clients...) {
 		c.hurry()
+	}
+}
+
+// unstall lets the calls go on that are held up: none is on its way for seconds.
+func (w *world) unstall() {
+	for _, n := range w.nodes {
+		n.store.set(func() { clear(n.store.stall) })
+		n.store.release(true)
 	}
 }
 
