@@ -201,6 +201,7 @@ func (w *world) pull() {
 			if t.after.Before(reply.Floor) {
 				w.behindFloor(t, reply.Floor)
 			}
+			w.trimmed(t, reply.Floor)
 			losses := t.losses
 			for _, e := range reply.Entries {
 				t.take(e, time.Now().UnixMilli())
@@ -555,6 +556,7 @@ func (w *world) trim() {
 	if err != nil {
 		w.fail("trim: %v", err)
 	}
+	w.trimmed(t, reply.Floor)
 	w.note("trim %s %v: floor %v", t.hub, upTo, reply.Floor)
 	w.count["trim"]++
 }
