@@ -199,9 +199,11 @@ func (m *Memory) Continue(ctx context.Context, hub string, r ContinueRequest) (n
 // Wrote implements Records.
 func (m *Memory) Wrote(ctx context.Context, hub, id string, n uint64, ok bool) error {
 	err := m.update(ctx, hub, id, func(_ *memoryHub, rec *memoryRecord, _ int64) error {
-		if ok {
+		switch {
+		case n > rec.Answers: // of a record that was lost, or of an answer that is
+		case ok:
 			rec.Wrote = max(rec.Wrote, n)
-		} else if rec.repeats == 0 || n <= rec.repeats {
+		case rec.repeats == 0 || n <= rec.repeats:
 			rec.Failed = max(rec.Failed, n)
 		}
 		return nil

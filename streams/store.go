@@ -214,8 +214,8 @@ type Records interface {
 	// answer was lost; the poll is opened then, too, see OpenRequest.Continued.
 	Continue(ctx context.Context, hub string, r ContinueRequest) (uint64, error)
 	// Wrote tells that answer n's bytes were written, or (ok false) not. It only ever
-	// raises Wrote and Failed, and changes nothing for a connection that has ended. Nor does it that the answer to an OpenRepeated was
-	// not written: the client may have it already.
+	// raises Wrote and Failed, and changes nothing for a connection that has ended, or if there is no such answer. Nor does it that
+	// the answer to an OpenRepeated was not written: the client may have it already.
 	Wrote(ctx context.Context, hub, id string, n uint64, ok bool) error
 	// Abandon notes that the socket with a ticket is open and its client silent: a JavaScript client that has another
 	// connection by now. When that socket ends the client opens this connection again, as if it were for its new one: refused, it takes

@@ -14,6 +14,7 @@ var answerTests = []func(*hub){
 	anAnswerOfTheGoneIsRefused,
 	anAnswerRenewsTheLease,
 	wroteAndFailedOnlyRise,
+	wroteOfAnAnswerThatIsNotThereIsNothing,
 	wroteOfTheGoneIsNothing,
 }
 
@@ -147,6 +148,21 @@ func wroteAndFailedOnlyRise(h *hub) {
 	is(3, 3)
 	h.wrote("c", 4, true)
 	is(4, 3)
+}
+
+// It is of a record that was lost, in whose place this one was made, or of an answer that is lost: the one that will have
+// the number is another.
+func wroteOfAnAnswerThatIsNotThereIsNothing(h *hub) {
+	h.polling("c")
+	h.opens(poll("c", "n1", "n1"), streams.OpenAttached)
+	h.wrote("c", 2, false)
+	h.wrote("c", 2, true)
+	rec := h.record("c")
+	equal(h, "wrote", rec.Wrote, 1)
+	equal(h, "failed", rec.Failed, 0)
+	p := h.last()
+	h.answer("c", "n1", "n1", p)
+	equal(h, "the next poll's cursor", h.opens(poll("c", "n2", "n2"), streams.OpenAttached).Record.Cursor, p)
 }
 
 func wroteOfTheGoneIsNothing(h *hub) {
