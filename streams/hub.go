@@ -379,11 +379,15 @@ func (h *hub) visit(a *Attachment, offer func(*Item, verdict) want) (reached boo
 	return true
 }
 
-// wait returns when the window has reached p. A log that was lost may never reach it: errWindowMoved.
-func (h *hub) wait(ctx context.Context, p Position) error {
+// lost is how often the log was lost.
+func (h *hub) lost() uint64 {
 	h.mu.RLock()
-	losses := h.losses
-	h.mu.RUnlock()
+	defer h.mu.RUnlock()
+	return h.losses
+}
+
+// wait returns when the window has reached p, which was read when the log had been lost so often. Lost again it may never reach it: errWindowMoved.
+func (h *hub) wait(ctx context.Context, p Position, losses uint64) error {
 	for {
 		h.mu.Lock()
 		if !h.win.end.Before(p) {

@@ -226,10 +226,11 @@ func (h *hub) attach(ctx context.Context, a *Attachment, reply OpenReply) error 
 		return err
 	}
 	// Before it waits: a log that was lost may never reach what the record's had reached.
+	losses := h.lost()
 	if err := h.agree(ctx, reply.Gen); err != nil {
 		return err
 	}
-	if err := h.wait(ctx, reply.Last); err != nil {
+	if err := h.wait(ctx, reply.Last, losses); err != nil {
 		return fmt.Errorf("%w: the tail is behind: %w", ErrUnavailable, err)
 	}
 	err := h.enter(a, reply.Gen, reply.Last)

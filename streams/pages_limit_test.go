@@ -42,7 +42,7 @@ func TestPagesKeepWithinTheirBytes(t *testing.T) {
 				first = last
 			}
 		}
-		if err := h.wait(ctx, last); err != nil {
+		if err := h.wait(ctx, last, h.lost()); err != nil {
 			t.Fatal(err)
 		}
 		for at := first; at.Before(last); read++ {
