@@ -223,6 +223,7 @@ func (h *hub) touchSome(ctx context.Context, live []*Attachment) (rest []*Attach
 type trimSamples struct {
 	samples []trimSample
 	trimmed Position
+	sized   Position // the log's end when its size was last looked at
 	next    time.Time
 }
 
@@ -246,7 +247,8 @@ func (n *Node) trim(ctx context.Context) {
 	}
 }
 
-// trimDue samples the log's end and returns what may go.
+// trimDue samples the log's end and returns what may go: perhaps nothing. A log that has grown is asked for its size all the same: while it is
+// younger than the retention, and after a log that was too large has been cut, there is nothing to drop for long.
 func (h *hub) trimDue(now time.Time) (upTo Position, due bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -263,7 +265,7 @@ func (h *hub) trimDue(now time.Time) (upTo Position, due bool) {
 		retention = min(retention, minRetention)
 	}
 	upTo = s.older(now.Add(-retention))
-	return upTo, upTo.After(s.trimmed) || h.pressed
+	return upTo, upTo.After(s.trimmed) || end != s.sized || h.pressed
 }
 
 // older returns the newest end seen at or before t, and forgets what came before it.
@@ -284,6 +286,9 @@ func (h *hub) trimmed(now time.Time, upTo Position, reply TrimReply) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.trims.trimmed = upTo
+	if n := len(h.trims.samples); n > 0 {
+		h.trims.sized = h.trims.samples[n-1].end // trimDue's
+	}
 	// All nodes that use a hub trim it; some disorder keeps them from doing so together.
 	h.trims.next = now.Add(4*time.Second + rand.N(2*time.Second))
 	over := reply.Bytes > h.node.cfg.RetentionBytes
