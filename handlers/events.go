@@ -35,8 +35,15 @@ func (h *Handler) followEvents(c echo.Context, s *Services) error {
 			Message: fmt.Sprintf("the access token does not allow to follow the group %q (hubstream.groups)", group)}
 	}
 	h.limits.locate(&who, c.Request())
-	s.Hubs.ServePlain(c.Response(), c.Request(), hub, audience, who)
+	s.Hubs.ServePlain(c.Response(), c.Request(), hub, audience, who, func(status int, text string) {
+		h.answerError(&refusal{status: status, Code: streamCodes[status], Message: text}, c)
+	})
 	return nil
+}
+
+// streamCodes are the codes of what a plain event stream is refused for.
+var streamCodes = map[int]code{
+	http.StatusNotFound: codeNotFound, http.StatusTooManyRequests: codeTooManyConnections, http.StatusServiceUnavailable: codeUnavailable,
 }
 
 // notAmong returns the first of names that is not among all.

@@ -22,8 +22,9 @@ type HubServer interface {
 	// negotiate.HubName returns it; who is what the request's access token says.
 	// Headers that are set already go out with every answer, that to an upgrade included.
 	ServeHub(w http.ResponseWriter, r *http.Request, hub string, who access.Identity)
-	// ServePlain serves a plain event stream, which belongs to no connection, until who's token wants it to end.
-	ServePlain(w http.ResponseWriter, r *http.Request, hub string, audience streams.Audience, who access.Identity)
+	// ServePlain serves a plain event stream, which belongs to no connection, until who's token wants it to end; if it cannot, refuse
+	// answers why.
+	ServePlain(w http.ResponseWriter, r *http.Request, hub string, audience streams.Audience, who access.Identity, refuse func(status int, text string))
 }
 
 // Config holds what a Handler needs from the start. Zero values mean the defaults.

@@ -38,7 +38,12 @@ func (f *fixture) ServeHub(w http.ResponseWriter, r *http.Request, hub string, w
 }
 
 // ServePlain says what it was asked for.
-func (f *fixture) ServePlain(w http.ResponseWriter, _ *http.Request, hub string, audience streams.Audience, _ access.Identity) {
+func (f *fixture) ServePlain(w http.ResponseWriter, _ *http.Request, hub string, audience streams.Audience, _ access.Identity, refuse func(int, string)) {
+	if hub == "full" {
+		w.Header().Set("Retry-After", "5")
+		refuse(http.StatusTooManyRequests, "too many")
+		return
+	}
 	_, _ = io.WriteString(w, hub+" "+audience.User+" "+strings.Join(audience.Groups, "|"))
 }
 

@@ -1,6 +1,7 @@
 package handlers_test
 
 import (
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -108,5 +109,18 @@ func TestWhatAPlainStreamFollows(t *testing.T) {
 		if got := refused(t, f.do("GET", "/api/hubs/chat/events"+query, ""), 400); !strings.HasPrefix(got.Target, "groups") {
 			t.Errorf("field is %q, want groups", got.Target)
 		}
+	}
+}
+
+// A plain event stream is refused as everything else of the API is, with a code.
+func TestRefusedPlainStreamHasACode(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, handlers.Config{})
+	w := f.do("GET", "/api/hubs/full/events", "")
+	if got := refused(t, w, http.StatusTooManyRequests); got.Code != "too_many_connections" || got.Message != "too many" {
+		t.Errorf("got %+v", got)
+	}
+	if got := w.Header().Get("Retry-After"); got != "5" {
+		t.Errorf("Retry-After is %q", got)
 	}
 }

@@ -1,6 +1,7 @@
 package transports
 
 import (
+	"fmt"
 	"net/http"
 	"sync"
 )
@@ -23,9 +24,9 @@ func (d departure) call() {
 	}
 }
 
-// enter counts a request's socket or stream in. leave counts it out. returning says that
+// enter counts a request's socket or stream in. leave counts it out; full is the limit that does not let it in, or empty. returning says that
 // the connection was there already, and its client comes back to it: it is counted, and not refused.
-func (a *admission) enter(c *request, user string, returning bool) (leave departure, ok bool) {
+func (a *admission) enter(c *request, user string, returning bool) (leave departure, full string) {
 	var keys [2]string
 	if a.perUser > 0 && user != "" {
 		keys[0] = "u" + c.hub + "\x00" + user
@@ -34,19 +35,23 @@ func (a *admission) enter(c *request, user string, returning bool) (leave depart
 		keys[1] = "a" + c.who.Address
 	}
 	if keys[0] == "" && keys[1] == "" {
-		return nil, true
+		return nil, ""
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if !returning && (keys[0] != "" && a.open[keys[0]] >= a.perUser || keys[1] != "" && a.open[keys[1]] >= a.perAddress) {
-		return nil, false
+	switch {
+	case returning:
+	case keys[0] != "" && a.open[keys[0]] >= a.perUser:
+		return nil, fmt.Sprintf("the user has %d connections in the hub open at this node, which is the limit", a.perUser)
+	case keys[1] != "" && a.open[keys[1]] >= a.perAddress:
+		return nil, fmt.Sprintf("the address has %d connections open at this node, which is the limit", a.perAddress)
 	}
 	a.add(keys, 1)
 	return func() {
 		a.mu.Lock()
 		defer a.mu.Unlock()
 		a.add(keys, -1)
-	}, true
+	}, ""
 }
 
 func (a *admission) add(keys [2]string, n int) {
@@ -63,9 +68,9 @@ func (a *admission) add(keys [2]string, n int) {
 	}
 }
 
-// tooMany refuses what admission does not let in.
-func (s *Server) tooMany(c *request) {
+// tooMany refuses what admission does not let in, for the limit that is full.
+func (s *Server) tooMany(c *request, full string) {
 	s.counters.tooMany.Add(1)
 	c.w.Header().Set("Retry-After", "5") // one of the others must end
-	c.refuse(http.StatusTooManyRequests, "the user or the address has as many connections as are allowed")
+	c.refuse(http.StatusTooManyRequests, full)
 }

@@ -116,7 +116,7 @@ func (c *cluster) start(name string, cfg transports.Config, listener net.Listene
 			who = new(access.Identity)
 		}
 		if plain, ok := r.URL.Query()["plain"]; ok && len(plain) > 0 {
-			n.server.ServePlain(w, r, hubName, streams.Audience{}, *who)
+			n.server.ServePlain(w, r, hubName, streams.Audience{}, *who, func(status int, text string) { http.Error(w, "refused: "+text, status) })
 			return
 		}
 		n.server.ServeHub(w, r, hubName, *who)

@@ -41,11 +41,11 @@ func (s *Server) serveEvents(c *request) {
 		s.refuseError(c, err)
 		return
 	}
-	leave, ok := s.admission.enter(c, c.token.User, false)
-	if !ok {
+	leave, full := s.admission.enter(c, c.token.User, false)
+	if full != "" {
 		s.end(c.hub, c.token.ConnectionID, r.Owner)
 		s.active.Done()
-		s.tooMany(c)
+		s.tooMany(c, full)
 		return
 	}
 	e := &eventStream{

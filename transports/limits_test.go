@@ -1,6 +1,7 @@
 package transports_test
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -17,7 +18,8 @@ const (
 	oneCall  = "{\"type\":1,\"target\":\"m\",\"arguments\":[]}\x1e"
 	pingText = "{\"type\":6}\x1e"
 	tooFast  = `{"type":7,"error":"Connection closed with an error. The client sent more messages a second than are allowed.","allowReconnect":true}` + "\x1e"
-	tooMany  = "the user or the address has as many connections as are allowed"
+	userFull = "the user has %d connections in the hub open at this node, which is the limit"
+	hostFull = "the address has %d connections open at this node, which is the limit"
 )
 
 func TestAUserHasNoMoreSocketsAndStreamsThanAllowed(t *testing.T) {
@@ -27,9 +29,9 @@ func TestAUserHasNoMoreSocketsAndStreamsThanAllowed(t *testing.T) {
 		first := c.negotiate(userOf("ann")).openSocket(0, handshakeJSON)
 		stream := c.negotiate(userOf("ann")).openEvents(0).shakesHands(0)
 		refused := c.negotiate(userOf("ann"))
-		refused.wantRefused(0, http.StatusTooManyRequests, tooMany)
+		refused.wantRefused(0, http.StatusTooManyRequests, fmt.Sprintf(userFull, 2))
 		refused.wantRecord(false)
-		c.negotiate(userOf("ann")).wantNoEvents(0, http.StatusTooManyRequests, tooMany)
+		c.negotiate(userOf("ann")).wantNoEvents(0, http.StatusTooManyRequests, fmt.Sprintf(userFull, 2))
 		polling := c.negotiate(userOf("ann"))
 		polling.want("a poll", polling.do(0, http.MethodGet, "", ""), 200, "")
 		c.negotiate(userOf("ann")).openSocket(1, handshakeJSON) // another node counts for itself
@@ -69,7 +71,7 @@ func TestReturningClientIsNotOneTooMany(t *testing.T) {
 		back := k.dialSocket(0)
 		back.sendText("{\"type\":9,\"sequenceId\":1}\x1e")
 		back.expect("{\"type\":9,\"sequenceId\":1}\x1e")
-		k.negotiate(userOf("ann")).wantRefused(0, http.StatusTooManyRequests, tooMany)
+		k.negotiate(userOf("ann")).wantRefused(0, http.StatusTooManyRequests, fmt.Sprintf(userFull, 1))
 	})
 }
 
@@ -102,9 +104,9 @@ func TestAnAddressHasNoMoreSocketsAndStreamsThanAllowed(t *testing.T) {
 		c := newCluster(t, 1, func(cfg *transports.Config) { cfg.MaxAddressConnections = 1 })
 		c.who.Store(&access.Identity{Address: "192.0.2.1"})
 		p := c.openPlain(0, "")
-		c.negotiate().wantRefused(0, http.StatusTooManyRequests, tooMany)
+		c.negotiate().wantRefused(0, http.StatusTooManyRequests, fmt.Sprintf(hostFull, 1))
 		a := c.do(c.ctx, 0, http.MethodGet, "plain", "")
-		c.want("a plain event stream", a, http.StatusTooManyRequests, tooMany)
+		c.want("a plain event stream", a, http.StatusTooManyRequests, "refused: "+fmt.Sprintf(hostFull, 1)+"\n")
 		if a.header.Get("Retry-After") == "" {
 			t.Error("it does not say when to come again")
 		}

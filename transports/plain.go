@@ -23,17 +23,18 @@ import (
 //	id: <generation>.<position>
 //	data: {"type":1,"target":"...","arguments":[...]}
 //
-// It ends when who's access token wants that: an EventSource that comes back with it is refused.
-func (s *Server) ServePlain(w http.ResponseWriter, r *http.Request, hub string, audience streams.Audience, who access.Identity) {
-	c := &request{w: w, Request: r, hub: hub, who: who, rc: http.NewResponseController(w)}
+// It ends when who's access token wants that: an EventSource that comes back with it is refused. Refusals are refuse's to write: they are those
+// of the address that it was asked for at; headers such as Retry-After are set.
+func (s *Server) ServePlain(w http.ResponseWriter, r *http.Request, hub string, audience streams.Audience, who access.Identity, refuse func(status int, text string)) {
+	c := &request{w: w, Request: r, hub: hub, who: who, rc: http.NewResponseController(w), refuseAs: refuse}
 	if !s.begin() {
 		c.refuse(http.StatusServiceUnavailable, "the node is stopping")
 		return
 	}
-	leave, ok := s.admission.enter(c, audience.User, false)
-	if !ok {
+	leave, full := s.admission.enter(c, audience.User, false)
+	if full != "" {
 		s.active.Done()
-		s.tooMany(c)
+		s.tooMany(c, full)
 		return
 	}
 	p := &plainStream{hub: strings.Clone(hub), audience: audience, closeAt: closeAt(&who), counted: leave}

@@ -150,6 +150,8 @@ type request struct {
 	who   access.Identity
 	token negotiate.Token
 	rc    *http.ResponseController
+	// refuseAs writes a refusal in another form than clients get it, which is plain text if it is nil.
+	refuseAs func(status int, text string)
 }
 
 // query returns the first value of a parameter in the address.
@@ -291,11 +293,15 @@ func (s *Server) identify(c *request) bool {
 // refuse answers with a status and a text, as every refusal of the transports does.
 func (c *request) refuse(status int, text string) {
 	h := c.w.Header()
-	h.Set("Content-Type", "text/plain")
-	h.Set("Cache-Control", "no-store")
 	if status == http.StatusServiceUnavailable {
 		h.Set("Retry-After", "1")
 	}
+	if c.refuseAs != nil {
+		c.refuseAs(status, text)
+		return
+	}
+	h.Set("Content-Type", "text/plain")
+	h.Set("Cache-Control", "no-store")
 	c.w.WriteHeader(status)
 	_, _ = c.w.Write([]byte(text))
 }

@@ -91,11 +91,11 @@ func (s *Server) serveWebSocket(c *request) {
 		s.refuseError(c, err)
 		return
 	}
-	leave, ok := s.admission.enter(c, c.token.User, waits(opened.Outcome))
-	if !ok {
+	leave, full := s.admission.enter(c, c.token.User, waits(opened.Outcome))
+	if full != "" {
 		s.end(c.hub, c.token.ConnectionID, r.Owner)
 		s.active.Done()
-		s.tooMany(c)
+		s.tooMany(c, full)
 		return
 	}
 	upgrader := ws.HTTPUpgrader{Timeout: s.cfg.SendTimeout, Header: c.w.Header()}
