@@ -105,7 +105,7 @@ func refusalFor(err error) *refusal {
 		return &refusal{status: http.StatusNotFound, Code: codeNotFound, Message: "there is no such connection"}
 	case errors.Is(err, streams.ErrTooManyGroups):
 		return &refusal{status: http.StatusConflict, Code: codeTooManyGroups,
-			Message: fmt.Sprintf("it is in %d groups, which is the limit", streams.MaxGroups)}
+			Message: fmt.Sprintf("the connection, or the user, is in %d groups, which is the limit", streams.MaxGroups)}
 	case errors.Is(err, streams.ErrGap):
 		return &refusal{status: http.StatusGone, Code: codeGap,
 			Message: "messages that the connection had not received are no longer kept"}
@@ -114,9 +114,12 @@ func refusalFor(err error) *refusal {
 			Message: "the idempotency key was used with another body"}
 	case errors.Is(err, streams.ErrTooLarge):
 		return tooLarge(fmt.Sprintf("the message and its audience exceed %d bytes together", streams.MaxEntryBytes))
+	case errors.Is(err, streams.ErrLogFull):
+		return &refusal{status: http.StatusServiceUnavailable, Code: codeFull,
+			Message: "the hub's log is at its limit (-retention-bytes); nothing was sent"}
 	case errors.Is(err, streams.ErrFull):
 		return &refusal{status: http.StatusServiceUnavailable, Code: codeFull,
-			Message: "the store is full; nothing was sent"}
+			Message: "Valkey is at its limit (maxmemory); nothing was sent"}
 	case errors.Is(err, streams.ErrOutcomeUnknown):
 		return &refusal{status: http.StatusServiceUnavailable, Code: codeUnavailable, Outcome: "unknown",
 			Message: "the store's answer was lost; the message may have been sent, so that repeating it may send it twice"}

@@ -8,8 +8,10 @@ import (
 	"hubstream/streams"
 )
 
-// errNobody says that a user or group has no connection, and so does not exist.
-var errNobody = &refusal{status: http.StatusNotFound, Code: codeNotFound, Message: "it has no connection"}
+// nobody says that a user or group has no connection, and so does not exist.
+func nobody(to target) error {
+	return &refusal{status: http.StatusNotFound, Code: codeNotFound, Message: "the " + string(to) + " has no connection"}
+}
 
 // holders is what can be counted, with what Azure's SDKs are told when there is nothing.
 var holders = map[target]struct {
@@ -37,7 +39,7 @@ func countOf(to target) func(echo.Context, *Services) error {
 		}
 		if count == 0 {
 			c.Response().Header().Set(errorCodeHeader, holders[to].notFound)
-			return errNobody
+			return nobody(to)
 		}
 		return writeJSON(c, http.StatusOK, map[string]int64{"connections": count})
 	}

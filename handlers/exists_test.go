@@ -31,9 +31,9 @@ func TestUsersAndGroupsExistWhileTheyHaveConnections(t *testing.T) {
 		}
 	}
 	check("/users/alice", 200, "", `{"connections":2}`)
-	check("/users/bob", 404, "Warning.User.NotExisted", "")
+	check("/users/bob", 404, "Warning.User.NotExisted", `{"code":"not_found","message":"the user has no connection"}`)
 	check("/groups/g%2F1", 200, "", `{"connections":1}`)
-	check("/groups/g", 404, "Warning.Group.NotExisted", "")
+	check("/groups/g", 404, "Warning.Group.NotExisted", `{"code":"not_found","message":"the group has no connection"}`)
 	check("/groups/"+strings.Repeat("x", 1025), 400, "invalid", "")
 	if _, err := f.node.End(t.Context(), "chat", "c", ""); err != nil {
 		t.Fatal(err)

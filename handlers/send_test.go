@@ -261,6 +261,7 @@ func TestStoreFailuresSayWhetherToRepeat(t *testing.T) {
 	t.Parallel()
 	store := &failing{Store: streams.NewMemory(streams.MemoryConfig{})}
 	f := newFixtureOn(t, store, handlers.Config{})
+	limits := map[error]string{streams.ErrFull: "maxmemory", streams.ErrLogFull: "-retention-bytes"}
 	for _, v := range []struct {
 		err           error
 		status        int
@@ -271,6 +272,7 @@ func TestStoreFailuresSayWhetherToRepeat(t *testing.T) {
 		{streams.ErrOutcomeUnknown, 503, "unavailable", "unknown", ""},
 		{fmt.Errorf("%w: %w", streams.ErrOutcomeUnknown, streams.ErrUnavailable), 503, "unavailable", "unknown", ""},
 		{streams.ErrFull, 503, "full", "", ""},
+		{streams.ErrLogFull, 503, "full", "", ""},
 		{streams.ErrTooLarge, 413, "too_large", "", ""},
 		{errors.New("password of the store"), 500, "internal", "", ""},
 	} {
@@ -285,6 +287,9 @@ func TestStoreFailuresSayWhetherToRepeat(t *testing.T) {
 		}
 		if strings.Contains(r.Message, "password") {
 			t.Errorf("the caller is told %q", r.Message)
+		}
+		if limit := limits[v.err]; !strings.Contains(r.Message, limit) {
+			t.Errorf("%v: the message %q does not name the limit %s", v.err, r.Message, limit)
 		}
 	}
 }

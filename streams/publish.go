@@ -3,7 +3,6 @@ package streams
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 	"time"
 )
@@ -20,7 +19,7 @@ func (r Receipt) String() string { return r.Gen + "." + r.Position.String() }
 // ErrTooLarge says that an entry is beyond MaxEntryBytes.
 var ErrTooLarge = errors.New("the message and its audience are too large")
 
-// Publish appends an entry. Errors: ErrTooLarge, ErrFull, and those of Log.Append.
+// Publish appends an entry. Errors: ErrTooLarge, ErrLogFull, and those of Log.Append.
 func (n *Node) Publish(ctx context.Context, hubName string, e *Entry) (Receipt, error) {
 	data := AppendEntry(nil, e)
 	if len(data) > MaxEntryBytes {
@@ -155,12 +154,12 @@ func ParseReceipt(s string) (Receipt, error) {
 	return Receipt{gen, p}, err
 }
 
-// accepts returns ErrFull if the hub's log is.
+// accepts returns ErrLogFull if the hub's log is.
 func (h *hub) accepts() error {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
 	if h.full {
-		return fmt.Errorf("%w: the hub's log is at its limit", ErrFull)
+		return ErrLogFull
 	}
 	return nil
 }

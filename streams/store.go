@@ -3,6 +3,7 @@ package streams
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 )
 
@@ -15,6 +16,8 @@ var (
 	ErrOutcomeUnknown = errors.New("the outcome is unknown")
 	// ErrFull says that the store has no room (memory limit reached); nothing was changed.
 	ErrFull = errors.New("the store is full")
+	// ErrLogFull is the ErrFull of a hub's log that is over Config.RetentionBytes although it is as short as it may be.
+	ErrLogFull = fmt.Errorf("%w: the hub's log is at its limit", ErrFull)
 	// ErrGone says that the connection does not exist, has ended, or is closing.
 	ErrGone = errors.New("no such connection")
 	// ErrTransport says that the connection already uses another transport.
