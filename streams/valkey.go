@@ -49,6 +49,14 @@ type ValkeyConfig struct {
 	DurableTimeout time.Duration
 	// Logger, if not nil, is told what an operator should change.
 	Logger *slog.Logger
+	// Waiting, if not nil, is told by NewValkey why it goes on trying.
+	Waiting func(reason error)
+}
+
+// Check returns what is wrong with the configuration, which NewValkey would refuse. It asks no server.
+func (c *ValkeyConfig) Check() error {
+	_, err := c.clientOption()
+	return err
 }
 
 const (
@@ -119,10 +127,10 @@ func NewValkey(ctx context.Context, cfg ValkeyConfig) (*Valkey, error) {
 	if err != nil {
 		return nil, err
 	}
-	if v.main, err = connect(ctx, mainOption(option, &v.mainConns)); err != nil {
+	if v.main, err = connect(ctx, mainOption(option, &v.mainConns), cfg.Waiting); err != nil {
 		return nil, err
 	}
-	if v.tails, err = connect(ctx, tailOption(option, &v.tailConns)); err != nil {
+	if v.tails, err = connect(ctx, tailOption(option, &v.tailConns), cfg.Waiting); err != nil {
 		v.main.Close()
 		return nil, err
 	}
@@ -138,7 +146,7 @@ func orDefault[T comparable](value, other T) T {
 }
 
 // connect makes a client, which for a cluster and sentinels means to reach them.
-func connect(ctx context.Context, option valkey.ClientOption) (valkey.Client, error) {
+func connect(ctx context.Context, option valkey.ClientOption, waiting func(reason error)) (valkey.Client, error) {
 	for {
 		client, err := valkey.NewClient(option)
 		if err == nil {
@@ -150,6 +158,9 @@ func connect(ctx context.Context, option valkey.ClientOption) (valkey.Client, er
 		mapped, repeatable := classify(err)
 		if !repeatable {
 			return nil, fmt.Errorf("connect to Valkey: %w", mapped)
+		}
+		if waiting != nil {
+			waiting(mapped)
 		}
 		if err := sleep(ctx, connectPause); err != nil {
 			return nil, fmt.Errorf("connect to Valkey: %w", mapped)

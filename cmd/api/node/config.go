@@ -218,6 +218,14 @@ func (c *Config) complete() error {
 	return c.checkAccess()
 }
 
+// valkey is what the settings say of Valkey.
+func (c *Config) valkey() streams.ValkeyConfig {
+	return streams.ValkeyConfig{
+		Addresses: c.Valkey, Mode: c.ValkeyMode, MasterSet: c.ValkeyMaster, Prefix: c.ValkeyPrefix,
+		Durable: c.ValkeyDurable, DurableTimeout: c.ValkeyDurableTimeout,
+	}
+}
+
 func isLoopback(address string) bool {
 	host, _, err := net.SplitHostPort(address)
 	return err == nil && (host == "localhost" || net.ParseIP(host).IsLoopback())

@@ -239,15 +239,19 @@ func TestNodeWithoutItsStoreLives(t *testing.T) {
 		t.Fatal(err)
 	}
 	closed.Close()
-	n := start(t, "-valkey", "valkey://u:hunter2@"+closed.Addr().String())
+	log := newOutput()
+	n := startLogging(t, log, "-valkey", "valkey://u:hunter2@"+closed.Addr().String())
 	if text := n.out.String(); !strings.Contains(text, "Valkey at "+closed.Addr().String()) || strings.Contains(text, "hunter2") {
 		t.Errorf("it says: %s", text)
 	}
 	if status, _, _ := n.do("GET", "/healthz", ""); status != 200 {
 		t.Errorf("healthz: got %d", status)
 	}
-	if status, text, _ := n.do("GET", "/readyz", ""); status != 503 || !strings.Contains(text, "store") {
+	if status, text, _ := n.do("GET", "/readyz", ""); status != 503 || !strings.Contains(text, "connection refused") {
 		t.Errorf("readyz: got %d %s", status, text)
+	}
+	if text := log.String(); strings.Count(text, "waiting for the store") != 1 || !strings.Contains(text, "connection refused") || strings.Contains(text, "hunter2") {
+		t.Errorf("it logs: %s", text)
 	}
 	if status, _, header := n.do("POST", "/api/hubs/chat/send", `{"target":"m"}`); status != 503 || header.Get("Retry-After") != "1" {
 		t.Errorf("send: got %d %v", status, header)

@@ -112,10 +112,9 @@ func (n *node) openStore(ctx context.Context) (_ streams.Store, pace time.Durati
 	if len(n.cfg.Valkey) == 0 {
 		return streams.NewMemory(streams.MemoryConfig{}), 0, nil
 	}
-	store, err := streams.NewValkey(ctx, streams.ValkeyConfig{
-		Addresses: n.cfg.Valkey, Mode: n.cfg.ValkeyMode, MasterSet: n.cfg.ValkeyMaster, Prefix: n.cfg.ValkeyPrefix, Logger: n.log,
-		Durable: n.cfg.ValkeyDurable, DurableTimeout: n.cfg.ValkeyDurableTimeout,
-	})
+	cfg := n.cfg.valkey()
+	cfg.Logger, cfg.Waiting = n.log, n.newWaiting()
+	store, err := streams.NewValkey(ctx, cfg)
 	if err != nil {
 		return nil, 0, fmt.Errorf("-valkey: %w", err)
 	}
@@ -141,22 +140,30 @@ func (n *node) contact(ctx, working context.Context, node *streams.Node) (*negot
 	return negotiate.NewKeyring(negotiate.Secret(shared))
 }
 
-// contactPause is the time between attempts to use a store that is not fit for use.
-const contactPause = 500 * time.Millisecond
-
-// untilReached repeats f until it succeeds or ctx ends: a node that waits for its store needs nobody to start it again.
-func (n *node) untilReached(ctx context.Context, f func() error) error {
+// newWaiting makes what tells operators why the store cannot be used yet: in the log, and by /readyz. The same reason again is not told.
+func (n *node) newWaiting() func(error) {
 	told := ""
-	for {
-		err := f()
-		if err == nil {
-			return nil
-		}
+	return func(err error) {
 		if reason := err.Error(); reason != told {
 			told = reason
 			n.handler.Unready(reason)
 			n.log.Warn("waiting for the store", "error", reason)
 		}
+	}
+}
+
+// contactPause is the time between attempts to use a store that is not fit for use.
+const contactPause = 500 * time.Millisecond
+
+// untilReached repeats f until it succeeds or ctx ends: a node that waits for its store needs nobody to start it again.
+func (n *node) untilReached(ctx context.Context, f func() error) error {
+	waiting := n.newWaiting()
+	for {
+		err := f()
+		if err == nil {
+			return nil
+		}
+		waiting(err)
 		select {
 		case <-time.After(contactPause):
 		case <-ctx.Done():
