@@ -206,6 +206,9 @@ func (c *Config) complete() error {
 		return fmt.Errorf("-valkey-mode and -valkey-master (%s, %s) need addresses in -valkey (%s)",
 			variable("valkey-mode"), variable("valkey-master"), variable("valkey"))
 	}
+	if len(c.Valkey) == 0 && c.ValkeyDurable > 0 {
+		return fmt.Errorf("-valkey-durable (%s) without -valkey (%s): a log in memory has no replicas", variable("valkey-durable"), variable("valkey"))
+	}
 	if c.ValkeyMode == streams.ValkeySentinel && c.ValkeyMaster == "" {
 		return fmt.Errorf("-valkey-mode sentinel needs the primary's name in -valkey-master (%s)", variable("valkey-master"))
 	}
@@ -224,6 +227,22 @@ func (c *Config) valkey() streams.ValkeyConfig {
 		Addresses: c.Valkey, Mode: c.ValkeyMode, MasterSet: c.ValkeyMaster, Prefix: c.ValkeyPrefix,
 		Durable: c.ValkeyDurable, DurableTimeout: c.ValkeyDurableTimeout,
 	}
+}
+
+// checkUse looks at what a node meets when it starts to use its settings, and would not go on with: Valkey's addresses, and what is in
+// the files that are named.
+func (c *Config) checkUse(env func(string) string) error {
+	if len(c.Valkey) > 0 {
+		cfg := c.valkey()
+		if err := cfg.Check(); err != nil {
+			return fmt.Errorf("-valkey: %w", err)
+		}
+	}
+	if _, _, err := c.accessKeys(); err != nil {
+		return err
+	}
+	_, err := c.upstreamRules(env)
+	return err
 }
 
 func isLoopback(address string) bool {

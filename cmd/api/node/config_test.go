@@ -62,7 +62,7 @@ var each = []struct {
 	{"valkey-mode", "standalone", func(c node.Config) any { return c.ValkeyMode }, streams.ValkeyStandalone, map[string]string{"Cluster": "none of standalone,sentinel,cluster", "sentinel": "-valkey"}},
 	{"valkey-master", "", nil, nil, map[string]string{"a b": "not allowed", "mymaster": "-valkey"}},
 	{"stateful-address", "https://a.example/", func(c node.Config) any { return c.StatefulAddress }, "https://a.example", map[string]string{"a.example": "is not an address"}},
-	{"valkey-durable", "2", func(c node.Config) any { return c.ValkeyDurable }, 2, map[string]string{"-1": "not between 0 and 9", "x": "not a whole number"}},
+	{"valkey-durable", "", nil, nil, map[string]string{"-1": "not between 0 and 9", "x": "not a whole number", "2": "-valkey"}},
 	{"valkey-durable-timeout", "1s", func(c node.Config) any { return c.ValkeyDurableTimeout }, time.Second, map[string]string{"0s": "not between"}},
 	{"valkey-prefix", "x", func(c node.Config) any { return c.ValkeyPrefix }, "x", map[string]string{"{x}": "not allowed"}},
 	{"secret", strings.Repeat("s", 16), func(c node.Config) any { return c.Secret }, negotiate.Secret(strings.Repeat("s", 16)), map[string]string{"hunter2": "16 are needed"}},
@@ -198,6 +198,7 @@ func TestSettingsThatNeedOthers(t *testing.T) {
 	}{
 		{[]string{"-valkey", "a:1", "-valkey-mode", "sentinel"}, "-valkey-master"},
 		{[]string{"-valkey-mode", "cluster"}, "HUBSTREAM_VALKEY"},
+		{[]string{"-valkey-durable", "1"}, "HUBSTREAM_VALKEY"},
 		{[]string{"-nope"}, "-nope"},
 		{[]string{"-drain"}, "-drain"},
 		{[]string{"left", "over"}, "left"},
@@ -205,8 +206,9 @@ func TestSettingsThatNeedOthers(t *testing.T) {
 		_, err := node.Parse(v.args, none)
 		checkError(t, err, v.word, "")
 	}
-	if _, err := node.Parse([]string{"-valkey", "a:1", "-valkey-mode", "sentinel", "-valkey-master", "m"}, none); err != nil {
-		t.Error(err)
+	c, err := node.Parse([]string{"-valkey", "a:1", "-valkey-mode", "sentinel", "-valkey-master", "m", "-valkey-durable", "2"}, none)
+	if err != nil || c.ValkeyDurable != 2 {
+		t.Errorf("got %d, %v", c.ValkeyDurable, err)
 	}
 }
 

@@ -3,6 +3,7 @@ package node_test
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -105,6 +106,23 @@ func TestCheckShowsWhatIsInForceWithoutSecrets(t *testing.T) {
 		t.Errorf("as a file it gives %v, %+v", err, c)
 	}
 	checkError(t, node.Run(t.Context(), []string{"check", "-drain", "x"}, none, &out, &out), "-drain", "duration")
+}
+
+// A node that would not start for what is in a file, or is no address, is told so by check: the unit for systemd asks it first.
+func TestCheckFindsWhatWouldEndTheStart(t *testing.T) {
+	t.Parallel()
+	for _, v := range []struct{ setting, value, word string }{
+		{"-access-keys-file", "/nonexistent", "no such file"},
+		{"-access-keys-file", writeFile(t, "hunter2\n"), "at least 16"},
+		{"-access-keys-file", writeFile(t, "# none\n"), "no key"},
+		{"-upstream-file", "/nonexistent", "no such file"},
+		{"-upstream-file", writeFile(t, "{}"), "Templates"},
+		{"-upstream", "http://a.example/{@env:NOPE}", "NOPE"},
+		{"-valkey", "localhost", "port"},
+		{"-valkey", "a:1,b:1", "one address"},
+	} {
+		checkError(t, node.Run(t.Context(), []string{"check", v.setting, v.value}, none, io.Discard, io.Discard), v.setting, v.word)
+	}
 }
 
 func TestReferencePageIsCurrent(t *testing.T) {

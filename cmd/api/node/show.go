@@ -14,6 +14,9 @@ func check(w io.Writer, args []string, env func(string) string) error {
 	if err != nil {
 		return err
 	}
+	if err := c.checkUse(env); err != nil {
+		return err
+	}
 	var b strings.Builder
 	for i, s := range settings {
 		value := s.value(&c)
