@@ -1,9 +1,13 @@
 package integration_test
 
 import (
+	"bufio"
+	"context"
 	"fmt"
+	"io"
 	"maps"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -222,6 +226,7 @@ func TestDeployedFilesMakeOneService(t *testing.T) {
 					conn.Expect("message", i)
 				}
 			}
+			passesBatches(t, proxy+"/api/hubs/"+newHub(t)+"/batch", sign)
 			if a, err := rawclient.Do(t.Context(), "GET", proxy+"/metrics", ""); err != nil || a.Status != 404 {
 				t.Errorf("clients see the metrics: %d %v", a.Status, err)
 			}
@@ -254,6 +259,43 @@ func TestDeployedFilesMakeOneService(t *testing.T) {
 			}
 			expect()
 		})
+	}
+}
+
+// passesBatches checks that a proxy lets large batches through, and of one that is a stream of lines each before the next is there.
+func passesBatches(t *testing.T, url string, sign func(audience string) string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
+	defer cancel()
+	post := func(contentType string, body io.Reader) (*http.Response, *bufio.Reader) {
+		r, err := http.NewRequestWithContext(ctx, http.MethodPost, url, body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Content-Type", contentType)
+		r.Header.Set("Authorization", "Bearer "+sign(url))
+		a, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatalf("%s: %v", contentType, err)
+		}
+		t.Cleanup(func() { _ = a.Body.Close() })
+		return a, bufio.NewReader(a.Body)
+	}
+	large := `{"target":"m","arguments":["` + strings.Repeat("x", 900<<10) + `"]}`
+	if a, _ := post("application/json", strings.NewReader("["+strings.Repeat(large+",", 4)+large+"]")); a.StatusCode != http.StatusOK {
+		t.Errorf("a batch of more than 4 MiB: got %d", a.StatusCode)
+	}
+	body, lines := io.Pipe()
+	defer lines.Close()
+	context.AfterFunc(ctx, func() { _ = lines.Close() }) // the client waits for it, even when its time has passed
+	written := make(chan error, 1)
+	go func() { _, err := io.WriteString(lines, `{"target":"m"}`+"\n"); written <- err }()
+	a, results := post("application/x-ndjson", body)
+	if result, err := results.ReadString('\n'); a.StatusCode != http.StatusOK || !strings.HasPrefix(result, `{"status":202,`) {
+		t.Errorf("the first line of a stream: got %d %q %v", a.StatusCode, result, err)
+	}
+	if err := <-written; err != nil {
+		t.Error(err)
 	}
 }
 
