@@ -86,6 +86,10 @@ const scenarios = {
     for (const [transport, protocol] of [["WebSockets", "json"], ["WebSockets", "messagepack"], ["ServerSentEvents", "json"], ["LongPolling", "json"], ["LongPolling", "messagepack"]]) {
       await useEverything(page, { ...o, transport, protocol, user: "ada" }, names[transport]);
     }
+    await page.fill("[name=arguments]", "{bad");
+    await page.click("button:text-is('Send')");
+    await page.waitForSelector(".result.bad:has-text('Arguments must be a JSON array')");
+    await page.fill("[name=arguments]", "[1]");
     await page.click("button:text-is('curl')");
     assert.match(await page.textContent("pre"), /^curl -X POST '.*\/api\/hubs\/.*' \\\n/);
     await page.click("button:text-is('JavaScript')");
@@ -304,6 +308,8 @@ const scenarios = {
       await phone.waitForSelector(`nav a[aria-current=page]:text-is('${name}')`);
       const width = await phone.evaluate(() => document.documentElement.scrollWidth);
       assert.ok(width <= 360, `${name} is ${width} px wide`);
+      assert.strictEqual(await phone.evaluate(() => scrollY), 0, `${name} does not begin at its top`);
+      await phone.evaluate(() => scrollTo(0, document.body.scrollHeight));
     }
     const [r] = (await phone.evaluate(() => getComputedStyle(document.documentElement).backgroundColor)).match(/\d+/);
     assert.ok(Number(r) < 64, "the page is not dark");

@@ -68,6 +68,7 @@ function shell(app: HTMLElement, session: Session): void {
     const [name = "", ...rest] = location.hash.replace(/^#\/?/, "").split("/").map(decodeURIComponent);
     const page = pages[name] ? name : "watch";
     leave();
+    scrollTo(0, 0); // another page begins at its top, as a load would
     leave = pages[page]!.show(main, session, rest);
     links.forEach((link) => {
       if (link.hash === `#/${page}`) link.setAttribute("aria-current", "page");

@@ -145,8 +145,14 @@ export function tryIt(root: HTMLElement, session: Session): () => void {
   const tabs = ["curl", "JavaScript"].map((text) => h("button", { type: "button", onclick: () => { state.code = text; show(); } }, text));
 
   function sendNow(): Send {
-    const list: unknown = JSON.parse(state.args);
-    if (!Array.isArray(list)) throw new Error("Arguments must be a JSON array, such as [\"hello\", 1]");
+    let list: unknown;
+    let why = "";
+    try {
+      list = JSON.parse(state.args);
+    } catch (error) {
+      why = `: ${(error as Error).message}`;
+    }
+    if (!Array.isArray(list)) throw new Error(`Arguments must be a JSON array, such as ["hello", 1]${why}`);
     return { ...state.send, args: list };
   }
   async function send(): Promise<void> {

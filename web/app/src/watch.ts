@@ -3,7 +3,8 @@ import { h, replace } from "./dom";
 import { onChange, points, problem, rows, type NodeRow, type Point } from "./feed";
 import { bytes, count, duration, transportNames } from "./format";
 
-const ms = (n: number) => (n >= 1000 ? `${n / 1000} s` : `${Math.round(n)} ms`);
+// ms is 0.5 ms, 12 ms, 1.5 s: an axis that ends at 1 ms has halves.
+const ms = (n: number) => (n >= 1000 ? `${n / 1000} s` : `${n < 10 ? Math.round(n * 10) / 10 : Math.round(n)} ms`);
 
 function lines(of: (p: Point) => Record<string, number>, name: (key: string) => string, only: (total: number) => boolean): Series[] {
   const totals = new Map<string, number>();
