@@ -100,7 +100,8 @@ func (s *Service) start(ctx context.Context, method, address, token string, body
 	if answer.StatusCode/100 != 2 {
 		text, _ := io.ReadAll(io.LimitReader(answer.Body, 200))
 		answer.Body.Close()
-		return nil, &statusError{answer.StatusCode, string(text)}
+		line, _, _ := strings.Cut(string(text), "\n") // a proxy's page is a document
+		return nil, &statusError{answer.StatusCode, line}
 	}
 	return answer, nil
 }

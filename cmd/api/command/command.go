@@ -6,6 +6,8 @@ import (
 	"flag"
 	"fmt"
 	"io"
+
+	"hubstream/negotiate"
 )
 
 // ConnectionVariable is where the commands find the connection string. Nodes do not read it.
@@ -89,6 +91,9 @@ func (c *call) parse() (rest []string, err error) {
 	}
 	if c.hub == "" {
 		return nil, errors.New("-hub is missing: which hub?")
+	}
+	if _, err := negotiate.HubName(c.hub); err != nil { // a node with keys would only say that the token is for another address
+		return nil, fmt.Errorf("-hub: %w", err)
 	}
 	return c.flags.Args(), nil
 }

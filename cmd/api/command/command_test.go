@@ -216,6 +216,7 @@ func TestBadCalls(t *testing.T) {
 	c := guarded(t)
 	for word, args := range map[string][]string{
 		"-hub is missing":         {"send", "hello"},
+		"-hub: invalid hub name":  {"send", "-hub", "a b", "hello"},
 		"the target is missing":   {"send", "-hub", "chat"},
 		"flag provided but not":   {"send", "-hub", "chat", "-nothing", "x"},
 		"400 invalid":             {"send", "-hub", "chat", ""},
