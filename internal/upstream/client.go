@@ -235,12 +235,14 @@ func (c *Client) attempt(ctx context.Context, rule *Rule, address string, r *Req
 	return answer, err
 }
 
-// fault is what counts against an upstream: an answer of its application does not.
+// fault is what counts against an upstream: an answer of its application does not. A call that was given up counts neither way.
 func fault(ctx context.Context, answer *Answer, err error) error {
 	var e *Error
 	switch {
-	case errors.As(err, &e) && e.Outcome == TooLarge, errors.Is(ctx.Err(), context.Canceled):
+	case errors.As(err, &e) && e.Outcome == TooLarge:
 		return nil
+	case err != nil && errors.Is(ctx.Err(), context.Canceled):
+		return errGivenUp
 	case err != nil:
 		return err
 	case passing(answer.Status):
@@ -249,7 +251,10 @@ func fault(ctx context.Context, answer *Answer, err error) error {
 	return nil
 }
 
-var errPassing = errors.New("the upstream's status says that it is not there")
+var (
+	errPassing = errors.New("the upstream's status says that it is not there")
+	errGivenUp = errors.New("the caller has given up")
+)
 
 func (c *Client) exchange(ctx context.Context, rule *Rule, address string, r *Request) (*Answer, error) {
 	request, err := c.build(ctx, rule, address, r)
@@ -296,6 +301,7 @@ func (c *Client) breaker(host string) *gobreaker.TwoStepCircuitBreaker[any] {
 		b = gobreaker.NewTwoStepCircuitBreaker[any](gobreaker.Settings{
 			Name: host, Timeout: brokenTime, MaxRequests: 1,
 			ReadyToTrip: func(n gobreaker.Counts) bool { return n.ConsecutiveFailures >= brokenAfter },
+			IsExcluded:  func(err error) bool { return errors.Is(err, errGivenUp) },
 			OnStateChange: func(name string, from, to gobreaker.State) {
 				c.cfg.Logger.Warn("circuit breaker of an upstream", "upstream", name, "from", from.String(), "to", to.String())
 			},

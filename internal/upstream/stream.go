@@ -4,7 +4,10 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"net/http/httptrace"
 	"sync"
+
+	"github.com/sony/gobreaker/v2"
 )
 
 // Stream is an answer that comes bit by bit.
@@ -26,6 +29,14 @@ func NewStream(status int, contentType string, body io.Reader, end func()) *Stre
 
 // ErrorHeader is the trailer in which an upstream says why it ended a stream.
 const ErrorHeader = "X-Hubstream-Error"
+
+// trialOf makes an upload that is the one call to try an upstream again succeed as that when the upstream takes its head: the answer
+// comes when the client ends it, and until then there would be no other call.
+func trialOf(ctx context.Context, tell func(error)) (context.Context, func(error)) {
+	var once sync.Once
+	first := func(err error) { once.Do(func() { tell(err) }) }
+	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteHeaders: func() { first(nil) }}), first
+}
 
 // Failure is what the upstream said in the trailer ErrorHeader; empty if nothing. Known when Body has ended.
 func (s *Stream) Failure() string { return s.trailer().Get(ErrorHeader) }
@@ -58,12 +69,17 @@ func (c *Client) begin(ctx context.Context, rule *Rule, address string, r *Reque
 	if err != nil {
 		return nil, err
 	}
-	tell, err := c.breaker(rule.Template.Host()).Allow()
+	breaker := c.breaker(rule.Template.Host())
+	tell, err := breaker.Allow()
 	if err != nil {
 		leave()
 		return nil, err
 	}
+	caller := ctx
 	ctx, cancel := context.WithCancel(ctx)
+	if r.Stream != nil && breaker.State() == gobreaker.StateHalfOpen {
+		ctx, tell = trialOf(ctx, tell)
+	}
 	// An upload may take its time; what waits is only the beginning of an answer to what has been sent.
 	late := context.AfterFunc(waiting, func() {
 		if r.Stream == nil {
@@ -77,9 +93,9 @@ func (c *Client) begin(ctx context.Context, rule *Rule, address string, r *Reque
 	}
 	late()
 	if err == nil {
-		tell(fault(ctx, &Answer{Status: response.StatusCode}, nil))
+		tell(fault(caller, &Answer{Status: response.StatusCode}, nil))
 	} else {
-		tell(fault(ctx, nil, err))
+		tell(fault(caller, nil, err))
 	}
 	if err != nil {
 		if waiting.Err() != nil {
