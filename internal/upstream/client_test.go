@@ -111,6 +111,27 @@ func TestARequestIsAzures(t *testing.T) {
 	}
 }
 
+// What a client chooses of its name and its claims must not be taken for another's name, or for more claims.
+func TestWhatAClientSaysIsNotMistaken(t *testing.T) {
+	t.Parallel()
+	r := request()
+	r.User, r.Query = "%61nn", "at=50%25"
+	r.Claims = []upstream.Claim{{Type: "name", Value: "eve, role: admin"}, {Type: "name: x", Value: "100%,role: admin"}, {Type: "url:name", Value: "a b: c"}}
+	c := server(t, func(_ http.ResponseWriter, r *http.Request) {
+		for name, want := range map[string]string{
+			"X-ASRS-User-Id": "%2561nn", "X-ASRS-Client-Query": "?at=50%25",
+			"X-ASRS-User-Claims": "name: eve%2C%20role:%20admin, name:%20x: 100%25%2Crole:%20admin, url:name: a b: c",
+		} {
+			if got := r.Header.Get(name); got != want {
+				t.Errorf("%s: got %q, want %q", name, got, want)
+			}
+		}
+	})
+	if _, err := c.Call(t.Context(), r); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestAnUpstreamThatMisbehaves(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {

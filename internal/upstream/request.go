@@ -29,7 +29,7 @@ type Request struct {
 	ConnectionID         string
 	User                 string // empty: anonymous
 	Claims               []Claim
-	// Query is the client's, without a question mark.
+	// Query is the client's, encoded and without a question mark.
 	Query string
 	// Key is the same whenever the same is asked again.
 	Key string
@@ -81,7 +81,7 @@ func (c *Client) build(ctx context.Context, rule *Rule, address string, r *Reque
 		h.Set("X-ASRS-User-Claims", claims(r.Claims))
 	}
 	if r.Query != "" {
-		h.Set("X-ASRS-Client-Query", headerText("?"+r.Query))
+		h.Set("X-ASRS-Client-Query", "?"+r.Query)
 	}
 	if keys := c.cfg.Keys(); len(keys) > 0 {
 		h.Set("X-ASRS-Signature", Signature(keys, r.ConnectionID))
@@ -93,21 +93,26 @@ func (c *Client) build(ctx context.Context, rule *Rule, address string, r *Reque
 	return request, nil
 }
 
-// claims are in one line, as Azure Functions reads no other.
+// claims are in one line, as Azure Functions reads no other. What a claim says must not look like another claim: a comma ends one,
+// and the first colon with a space its type.
 func claims(list []Claim) string {
 	var b strings.Builder
 	for i, c := range list {
 		if i > 0 {
 			b.WriteString(", ")
 		}
-		b.WriteString(headerText(c.Type) + ": " + headerText(c.Value))
+		b.WriteString(encoded(c.Type, "%, ") + ": " + encoded(c.Value, "%,"))
 	}
 	return b.String()
 }
 
-// headerText is a client's text as part of a header: percent-encoded if it has anything that a header cannot carry.
-func headerText(s string) string {
-	plain := s == strings.TrimSpace(s)
+// headerText is a client's text as part of a header: percent-encoded if it has anything that a header cannot carry, or a percent
+// sign, so that it can be decoded without looking: else a user named "%61nn" would be taken for ann.
+func headerText(s string) string { return encoded(s, "%") }
+
+// encoded is percent-encoded if it has anything that a header cannot carry, or one of reserved.
+func encoded(s, reserved string) string {
+	plain := s == strings.TrimSpace(s) && !strings.ContainsAny(s, reserved)
 	for i := 0; i < len(s) && plain; i++ {
 		plain = s[i] >= ' ' && s[i] < 0x7f
 	}
@@ -117,7 +122,7 @@ func headerText(s string) string {
 	const digits = "0123456789ABCDEF"
 	var b strings.Builder
 	for i := 0; i < len(s); i++ {
-		if c := s[i]; c > ' ' && c < 0x7f && c != '%' {
+		if c := s[i]; c > ' ' && c < 0x7f && c != '%' && c != ',' {
 			b.WriteByte(c)
 		} else {
 			b.WriteString("%" + string(digits[c>>4]) + string(digits[c&15]))
