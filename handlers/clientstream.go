@@ -48,17 +48,16 @@ func (h *Handler) sendItem(c echo.Context, s *Services) error {
 	if err != nil {
 		return err
 	}
-	item, last := streams.Outgoing{Entry: &w.entry}, end.entry("")
-	if key != "" {
-		item.Key, item.Sum, item.Keep = key, w.sum(true), keepKeys
+	ctx, last := c.Request().Context(), end.entry("")
+	_, replayed, err := w.append(ctx, s, hub, key, true)
+	if err != nil {
+		return err // and the stream goes on
 	}
-	published := s.Streams.PublishAll(c.Request().Context(), hub, []streams.Outgoing{item, {Entry: &last}})
-	for _, p := range published {
-		if p.Err != nil {
-			return p.Err
-		}
+	receipt, err := s.Streams.Publish(ctx, hub, &last)
+	if err != nil {
+		return fmt.Errorf("%w: the item was sent, and not the end: %v", streams.ErrOutcomeUnknown, err)
 	}
-	return w.accepted(c, published[1].Receipt, published[0].Replayed)
+	return w.accepted(c, receipt, replayed)
 }
 
 // completeStream ends a client's stream, with an error if there is a reason.

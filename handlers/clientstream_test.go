@@ -71,3 +71,15 @@ func TestItemsWithAKeyAreSentOnce(t *testing.T) {
 		t.Errorf("%d items were sent, want 2", items)
 	}
 }
+
+// An item that is refused does not end the stream: the backend, told of the refusal, goes on with it.
+func TestARefusedItemIsNotTheLast(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, handlers.Config{})
+	const path = "/api/hubs/chat/connections/c/streams/a/:send"
+	f.do("POST", path, "1", "Idempotency-Key", "k")
+	refused(t, f.do("POST", path+"?completed=true", "2", "Idempotency-Key", "k"), http.StatusUnprocessableEntity)
+	if sent := f.sent(); len(sent) != 1 {
+		t.Errorf("sent %q, want the first item alone", sent[len(sent)-1].Body)
+	}
+}
