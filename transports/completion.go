@@ -13,12 +13,15 @@ import (
 // maxCompletionBytes is what fits into an entry of the log, with room for its header.
 const maxCompletionBytes = streams.MaxEntryBytes - 4<<10
 
+// textTooLarge is the text for what an answer's limit does not allow.
+const textTooLarge = "Invocation failed, response too large."
+
 // completion makes the answer to a client's invocation of what an upstream has answered. Nothing of that reaches the client
 // unread: what is not one Completion of this very invocation becomes an error.
 func (w *session) completion(invocationID string, got *upstream.Answer, err error) (body []byte, p hubprotocol.Protocol) {
 	body, p, text := w.checked(invocationID, got, err)
 	if text == "" && len(body) > maxCompletionBytes {
-		text = "Invocation failed, response too large."
+		text = textTooLarge
 	}
 	if text != "" {
 		return hubprotocol.AppendCompletionError(nil, hubprotocol.JSON, invocationID, text), hubprotocol.JSON
@@ -34,6 +37,8 @@ func (w *session) checked(invocationID string, got *upstream.Answer, err error) 
 		return hubprotocol.AppendCompletionVoid(nil, hubprotocol.JSON, invocationID), hubprotocol.JSON, ""
 	case got.Status != http.StatusOK:
 		return nil, 0, fmt.Sprintf("Invocation failed, status code %d", got.Status)
+	case len(got.Body) > maxCompletionBytes: // perhaps not all of it was read
+		return nil, 0, textTooLarge
 	}
 	p, text = w.answerProtocol(got.ContentType)
 	if text != "" {

@@ -153,6 +153,12 @@ func (a *app) Stream(ctx context.Context, r *upstream.Request) (*upstream.Stream
 			_, _ = io.WriteString(writer, result(id, strings.Count(string(text), `"item"`)))
 			writer.Close()
 		}()
+	case "Huge":
+		s = upstream.NewStream(http.StatusOK, "application/json", reader, func() { stop(); reader.Close() })
+		go func() {
+			_, _ = io.WriteString(writer, result("1", strconv.Quote(strings.Repeat("x", 2<<20))))
+			writer.Close()
+		}()
 	case "Broken":
 		go func() {
 			_, _ = io.WriteString(writer, "1\n")
@@ -660,6 +666,19 @@ func TestBuiltInMethodsNeedARight(t *testing.T) {
 		if r, _ := k.record(); len(r.OpenGroups()) != 0 {
 			t.Errorf("groups: %v", r.OpenGroups())
 		}
+	})
+}
+
+// An answer over the limit is called that, also where it comes as a stream.
+func TestAStreamsAnswerIsTooLarge(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		a := &app{}
+		c := newCluster(t, 1, a.with)
+		s := c.negotiate().openSocket(0, handshakeJSON)
+		s.sendText(streamCall("Huge", "1"))
+		s.expect(failed("1", "Invocation failed, response too large."))
+		s.sendText(`{"type":1,"invocationId":"1","target":"Huge","arguments":[],"streamIds":["0"]}` + "\x1e")
+		s.expect(failed("1", "Invocation failed, response too large."))
 	})
 }
 
