@@ -216,6 +216,7 @@ var tokenCodes = []struct {
 	{access.ErrMalformed, codeTokenInvalid},
 	{access.ErrSignature, codeTokenInvalid},
 	{access.ErrNoExpiry, codeTokenInvalid},
+	{access.ErrNotBefore, codeTokenInvalid},
 	{access.ErrIssuer, codeTokenInvalid},
 	{access.ErrUser, codeTokenInvalid},
 }

@@ -92,6 +92,9 @@ func (c claimSet) seconds(name string) (t time.Time, ok bool) {
 	return time.UnixMilli(int64(min(n, latest) * 1000)), true
 }
 
+// has tells whether there is a claim, which null is not.
+func (c claimSet) has(name string) bool { return c[name] != nil && string(c[name]) != "null" }
+
 func (c claimSet) isTrue(name string) bool {
 	return strings.EqualFold(strings.Trim(string(c[name]), `"`), "true")
 }

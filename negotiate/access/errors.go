@@ -10,6 +10,7 @@ var (
 	ErrNoExpiry  = errors.New("the access token has no expiry (exp)")
 	ErrExpired   = errors.New("the access token has expired")
 	ErrNotYet    = errors.New("the access token is not valid yet (nbf)")
+	ErrNotBefore = errors.New("the access token does not say since when it is valid in a way that can be read (nbf)")
 	ErrAudience  = errors.New("the access token is not for this address (aud)")
 	ErrIssuer    = errors.New("the access token is from another issuer (iss)")
 	ErrUser      = errors.New("the access token's user is too long, or not text")

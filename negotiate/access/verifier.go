@@ -258,6 +258,8 @@ func (v *Verifier) read(claims claimSet) (*verified, error) {
 	}
 	if notBefore, ok := claims.seconds("nbf"); ok {
 		t.notBefore = notBefore.Add(-v.cfg.Leeway)
+	} else if claims.has("nbf") {
+		return nil, ErrNotBefore // whatever it means, the token may not be valid yet
 	}
 	if claims.isTrue(claimClose) {
 		if at, ok := claims.seconds(claimCloseAt); ok {

@@ -87,6 +87,8 @@ func TestClientTokens(t *testing.T) {
 		"an expiry before 1970":      {sign(t, hs, []byte(key1), map[string]any{"exp": -1}), access.ErrNoExpiry},
 		"valid soon":                 {sign(t, hs, []byte(key1), map[string]any{"nbf": now.Add(time.Minute).Unix()}), nil},
 		"not yet valid":              {sign(t, hs, []byte(key1), map[string]any{"nbf": now.Add(10 * time.Minute).Unix()}), access.ErrNotYet},
+		"not valid before a text":    {sign(t, hs, []byte(key1), map[string]any{"nbf": "2099-01-01T00:00:00Z"}), access.ErrNotBefore},
+		"not valid before nothing":   {sign(t, hs, []byte(key1), map[string]any{"nbf": nil}), nil},
 		"issued in the future":       {sign(t, hs, []byte(key1), map[string]any{"iat": now.Add(time.Hour).Unix()}), nil},
 		"any issuer":                 {sign(t, hs, []byte(key1), map[string]any{"iss": "azure-signalr"}), nil},
 
