@@ -186,9 +186,11 @@ func (b *batchWork) release() {
 // refuse makes an error the result of an operation.
 func (b *batchWork) refuse(place int, err error) {
 	refused := refusalFor(err)
-	b.h.count(refused.Code)
-	if refused.status == http.StatusInternalServerError {
-		b.h.log.Error("operation of a batch failed", "hub", b.hub, "error", err)
+	if !hasLeft(b.ctx, refused) {
+		b.h.count(refused.Code)
+		if refused.status == http.StatusInternalServerError {
+			b.h.log.Error("operation of a batch failed", "hub", b.hub, "error", err)
+		}
 	}
 	b.results[place] = resultOf(refused.status, map[string]*refusal{"error": refused})
 }

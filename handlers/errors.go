@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -147,9 +148,11 @@ func refusalForRouting(err *echo.HTTPError) *refusal {
 // answerError is echo's HTTPErrorHandler: the one place where errors become statuses.
 func (h *Handler) answerError(err error, c echo.Context) {
 	refused := refusalFor(err)
-	h.count(refused.Code)
-	if refused.status == http.StatusInternalServerError {
-		h.log.Error("request failed", "method", c.Request().Method, "route", c.Path(), "error", err)
+	if !hasLeft(c.Request().Context(), refused) {
+		h.count(refused.Code)
+		if refused.status == http.StatusInternalServerError {
+			h.log.Error("request failed", "method", c.Request().Method, "route", c.Path(), "error", err)
+		}
 	}
 	if c.Response().Committed {
 		panic(http.ErrAbortHandler) // cut off what was begun, or the caller takes it for whole
@@ -159,6 +162,11 @@ func (h *Handler) answerError(err error, c echo.Context) {
 		refused = &refusal{status: http.StatusNotFound, Code: refused.Code, Message: refused.Message}
 	}
 	answerRefusal(c.Response(), c.Request(), refused)
+}
+
+// hasLeft tells whether a request failed because its caller has gone, which is no fault of the node's or the store's. Nobody reads the answer.
+func hasLeft(ctx context.Context, refused *refusal) bool {
+	return refused.status >= http.StatusInternalServerError && errors.Is(ctx.Err(), context.Canceled)
 }
 
 func answerRefusal(w http.ResponseWriter, r *http.Request, refused *refusal) {
