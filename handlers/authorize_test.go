@@ -413,13 +413,21 @@ func TestAHandedOutKeySigns(t *testing.T) {
 	if err := json.Unmarshal(w.Body.Bytes(), &handed); err != nil || w.Code != http.StatusOK || handed.AccessKey == keyOne {
 		t.Fatalf("got %d %s", w.Code, w.Body)
 	}
-	token := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{"aud": "http://hub.example/api/hubs/chat", "exp": time.Now().Add(time.Hour).Unix()})
-	token.Header["kid"] = handed.KeyID
-	signed, err := token.SignedString([]byte(handed.AccessKey))
-	if err != nil {
-		t.Fatal(err)
+	by := func(audience string) string {
+		token := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{"aud": audience, "exp": time.Now().Add(time.Hour).Unix()})
+		token.Header["kid"] = handed.KeyID
+		signed, err := token.SignedString([]byte(handed.AccessKey))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return "Bearer " + signed
 	}
-	if w := f.do("POST", "/api/hubs/chat/send", `{"target":"m"}`, "Authorization", "Bearer "+signed); w.Code != http.StatusAccepted {
+	if w := f.do("POST", "/api/hubs/chat/send", `{"target":"m"}`, "Authorization", by("http://hub.example/api/hubs/chat")); w.Code != http.StatusAccepted {
 		t.Errorf("got %d %s", w.Code, w.Body)
+	}
+	for _, path := range []string{"/api/auth/accessKey", "/api/v1/auth/accessKey"} { // it would never pass
+		if w := f.do("GET", path, "", "Authorization", by("http://hub.example"+path)); w.Code != http.StatusUnauthorized {
+			t.Errorf("another key of %s: got %d %s", path, w.Code, w.Body)
+		}
 	}
 }

@@ -64,3 +64,32 @@ func TestATemporaryKeyPasses(t *testing.T) {
 		t.Errorf("without a key: %v", err)
 	}
 }
+
+// A temporary key does not give another: who has one, and may no longer have it, could renew it for ever.
+func TestATemporaryKeyGivesNoOther(t *testing.T) {
+	t.Parallel()
+	v := newVerifier(access.Config{Keys: []access.Key{key1}, WholeEndpoint: true})
+	id, key, err := v.TemporaryKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, audience := range []string{"http://localhost/api/auth/accessKey", "http://localhost"} {
+		token := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{"aud": audience, "exp": now.Add(time.Hour).Unix()})
+		own, err := token.SignedString([]byte(key1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		token.Header["kid"] = id
+		temporary, err := token.SignedString([]byte(key))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := access.Request{Host: "localhost", Path: "/api/auth/accessKey", GivesKey: true}
+		if _, err := v.Backend(own, r); err != nil {
+			t.Errorf("%s, with the key's own: %v", audience, err)
+		}
+		if _, err := v.Backend(temporary, r); !errors.Is(err, access.ErrAudience) {
+			t.Errorf("%s, with a temporary one: got %v, want ErrAudience", audience, err)
+		}
+	}
+}

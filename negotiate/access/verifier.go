@@ -70,6 +70,8 @@ type verified struct {
 	notBefore time.Time
 	// provided: by the identity provider, whose audiences are names and not addresses.
 	provided bool
+	// temporary: signed with a temporary key.
+	temporary bool
 	// until is when it is to be verified again, as its key may have gone; zero: never.
 	until time.Time
 }
@@ -123,6 +125,9 @@ type Request struct {
 	Host string // as the request names it
 	Path string // decoded
 	Hub  string // the hub that it is about, whatever the path says; empty: none
+	// GivesKey: it is answered with a temporary key. A token that is signed with one may not ask for that, or a key that
+	// passes would last for ever.
+	GivesKey bool
 }
 
 // Backend checks the token of a backend's request. The error is one of this package's, wrapped.
@@ -137,6 +142,9 @@ func (v *Verifier) Backend(token string, r Request) (Identity, error) {
 			return Identity{}, ErrAudience
 		}
 		return t.identity, nil
+	}
+	if r.GivesKey && t.temporary {
+		return Identity{}, ErrAudience
 	}
 	if !keys.audience(t, r.Host, func(a *audience) bool { return a.forRequest(&r, v.cfg.WholeEndpoint) }) {
 		return Identity{}, ErrAudience
@@ -233,7 +241,7 @@ func (v *Verifier) verify(keys *keySet, token string, now time.Time) (*verified,
 	if !strings.HasPrefix(parsed.Method.Alg(), "HS") {
 		return t, v.cfg.Provider.read(t, claims, now)
 	}
-	t.identity.Key, t.until = name, until
+	t.identity.Key, t.until, t.temporary = name, until, !until.IsZero()
 	return t, nil
 }
 
