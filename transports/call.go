@@ -90,15 +90,15 @@ func uploadLine(proto hubprotocol.Protocol, raw []byte) []byte {
 // start begins a call once its invocation is finished; r is the request that finishes it. From then on its client is
 // told, by whichever node, how it ends.
 func (w *session) start(c *call, r *streams.NextRequest) {
-	w.mu.Lock()
-	w.calls[c.name] = c
-	w.mu.Unlock()
 	_, err := w.watched(*r)
 	*r = streams.NextRequest{ID: w.id} // what came next is asked for again
 	if err != nil {
-		c.over()
+		c.over() // if the store knows of it, whoever has the work next ends it
 		return
 	}
+	w.mu.Lock()
+	w.calls[c.name] = c // only now: calls that are there are waited for when the node stops, and this one would not end
+	w.mu.Unlock()
 	go c.run()
 }
 

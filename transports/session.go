@@ -141,7 +141,8 @@ func (w *session) next(r streams.NextRequest) (streams.NextReply, error) {
 		reply, err := w.s.node.NextWork(ctx, w.hub, r)
 		if (err == nil && (reply.Number > 0 || len(reply.Calls) > 0) || isAway(err)) && w.s.works.ctx.Err() != nil {
 			w.endCalls(stoppedRunning)
-			err = errors.Join(errStopping, w.s.node.ReleaseWork(ctx, w.hub, w.id))
+			_ = w.s.node.ReleaseWork(ctx, w.hub, w.id) // with the store away it is free when this node's lease has passed
+			err = errStopping
 		}
 		cancel()
 		if err == nil || !isAway(err) {

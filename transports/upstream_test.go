@@ -669,6 +669,38 @@ func TestBuiltInMethodsNeedARight(t *testing.T) {
 	})
 }
 
+// A node that stops just as a call begins, while the store is away, does stop: the call is not waited for before it runs.
+func TestANodeStopsWhileACallBegins(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		a := &app{}
+		c := newCluster(t, 1, a.with)
+		s := c.negotiate().openSocket(0, handshakeJSON)
+		s.sendText(method("Add", "1", "[]"))
+		s.expect(result("1", 42))
+		c.store.onBefore(func(step string) error {
+			if step == "next finishing" {
+				c.store.goAway()
+				return streams.ErrUnavailable
+			}
+			return nil
+		})
+		s.sendText(streamCall("Endless", "2"))
+		synctest.Wait()
+		drained := make(chan struct{})
+		go func() {
+			ctx, cancel := context.WithTimeout(c.ctx, time.Second)
+			defer cancel()
+			c.nodes[0].server.Drain(ctx)
+			close(drained)
+		}()
+		select {
+		case <-drained:
+		case <-time.After(time.Minute):
+			t.Fatal("the node does not stop")
+		}
+	})
+}
+
 // An answer over the limit is called that, also where it comes as a stream.
 func TestAStreamsAnswerIsTooLarge(t *testing.T) {
 	bubble(t, func(t *testing.T) {
