@@ -107,23 +107,16 @@ func (v *Valkey) evaluateDurably(ctx context.Context, b scriptedBatch) ([]valkey
 	if v.cfg.Durable == 0 {
 		return v.answered(v.evaluate(ctx, batchScript, keys, args))
 	}
-	for {
-		results := v.main.DoMulti(ctx, v.evalsha(batchScript, keys, args), v.wait())
-		if hasReply(results[0].Error(), "NOSCRIPT ") {
-			if err := v.main.Do(ctx, v.main.B().ScriptLoad().Script(batchScript.text).Build()).Error(); err != nil {
-				v.observe(err)
-				mapped, _ := classify(err)
-				return nil, mapped
-			}
-			continue
-		}
-		reply, err := v.answered(results[0])
-		if err != nil {
-			return nil, err
-		}
-		if err := v.waited(results[1]); err != nil {
-			return nil, errors.Join(ErrOutcomeUnknown, err)
-		}
-		return reply, nil
+	results := v.main.DoMulti(ctx, v.evalsha(batchScript, keys, args), v.wait())
+	if hasReply(results[0].Error(), "NOSCRIPT ") {
+		results = v.main.DoMulti(ctx, v.eval(batchScript, keys, args), v.wait())
 	}
+	reply, err := v.answered(results[0])
+	if err != nil {
+		return nil, err
+	}
+	if err := v.waited(results[1]); err != nil {
+		return nil, errors.Join(ErrOutcomeUnknown, err)
+	}
+	return reply, nil
 }

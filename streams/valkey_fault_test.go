@@ -697,6 +697,22 @@ func TestValkeyWaitsForReplicas(t *testing.T) {
 	})
 }
 
+// A batch that is waited for brings its script along: whoever may not load scripts could else append none, and in a cluster a script is
+// loaded into any of the servers.
+func TestValkeyDurableBatchNeedsNoLoading(t *testing.T) {
+	primary := valkeytest.Start(t, valkeytest.Args("--repl-diskless-sync-delay", "0"))
+	valkeytest.WaitReplica(t, valkeytest.Start(t, valkeytest.ReplicaOf(primary)))
+	primary.Do("ACL", "SETUSER", "limited", "on", ">secret", "~*", "&*", "+@all", "-script")
+	u := use(t, streams.ValkeyConfig{
+		Addresses: []string{primary.Addr}, Username: "limited", Password: "secret", Durable: 1, DurableTimeout: time.Second,
+	})
+	results, err := u.AppendAll(t.Context(), hub, []streams.OnceRequest{{Entry: message("1")}})
+	must(t, "a batch", err)
+	if results[0].Position.IsZero() {
+		t.Error("its entry has no position")
+	}
+}
+
 func TestValkeyLeavesNothingRunning(t *testing.T) {
 	server := valkeytest.Start(t, valkeytest.Args())
 	ignore := goleak.IgnoreCurrent()

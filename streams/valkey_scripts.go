@@ -250,5 +250,9 @@ func (v *Valkey) withText(ctx context.Context, result valkey.ValkeyResult, s *sc
 	if !hasReply(result.Error(), "NOSCRIPT ") {
 		return result
 	}
-	return v.main.Do(ctx, v.main.B().Eval().Script(s.text).Numkeys(int64(len(keys))).Key(keys...).Arg(args...).Build())
+	return v.main.Do(ctx, v.eval(s, keys, args))
+}
+
+func (v *Valkey) eval(s *script, keys, args []string) valkey.Completed {
+	return v.main.B().Eval().Script(s.text).Numkeys(int64(len(keys))).Key(keys...).Arg(args...).Build()
 }
