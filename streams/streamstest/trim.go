@@ -16,6 +16,7 @@ var trimTests = []func(*hub){
 	anIdleHubsHoleIsNoGap,
 	aLogThatIsNotThereIsNotTrimmed,
 	trimmingFreesBytes,
+	theNewestEntriesAreCounted,
 }
 
 // gap is the contract's: something after the position is missing.
@@ -123,4 +124,19 @@ func trimmingFreesBytes(h *hub) {
 	h.check(twice.Bytes > full.Bytes+50*1000, "twice as many messages take %d bytes, before %d", twice.Bytes, full.Bytes)
 	left := h.trim(h.last())
 	h.check(left.Bytes < full.Bytes, "the emptied log takes %d bytes, before %d", left.Bytes, twice.Bytes)
+}
+
+// What a log takes is not to be guessed by its oldest entries: a burst of large ones would fill the store long before it was noticed.
+func theNewestEntriesAreCounted(h *hub) {
+	small := make([]streams.OnceRequest, 1000)
+	for i := range small {
+		small[i] = unkeyed("small")
+	}
+	h.appendAll(small...)
+	large := string(make([]byte, 256<<10))
+	for range 16 {
+		h.send(large)
+	}
+	bytes := h.trim(streams.Position{}).Bytes
+	h.check(bytes >= 4<<20 && bytes < 8<<20, "16 messages of 256 KiB, after small ones, take %d bytes", bytes)
 }
