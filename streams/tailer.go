@@ -13,7 +13,8 @@ const (
 	fewTailEntries = 8               // and while it is not known how large they are
 	tailBytes      = 4 << 20         // 4 MiB; about the most that it returns of larger ones
 	tailBlock      = 5 * time.Second // how long a read waits
-	tailRetry      = time.Second     // the longest pause between attempts to reach the store
+	tailRetry      = time.Second     // the longest pause between attempts to reach the store, or to read
+	firstTailRetry = 20 * time.Millisecond
 )
 
 // tailer reads the ends of a bucket's hubs into their windows. Guarded by Node.mu but
@@ -29,8 +30,9 @@ type tailer struct {
 	// of run, or of whoever has the prompt's turn
 	cursors []Cursor
 	reading []*hub
-	limit   int       // of the entries that a read returns of each hub
-	silent  time.Time // since when nothing came
+	limit   int           // of the entries that a read returns of each hub
+	silent  time.Time     // since when nothing came
+	retry   time.Duration // the pause after the next read that fails; zero after one that did not
 }
 
 // tail makes sure that the hub is tailed, from position last on at the latest.
@@ -127,10 +129,14 @@ func (t *tailer) settle(ctx context.Context, batches []Batch, err error) {
 	}
 	if err != nil {
 		t.node.contact.broken()
+		// A store that verifies, and yet lets nothing be read (it has all the connections that it takes), is not asked without end.
+		_ = sleep(ctx, t.retry)
+		t.retry = min(max(2*t.retry, firstTailRetry), tailRetry)
 		t.recover(ctx, err)
 		t.begin()
 		return
 	}
+	t.retry = 0
 	t.measure(batches)
 	for _, b := range batches {
 		if err := t.deliver(b); err != nil {
@@ -253,7 +259,7 @@ func (t *tailer) pace(ctx context.Context) {
 // recover waits until the store answers again and every hub is verified.
 func (t *tailer) recover(ctx context.Context, err error) {
 	t.node.log.Warn("tail interrupted", "bucket", t.bucket, "error", err)
-	pause := 20 * time.Millisecond
+	pause := firstTailRetry
 	for {
 		err := t.verify(ctx)
 		if err == nil || !errors.Is(err, ErrUnavailable) {

@@ -145,3 +145,57 @@ func TestTailReadsFewLargeEntriesAtOnce(t *testing.T) {
 		}
 	})
 }
+
+// deafStore is a store that answers everything but reads of its tails.
+type deafStore struct {
+	*streams.Memory
+	reads atomic.Int64
+	hears atomic.Bool // it answers these, too
+}
+
+func (s *deafStore) Tail(bucket int) streams.Tail { return deafTail{s.Memory.Tail(bucket), s} }
+
+type deafTail struct {
+	streams.Tail
+	s *deafStore
+}
+
+func (t deafTail) Read(ctx context.Context, after []streams.Cursor, limit int, block time.Duration) ([]streams.Batch, error) {
+	t.s.reads.Add(1)
+	if t.s.hears.Load() {
+		return t.Tail.Read(ctx, after, limit, block)
+	}
+	if t.s.reads.Load() > 1000 {
+		<-ctx.Done() // so that the test ends
+	}
+	return nil, streams.ErrUnavailable
+}
+
+// A Valkey that takes no more connections lets no tail read, but goes on to answer what comes by those that there are: tails that found
+// it so at once asked it without end, each time by a new connection, and logged each.
+func TestTailsThatCannotReadAskByAndBy(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(context.Background())
+		store := &deafStore{Memory: streams.NewMemory(streams.MemoryConfig{})}
+		node := streams.NewNode(store, streams.Config{Name: "n1"})
+		must(t, "start", node.Start(ctx))
+		defer func() {
+			cancel()
+			node.Wait()
+			_ = store.Close()
+		}()
+		att, _, err := node.Follow(ctx, hub, streams.Audience{}, streams.Receipt{}, func() {})
+		must(t, "follow", err)
+		time.Sleep(10 * time.Second)
+		if n := store.reads.Load(); n < 10 || n > 20 {
+			t.Errorf("%d reads in 10 s", n)
+		}
+		store.hears.Store(true)
+		appendBroadcast(t, ctx, store, "m")
+		time.Sleep(2 * time.Second)
+		if items, err := att.Next(ctx, nil, 1<<20); err != nil || len(items) != 1 {
+			t.Errorf("got %d messages, %v, when the tail could read again", len(items), err)
+		}
+	})
+}
