@@ -303,11 +303,12 @@ func (h *hub) trimmed(now time.Time, upTo Position, reply TrimReply) {
 }
 
 // sweep ends the connections whose lease has passed, and takes work that nobody does, in the hubs that are used here
-// and, one bucket at a time, in those that nobody uses any more.
+// and, one bucket at a time, in those that nobody uses any more, whose logs it trims.
 func (n *Node) sweep(ctx context.Context) {
 	names := map[string]bool{}
 	for _, h := range n.allHubs() {
 		names[h.name] = true
+		delete(n.left, h.name)
 		n.adoptWork(ctx, h.name) // needs less contact
 	}
 	if !n.contact.lasts(n.cfg.Contact) {
@@ -323,6 +324,7 @@ func (n *Node) sweep(ctx context.Context) {
 			if !names[name] {
 				names[name] = true
 				_, _ = n.sweepUsersOf(ctx, name) // the next sweep repeats it
+				n.trimLeft(ctx, name)
 				n.adoptWork(ctx, name)
 			}
 		}
@@ -330,6 +332,35 @@ func (n *Node) sweep(ctx context.Context) {
 	for name := range names {
 		n.sweepHub(ctx, name)
 	}
+}
+
+// leftLog is a log that is not used here, and what was its end when this node looked.
+type leftLog struct {
+	gen string
+	trimSample
+}
+
+// trimLeft drops from a log that is not used here what is older than the retention: all that used it may have died before they could.
+func (n *Node) trimLeft(ctx context.Context, name string) {
+	now := time.Now()
+	log, err := n.store.Range(ctx, name, Position{}, 1)
+	if err != nil {
+		return
+	}
+	seen, known := n.left[name]
+	switch {
+	case len(log.Entries) == 0:
+		delete(n.left, name)
+		return
+	case known && seen.gen == log.Gen && now.Sub(seen.at) < n.cfg.Retention:
+		return
+	case known && seen.gen == log.Gen:
+		if _, err := n.store.Trim(ctx, name, seen.end); err != nil {
+			return
+		}
+		n.meter.trims.Add(1)
+	}
+	n.left[name] = leftLog{log.Gen, trimSample{now, log.Last}}
 }
 
 // sweepBuckets is how many of the buckets that nobody uses a sweep looks at.

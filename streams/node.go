@@ -88,6 +88,7 @@ type Node struct {
 	contact                contact
 
 	employed employed
+	left     map[string]leftLog // of sweep alone
 
 	mu      sync.Mutex
 	hubs    map[string]*hub
@@ -104,7 +105,7 @@ func NewNode(store Store, cfg Config) *Node {
 		opens: make(chan struct{}, maxOpens), heard: make(chan struct{}, 1), employed: employed{
 			buckets: map[int]time.Time{}, calls: map[string]chan<- *Entry{}, gone: map[string][]chan<- *Entry{},
 		},
-		hubs: map[string]*hub{}, tailers: map[int]*tailer{},
+		left: map[string]leftLog{}, hubs: map[string]*hub{}, tailers: map[int]*tailer{},
 		pageEntries: pageEntries, tailEntries: tailEntries,
 	}
 }
