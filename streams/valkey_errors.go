@@ -9,10 +9,12 @@ import (
 )
 
 // passingReplies are the error replies that trying again may mend. Nothing was changed by
-// a command that was answered with one of them.
+// a command that was answered with one of them, or, by the last two, nothing that a repetition would not go on from: a
+// cluster gives the slot to another server, and one has some keys of the script, the other the rest.
 var passingReplies = []string{
 	"LOADING ", "READONLY ", "MASTERDOWN ", "CLUSTERDOWN ", "TRYAGAIN ", "MOVED ", "ASK ",
 	"NOREPLICAS ", "MISCONF ", "BUSY ", "UNBLOCKED ", "EXECABORT ",
+	"Script attempted to access a non local key ", "Unable to execute command ",
 }
 
 // errPassing is an ErrUnavailable that trying again may mend.

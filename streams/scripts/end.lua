@@ -40,7 +40,6 @@ local position = append(log, ARGV[5])
 if not position then
   return {'nolog'}
 end
-redis.call('ZREM', live, id)
 
 -- Leaves the groups that a hash of memberships has open.
 local function leave(hash, forget)
@@ -67,6 +66,7 @@ end
 if r.ms then
   leave(key, true)
 end
+redis.call('ZREM', live, id) -- not before: what failed half way is ended when it has expired
 redis.call('HSET', key, 's', 'd', 'x', token, 'xs', r.s, 'xp', position)
 redis.call('PEXPIRE', key, abandoned(r) and ABANDONED_MS or ARGV[6])
 local mine = false

@@ -65,6 +65,15 @@ end
 if verb == JOIN and open + #changed > tonumber(ARGV[5]) then
   return {'toomany'}
 end
+
+-- The keys that the caller could not name. While a cluster gives the slot to another server, one that is not here, but may be there, is
+-- refused: that must not happen when there is an entry already, which the record would not know.
+local keys = {ARGV[3] .. 'all:g', verb ~= JOIN and (r[5] or '') ~= '' and ARGV[3] .. 'ug:' .. escape(r[5]) or nil}
+for _, name in ipairs(changed) do
+  keys[#keys + 1] = ARGV[3] .. 'g:' .. escape(name)
+end
+redis.call('EXISTS', unpack(keys))
+
 local position = append(log, ARGV[4])
 if not position then
   return {'nolog'}

@@ -75,7 +75,8 @@ end
 
 local function delist(prefix, kind, name, id)
   local key = prefix .. kind .. ':' .. escape(name)
-  if redis.call('ZREM', key, id) == 1 and redis.call('EXISTS', key) == 0 then
+  local last = redis.call('ZCARD', key) == 1 -- asked for before it is gone: see join.lua
+  if redis.call('ZREM', key, id) == 1 and last then
     redis.call('ZREM', prefix .. 'all:' .. kind, name)
   end
 end

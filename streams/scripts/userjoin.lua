@@ -26,8 +26,7 @@ if not is_open(lists[group]) then
   tidy(key, lists, redis.call('HGET', meta, 'floor') or ZERO)
   local list = redis.call('HGET', key, 'g:' .. group)
   redis.call('HSET', key, 'g:' .. group, (list and list .. ';' or '') .. position .. ',', 'v', position)
-  rest = settle(prefix, user, {group}, '')
-  redis.call('ZADD', due, rest == '' and time + TIDY or time, due_name(user, ''))
+  redis.call('ZADD', due, time, due_name(user, ''))
 end
 
 local function set_time(name, at, mark)
@@ -43,29 +42,41 @@ local function kept(text)
   end
 end
 
-if ARGV[3] ~= '0' then
-  set_time(group, time + ARGV[3], '')
-  return {'ok', position, changed, '', rest}
-end
-local at, count, oldest, oldest_at = time + ARGV[8], 0, nil, nil
-for name, text in pairs(times) do
-  local other = kept(text)
-  if other then
-    at = math.max(at, other + 1) -- so that the times tell which is the newest
+-- Sets the time, and returns the group whose time has passed with it, or ''.
+local function keep()
+  if ARGV[3] ~= '0' then
+    set_time(group, time + ARGV[3], '')
+    return ''
   end
-end
-set_time(group, at, '+')
-for name, text in pairs(times) do
-  local other = kept(text)
-  if other then
-    count = count + 1
-    if not oldest or other < oldest_at then
-      oldest, oldest_at = name, other
+  local at, count, oldest, oldest_at = time + ARGV[8], 0, nil, nil
+  for name, text in pairs(times) do
+    local other = kept(text)
+    if other then
+      at = math.max(at, other + 1) -- so that the times tell which is the newest
     end
   end
+  set_time(group, at, '+')
+  for name, text in pairs(times) do
+    local other = kept(text)
+    if other then
+      count = count + 1
+      if not oldest or other < oldest_at then
+        oldest, oldest_at = name, other
+      end
+    end
+  end
+  if count <= tonumber(ARGV[7]) then
+    return ''
+  end
+  set_time(oldest, time, '')
+  return oldest
 end
-if count <= tonumber(ARGV[7]) then
-  return {'ok', position, changed, '', rest}
+
+local evicted = keep()
+if changed == 1 then
+  rest = settle(prefix, user, {group}, '') -- at the end: see users.lua
+  if rest == '' then
+    redis.call('ZADD', due, time + TIDY, due_name(user, ''))
+  end
 end
-set_time(oldest, time, '')
-return {'ok', position, changed, oldest, rest}
+return {'ok', position, changed, evicted, rest}

@@ -54,7 +54,8 @@ local function tidy(key, lists, floor)
   return stays
 end
 
--- Brings the sets of groups up to what some of a user's connections are in, from after on. Returns where to go on, or ''.
+-- Brings the sets of groups up to what some of a user's connections are in, from after on. Returns where to go on, or ''. It fails while a
+-- cluster gives the slot to another server that has one of the keys: what the step is about must be written before, and the user be due.
 local function settle(prefix, user, names, after)
   local limit = math.max(1, math.floor(1000 / math.max(1, #names)))
   local from = after == '' and '-' or '(' .. after
