@@ -13,6 +13,8 @@ import (
 const (
 	// maxPollBytes limits a poll's answer; one larger message alone is allowed.
 	maxPollBytes = 256 << 10 // 256 KiB
+	// maxMarkBytes limits the mark of a poll, which is kept in the connection's record, thrice. Those of clients are times, of 13 digits.
+	maxMarkBytes = 64
 	// undecidedWait is how long a poll with the mark of the one before waits to learn
 	// whether that one's answer was written.
 	undecidedWait = 200 * time.Millisecond
@@ -68,6 +70,9 @@ func (s *Server) servePoll(c *request) {
 	p := &poll{
 		request: c, s: s, owner: s.node.NewOwner(), mark: c.query("_"),
 		arrived: time.Now(), late: s.isDraining(), wake: make(chan struct{}, 1),
+	}
+	if len(p.mark) > maxMarkBytes {
+		p.mark = "" // which is no client's
 	}
 	p.unique = p.mark != "" && readsMilliseconds(c.Header)
 	if !s.active.begin() {

@@ -119,6 +119,17 @@ func TestFirstPollIsAnsweredAtOnce(t *testing.T) {
 	})
 }
 
+// A record is kept for as long as its client likes, and must not hold as much as a header can.
+func TestMarkThatIsNoClientsIsNotKept(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		k := newCluster(t, 1).negotiate()
+		k.poll(0, strings.Repeat("1", 32<<10)).expect(200, "")
+		if r, _ := k.record(); r.Mark != "" {
+			t.Errorf("a mark of %d bytes is kept", len(r.Mark))
+		}
+	})
+}
+
 // The first poll's client went away before the answer.
 func TestFirstPollWhoseAnswerWasNotWritten(t *testing.T) {
 	bubble(t, func(t *testing.T) {
