@@ -107,15 +107,15 @@ func (v *Valkey) evaluateDurably(ctx context.Context, b scriptedBatch) ([]valkey
 	if v.cfg.Durable == 0 {
 		return v.answered(v.evaluate(ctx, batchScript, keys, args))
 	}
-	results := v.main.DoMulti(ctx, v.evalsha(batchScript, keys, args), v.wait())
-	if hasReply(results[0].Error(), "NOSCRIPT ") {
-		results = v.main.DoMulti(ctx, v.eval(batchScript, keys, args), v.wait())
+	done, waited := v.andWait(ctx, func() valkey.Completed { return v.evalsha(batchScript, keys, args) })
+	if hasReply(done.Error(), "NOSCRIPT ") {
+		done, waited = v.andWait(ctx, func() valkey.Completed { return v.eval(batchScript, keys, args) })
 	}
-	reply, err := v.answered(results[0])
+	reply, err := v.answered(done)
 	if err != nil {
 		return nil, err
 	}
-	if err := v.waited(results[1]); err != nil {
+	if err := v.waited(waited); err != nil {
 		return nil, errors.Join(ErrOutcomeUnknown, err)
 	}
 	return reply, nil

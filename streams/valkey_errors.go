@@ -56,6 +56,9 @@ func classifyAppend(err error) error {
 func isReadOnly(err error) bool  { return hasReply(err, "READONLY ") }
 func isForbidden(err error) bool { return hasReply(err, "NOPERM ") }
 
+// isSentOn tells whether a cluster's server named another to ask.
+func isSentOn(err error) bool { return hasReply(err, "MOVED ") || hasReply(err, "ASK ") }
+
 func hasReply(err error, prefix string) bool {
 	reply, ok := valkey.IsValkeyErr(err)
 	return ok && strings.HasPrefix(reply.Error(), prefix)

@@ -28,7 +28,7 @@ func (v *Valkey) Append(ctx context.Context, hub string, entry []byte) (p Positi
 // add appends to a log that is there: a lost log must not be made anew in silence.
 func (v *Valkey) add(ctx context.Context, hub string, r oneAppend) (Position, error) {
 	if v.cfg.Durable > 0 {
-		return v.addDurably(ctx, v.xadd(&r))
+		return v.addDurably(ctx, &r)
 	}
 	result, err := v.appenders[Bucket(hub)].add(ctx, r)
 	return result.Position, err
@@ -50,18 +50,34 @@ func (v *Valkey) added(result valkey.ValkeyResult) (Position, error) {
 	return ParsePosition(id)
 }
 
-// addDurably appends and waits for replicas, on a connection of its own, which is
-// blocked meanwhile. An entry that too few of them have may be lost with the primary.
-func (v *Valkey) addDurably(ctx context.Context, command valkey.Completed) (Position, error) {
-	results := v.main.DoMulti(ctx, command, v.wait())
-	p, err := v.added(results[0])
+// addDurably appends and waits for replicas. An entry that too few of them have may be lost with the primary.
+func (v *Valkey) addDurably(ctx context.Context, r *oneAppend) (Position, error) {
+	appended, waited := v.andWait(ctx, func() valkey.Completed { return v.xadd(r) })
+	p, err := v.added(appended)
 	if err != nil {
 		return p, err
 	}
-	if err := v.waited(results[1]); err != nil {
+	if err := v.waited(waited); err != nil {
 		return Position{}, fmt.Errorf("%w: %w", ErrOutcomeUnknown, err)
 	}
 	return p, nil
+}
+
+// andWait makes a command and waits for replicas, on a connection of its own, which is blocked meanwhile. On one connection, too, in a
+// cluster that sends a command on to another server: replicas of the first would say that they have what they never got. Who is sent on
+// has changed nothing, and finds the other by and by.
+func (v *Valkey) andWait(ctx context.Context, command func() valkey.Completed) (done, waited valkey.ValkeyResult) {
+	for pause := repeatPause; ; pause *= 2 {
+		conn, release := v.main.Dedicate()
+		results := conn.DoMulti(ctx, command(), v.wait())
+		if results[0].NonValkeyError() != nil || results[1].NonValkeyError() != nil {
+			conn.Close() // what it was waiting for may come yet
+		}
+		release()
+		if !isSentOn(results[0].Error()) || sleep(ctx, pause) != nil {
+			return results[0], results[1]
+		}
+	}
 }
 
 func (v *Valkey) wait() valkey.Completed {

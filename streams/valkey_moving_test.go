@@ -32,15 +32,7 @@ func TestValkeyStepsWhileASlotMovesAreWholeOrRepeatable(t *testing.T) {
 	must(t, "join", join(streams.VerbJoin, "g1", "joins g1"))
 	must(t, "user's join", joinUser("g2"))
 
-	var source, target *valkeytest.Server
-	slot := ""
-	for _, server := range cluster.Servers {
-		if key := server.Do("KEYS", "*:log"); key == "" {
-			target = server
-		} else {
-			source, slot = server, server.Do("CLUSTER", "KEYSLOT", strings.TrimSpace(key))
-		}
-	}
+	source, target, slot := movable(cluster)
 	target.Do("CLUSTER", "SETSLOT", slot, "IMPORTING", source.Do("CLUSTER", "MYID"))
 	source.Do("CLUSTER", "SETSLOT", slot, "MIGRATING", target.Do("CLUSTER", "MYID"))
 	must(t, "a leave whose keys are all here", join(streams.VerbLeave, "g1", "leaves g1"))
@@ -67,4 +59,77 @@ func TestValkeyStepsWhileASlotMovesAreWholeOrRepeatable(t *testing.T) {
 	if n, err := u.Count(ctx, hub, streams.HolderGroup, "g4"); err != nil || n != 1 {
 		t.Errorf("%d connections in g4, %v, want 1", n, err)
 	}
+}
+
+// An append that is sent on to the server which the slot is given to is not one that the replicas of the first have: it was taken for that,
+// and a message accepted that no replica had. Until the slot is the new server's the client library fell over such an append.
+func TestValkeyWaitsForTheReplicasOfWhoHasTheSlot(t *testing.T) {
+	t.Parallel()
+	cluster := valkeytest.StartReplicatedCluster(t)
+	u := use(t, streams.ValkeyConfig{
+		Addresses: cluster.Addrs(), Mode: streams.ValkeyCluster, Durable: 1, DurableTimeout: 300 * time.Millisecond,
+	})
+	once := func(key string) streams.OnceRequest {
+		return streams.OnceRequest{Key: key, Sum: "s", Entry: message(key), Keep: time.Minute}
+	}
+	eventually(t, "a durable append", func() error {
+		_, err := u.Append(t.Context(), hub, message("1"))
+		return err
+	})
+	_, err := u.AppendAll(t.Context(), hub, []streams.OnceRequest{once("k1")})
+	must(t, "a durable batch", err)
+
+	source, target, slot := movable(cluster)
+	id := func(server *valkeytest.Server) string { return server.Do("CLUSTER", "MYID") }
+	replica := target
+	for _, server := range cluster.Servers {
+		if role := server.Do("ROLE"); strings.HasPrefix(role, "slave") && strings.Contains(role, "\n"+portOf(target)+"\n") {
+			replica = server
+		}
+	}
+	target.Do("CLUSTER", "SETSLOT", slot, "IMPORTING", id(source))
+	source.Do("CLUSTER", "SETSLOT", slot, "MIGRATING", id(target))
+	for key := " "; key != ""; {
+		if key = strings.TrimSpace(source.Do("CLUSTER", "GETKEYSINSLOT", slot, "1")); key != "" {
+			source.Do("MIGRATE", "127.0.0.1", portOf(target), key, "0", "5000")
+		}
+	}
+	replica.Pause()
+	defer func() { replica.Resume() }()
+	_, err = u.Append(t.Context(), hub, message("2"))
+	want(t, "an append while the slot moves", err, streams.ErrUnavailable)
+	_, err = u.AppendAll(t.Context(), hub, []streams.OnceRequest{once("k2")})
+	want(t, "a batch while the slot moves", err, streams.ErrUnavailable)
+	replica.Resume()
+
+	target.Do("CLUSTER", "SETSLOT", slot, "NODE", id(target))
+	source.Do("CLUSTER", "SETSLOT", slot, "NODE", id(target))
+	replica.Pause()
+	_, err = u.Append(t.Context(), hub, message("3"))
+	want(t, "an append that no replica has", err, streams.ErrOutcomeUnknown)
+	replica.Resume()
+	eventually(t, "an append when the slot has moved", func() error {
+		_, err := u.Append(t.Context(), hub, message("4"))
+		return err
+	})
+	u.wantLog("1", "k1", "3", "4")
+}
+
+// movable finds the primary that has a hub's log, another, and the log's slot.
+func movable(cluster *valkeytest.Cluster) (source, target *valkeytest.Server, slot string) {
+	for _, server := range cluster.Servers {
+		if !strings.HasPrefix(server.Do("ROLE"), "master") {
+			continue
+		}
+		if key := server.Do("KEYS", "*:log"); key == "" {
+			target = server
+		} else {
+			source, slot = server, server.Do("CLUSTER", "KEYSLOT", strings.TrimSpace(key))
+		}
+	}
+	return source, target, slot
+}
+
+func portOf(server *valkeytest.Server) string {
+	return server.Addr[strings.LastIndexByte(server.Addr, ':')+1:]
 }
