@@ -709,8 +709,8 @@ func TestAStreamsAnswerIsTooLarge(t *testing.T) {
 		s := c.negotiate().openSocket(0, handshakeJSON)
 		s.sendText(streamCall("Huge", "1"))
 		s.expect(failed("1", "Invocation failed, response too large."))
-		s.sendText(`{"type":1,"invocationId":"1","target":"Huge","arguments":[],"streamIds":["0"]}` + "\x1e")
-		s.expect(failed("1", "Invocation failed, response too large."))
+		s.sendText(`{"type":1,"invocationId":"2","target":"Huge","arguments":[],"streamIds":["0"]}` + "\x1e")
+		s.expect(failed("2", "Invocation failed, response too large."))
 	})
 }
 
