@@ -312,6 +312,7 @@ func (n *Node) sweep(ctx context.Context) {
 		n.adoptWork(ctx, h.name) // needs less contact
 	}
 	if !n.contact.lasts(n.cfg.Contact) {
+		clear(n.left) // what was a log's end may be beyond what is new in it: by another process, or clock
 		return
 	}
 	first := rand.IntN(Buckets)
