@@ -14,8 +14,7 @@ func (w *world) changeUser() {
 	var reply JoinReply
 	var err error
 	was := t.users[user][group]
-	end, ends := t.until[userGroup{user, group}]
-	mayEnd := was && ends && !end.After(time.Now()) // a node may do so meanwhile
+	mayEnd := was && t.mayLeave(user, group)
 	switch w.rng.IntN(7) {
 	case 0, 1, 2:
 		keep := time.Duration(w.rng.IntN(3)) * time.Duration(1+w.rng.IntN(8000)) * time.Millisecond
@@ -51,6 +50,12 @@ func (w *world) changeUser() {
 	if err != nil {
 		w.fail("change of a user: %v", err)
 	}
+}
+
+// mayLeave tells whether a user's time in a group has passed: any node may take the user out of it, and may have done so since the log was read.
+func (t *truth) mayLeave(user, group string) bool {
+	end, ends := t.until[userGroup{user, group}]
+	return ends && !end.After(time.Now())
 }
 
 // left fails unless a user and all of its connections are out of a group.
