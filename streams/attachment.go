@@ -179,7 +179,7 @@ func (a *Attachment) rename(ctx context.Context) error {
 func (a *Attachment) current(ctx context.Context) (OpenReply, error) {
 	a.mu.Unlock()
 	defer a.mu.Lock()
-	losses := a.hub.lost()
+	_, losses := a.hub.lost()
 	reply, err := a.hub.node.store.Lookup(ctx, a.hub.name, a.id)
 	if err == nil {
 		err = a.hub.wait(ctx, reply.Last, losses)

@@ -379,11 +379,11 @@ func (h *hub) visit(a *Attachment, offer func(*Item, verdict) want) (reached boo
 	return true
 }
 
-// lost is how often the log was lost.
-func (h *hub) lost() uint64 {
+// lost is how often the log was lost, and the generation that it has since.
+func (h *hub) lost() (gen string, losses uint64) {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
-	return h.losses
+	return h.gen, h.losses
 }
 
 // wait returns when the window has reached p, which was read when the log had been lost so often. Lost again it may never reach it: errWindowMoved.

@@ -226,30 +226,32 @@ func (h *hub) attach(ctx context.Context, a *Attachment, reply OpenReply) error 
 		return err
 	}
 	// Before it waits: a log that was lost may never reach what the record's had reached.
-	losses := h.lost()
-	if err := h.agree(ctx, reply.Gen); err != nil {
+	losses, err := h.agree(ctx, reply.Gen)
+	if err != nil {
 		return err
 	}
 	if err := h.wait(ctx, reply.Last, losses); err != nil {
 		return fmt.Errorf("%w: the tail is behind: %w", ErrUnavailable, err)
 	}
-	err := h.enter(a, reply.Gen, reply.Last)
+	err = h.enter(a, reply.Gen, reply.Last)
 	if errors.Is(err, ErrUnverified) {
 		err = errWindowMoved // the log went over to another generation meanwhile
 	}
 	return err
 }
 
-// agree makes sure that the log's generation is the one in which a record was read. errWindowMoved: it was an earlier one.
-func (h *hub) agree(ctx context.Context, gen string) error {
-	if _, known := h.tip(); known == gen {
-		return nil
+// agree makes sure that the log's generation is the one in which a record was read, and returns how often the log was lost until
+// then. errWindowMoved: it was an earlier one.
+func (h *hub) agree(ctx context.Context, gen string) (losses uint64, err error) {
+	known, losses := h.lost()
+	if known == gen {
+		return losses, nil
 	}
 	if err := h.verify(ctx); err != nil {
-		return err
+		return 0, err
 	}
-	if _, known := h.tip(); known != gen {
-		return errWindowMoved
+	if known, losses = h.lost(); known != gen {
+		return 0, errWindowMoved
 	}
-	return nil
+	return losses, nil
 }

@@ -42,7 +42,8 @@ func TestPagesKeepWithinTheirBytes(t *testing.T) {
 				first = last
 			}
 		}
-		if err := h.wait(ctx, last, h.lost()); err != nil {
+		_, losses := h.lost()
+		if err := h.wait(ctx, last, losses); err != nil {
 			t.Fatal(err)
 		}
 		for at := first; at.Before(last); read++ {
