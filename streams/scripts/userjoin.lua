@@ -26,7 +26,6 @@ if not is_open(lists[group]) then
   tidy(key, lists, redis.call('HGET', meta, 'floor') or ZERO)
   local list = redis.call('HGET', key, 'g:' .. group)
   redis.call('HSET', key, 'g:' .. group, (list and list .. ';' or '') .. position .. ',', 'v', position)
-  redis.call('ZADD', due, time, due_name(user, ''))
 end
 
 local function set_time(name, at, mark)
@@ -74,9 +73,6 @@ end
 
 local evicted = keep()
 if changed == 1 then
-  rest = settle(prefix, user, {group}, '') -- at the end: see users.lua
-  if rest == '' then
-    redis.call('ZADD', due, time + TIDY, due_name(user, ''))
-  end
+  rest = settle_written(prefix, user, {group}, due, time)
 end
 return {'ok', position, changed, evicted, rest}

@@ -40,9 +40,4 @@ for _, name in ipairs(names) do
 end
 redis.call('HSET', key, 'v', position)
 tidy(key, lists, redis.call('HGET', meta, 'floor') or ZERO)
-redis.call('ZADD', due, time, due_name(user, ''))
-local rest = settle(prefix, user, names, '') -- at the end: see users.lua
-if rest == '' then
-  redis.call('ZADD', due, time + TIDY, due_name(user, ''))
-end
-return {'ok', position, 1, rest, names}
+return {'ok', position, 1, settle_written(prefix, user, names, due, time), names}

@@ -72,3 +72,13 @@ local function settle(prefix, user, names, after)
   end
   return #ids == limit and ids[#ids] or ''
 end
+
+-- Settles what a step has written, of which it must be the end: until nothing is left to settle the user is due now, then to be tidied.
+local function settle_written(prefix, user, names, due, time)
+  redis.call('ZADD', due, time, due_name(user, ''))
+  local rest = settle(prefix, user, names, '')
+  if rest == '' then
+    redis.call('ZADD', due, time + TIDY, due_name(user, ''))
+  end
+  return rest
+end
