@@ -86,7 +86,6 @@ type Handler struct {
 	refusals sync.Map // code -> *atomic.Int64
 	services atomic.Pointer[Services]
 	started  chan struct{}          // closed once there are services
-	starting sync.Once              // closes it
 	unready  atomic.Pointer[string] // why the node is not ready, whatever its store says
 }
 
@@ -154,9 +153,11 @@ func (h *Handler) routes() {
 
 // Start makes the Handler serve, and ready if the store is.
 func (h *Handler) Start(s Services) {
-	h.services.Store(&s)
+	before := h.services.Swap(&s)
 	h.unready.Store(nil)
-	h.starting.Do(func() { close(h.started) })
+	if before == nil {
+		close(h.started)
+	}
 }
 
 // startWait is how long a request waits for a node that is starting. Balancers that do not ask whether a node is ready send it
