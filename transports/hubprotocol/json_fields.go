@@ -66,7 +66,7 @@ func (f *fields) set(name, raw []byte) *MessageError {
 }
 
 func (f *fields) setType(raw []byte) *MessageError {
-	if c := raw[0]; c != '-' && c-'0' > 9 || !isInteger(raw) {
+	if !isNumber(raw) || !isInteger(raw) {
 		return expected("type", "Number")
 	}
 	number, ok := smallInteger(raw)

@@ -72,6 +72,9 @@ func isInteger(literal []byte) bool {
 	return true
 }
 
+// isNumber tells whether a valid JSON value is a number.
+func isNumber(raw []byte) bool { return raw[0] == '-' || raw[0]-'0' <= 9 }
+
 // parseInteger reads a valid JSON number that isInteger; ok is false if it fits neither int64 nor uint64.
 func parseInteger(literal []byte) (magnitude uint64, negative, ok bool) {
 	if literal[0] == '-' {
@@ -95,7 +98,7 @@ func parseInteger(literal []byte) (magnitude uint64, negative, ok bool) {
 
 // smallInteger reads any JSON value as an int32.
 func smallInteger(raw []byte) (value int, ok bool) {
-	if c := raw[0]; c != '-' && c-'0' > 9 || !isInteger(raw) {
+	if !isNumber(raw) || !isInteger(raw) {
 		return 0, false
 	}
 	magnitude, negative, ok := parseInteger(raw)
