@@ -342,6 +342,15 @@ func (s *socket) skipPings() (n int) {
 	}
 }
 
+// waiting returns what has come and was not taken yet.
+func (s *socket) waiting() (all string) {
+	for len(s.in) > 0 {
+		f, _ := s.next()
+		all += string(f.Payload)
+	}
+	return all
+}
+
 // cut ends the TCP connection without a word.
 func (s *socket) cut() { _ = s.conn.Close() }
 

@@ -587,11 +587,7 @@ func TestAcksComeOnceASecondAndAfterTheEffectIsDurable(t *testing.T) {
 		c.store.onBefore(func(string) error { return nil })
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
-		got := ""
-		for len(a.in) > 0 {
-			f, _ := a.next()
-			got += string(f.Payload)
-		}
+		got := a.waiting()
 		if !strings.Contains(got, ack(51)) || !strings.Contains(got, failure(50)) {
 			t.Errorf("got %q, want Ack 51 and the answer", got)
 		}
@@ -638,11 +634,7 @@ func TestFullStoreCutsNoStatefulClientOff(t *testing.T) {
 			a.sendText(call(2))
 			time.Sleep(2 * time.Second)
 			synctest.Wait()
-			got := ""
-			for len(a.in) > 0 {
-				f, _ := a.next()
-				got += string(f.Payload)
-			}
+			got := a.waiting()
 			if !strings.Contains(got, failure(2)) || !strings.Contains(got, ack(2)) {
 				t.Errorf("got %q, want the answer to the second, and both acknowledged", got)
 			}

@@ -505,15 +505,16 @@ func (c *webSocket) message(m *hubprotocol.Message) error {
 func (c *webSocket) result(m *hubprotocol.Message) error {
 	ctx, cancel := context.WithTimeout(c.s.ctx, c.s.cfg.StoreTimeout)
 	defer cancel()
-	err := c.s.result(ctx, c.hub, c.id, c.protocol(), m)
-	for isAway(err) && sleep(ctx, storeRetry) == nil {
-		err = c.s.result(ctx, c.hub, c.id, c.protocol(), m)
+	for {
+		err := c.s.result(ctx, c.hub, c.id, c.protocol(), m)
+		if err == nil {
+			return nil
+		}
+		if !isAway(err) || sleep(ctx, storeRetry) != nil {
+			c.drop()
+			return errDropped
+		}
 	}
-	if err != nil {
-		c.drop()
-		return errDropped
-	}
-	return nil
 }
 
 func (c *webSocket) protocol() hubprotocol.Protocol { return hubprotocol.Protocol(c.proto.Load()) }
