@@ -154,9 +154,7 @@ func TestRollingUpgradeLosesNothing(t *testing.T) {
 			t.Errorf("the upgrade was noticed: %v", events)
 		}
 	}
-	if len(collector.Spans("")) == 0 {
-		t.Error("nothing was traced")
-	}
+	collector.Wait(t, "", 1) // nodes send what they have traced by and by
 	for _, n := range c.nodes {
 		if text := n.Output(); strings.Contains(text, "not decodable") || strings.Contains(text, "lost or rolled back") {
 			t.Errorf("%s complains of what the version before wrote:\n%s", n.Name, text)
