@@ -3,7 +3,7 @@
 
 GO ?= go
 # Whole-suite limit of go test, per package.
-TEST_TIMEOUT ?= 8m
+TEST_TIMEOUT ?= 12m
 # Of make chaos.
 SEED ?= 1
 DURATION ?= 10m
