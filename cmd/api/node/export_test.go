@@ -5,3 +5,6 @@ var NewLogger = newLogger
 
 // Listen listens for a node's clients.
 var Listen = listen
+
+// NewServer makes the server for clients and backends.
+var NewServer = newServer

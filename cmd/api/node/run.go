@@ -134,8 +134,11 @@ type node struct {
 // read and written within them has its own.
 const (
 	readHeaderTimeout = 10 * time.Second
-	idleTimeout       = 2 * time.Minute
-	maxHeaderBytes    = 64 << 10 // 64 KiB; tokens are in addresses and headers
+	// readTimeout is how long a request may take to come, with a body that nobody asks for: net/http waits for that before it
+	// sends a refusal. Who reads a body says how long that may take, and once a request is there the time counts no more.
+	readTimeout = 30 * time.Second
+	idleTimeout    = 2 * time.Minute
+	maxHeaderBytes = 64 << 10 // 64 KiB; tokens are in addresses and headers
 	// shutdownTimeout is how long requests that have nothing to wait for may take to end, once connections are
 	// drained, and again when their contexts have ended.
 	shutdownTimeout = time.Second
@@ -149,12 +152,7 @@ func (n *node) run(ctx context.Context, listener net.Listener) error {
 	// Requests end when the connections are drained, not when the node is asked to end.
 	requests, endRequests := context.WithCancel(context.WithoutCancel(ctx))
 	defer endRequests()
-	n.server = &http.Server{
-		Handler: n.handler, ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
-		BaseContext: func(net.Listener) context.Context { return requests },
-		ConnContext: transports.ConnContext,
-		ErrorLog:    slog.NewLogLogger(n.log.Handler(), slog.LevelDebug),
-	}
+	n.server = newServer(requests, n.handler, n.log)
 	thrifty, spend := context.WithCancel(context.WithoutCancel(ctx))
 	var giving sync.WaitGroup
 	giving.Go(func() { giveBack(thrifty) })
@@ -178,6 +176,16 @@ func (n *node) run(ctx context.Context, listener net.Listener) error {
 	}
 	n.log.Info("stopped")
 	return err
+}
+
+// newServer is the server for clients and backends, whose requests end with ctx.
+func newServer(ctx context.Context, handler http.Handler, log *slog.Logger) *http.Server {
+	return &http.Server{
+		Handler: handler, ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
+		BaseContext: func(net.Listener) context.Context { return ctx },
+		ConnContext: transports.ConnContext,
+		ErrorLog:    slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
 }
 
 // serve returns when the node shall end, with the services if there are any, or cannot go on.

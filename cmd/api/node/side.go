@@ -4,7 +4,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
-	"time"
 )
 
 // side is a server for people who run the node, on an address of its own.
@@ -19,7 +18,7 @@ func startSide(address string, handler http.Handler) (*side, error) {
 	if err != nil {
 		return nil, err
 	}
-	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second}
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout}
 	go func() { _ = server.Serve(listener) }()
 	return &side{server}, nil
 }
