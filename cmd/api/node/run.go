@@ -137,6 +137,8 @@ const (
 	// readTimeout is how long a request may take to come, with a body that nobody asks for: net/http waits for that before it
 	// sends a refusal. Who reads a body says how long that may take, and once a request is there the time counts no more.
 	readTimeout = 30 * time.Second
+	// writeTimeout is how long a client may not read its answer.
+	writeTimeout   = 30 * time.Second
 	idleTimeout    = 2 * time.Minute
 	maxHeaderBytes = 64 << 10 // 64 KiB; tokens are in addresses and headers
 	// shutdownTimeout is how long requests that have nothing to wait for may take to end, once connections are
@@ -159,7 +161,7 @@ func (n *node) run(ctx context.Context, listener net.Listener) error {
 	defer giving.Wait()
 	defer spend()
 	ended := make(chan error, 1)
-	go func() { ended <- n.server.Serve(transports.WholeAnswers(listener)) }()
+	go func() { ended <- n.server.Serve(transports.WholeAnswers(listener, writeTimeout)) }()
 	opened := n.open(ctx)
 
 	services, err := n.serve(ctx, listener.Addr(), opened, ended)
