@@ -3,11 +3,13 @@ package upstream
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"net/url"
 	"sync"
 	"time"
 
@@ -261,7 +263,7 @@ func (c *Client) exchange(ctx context.Context, rule *Rule, address string, r *Re
 	if err != nil {
 		return nil, err
 	}
-	response, err := c.http.Do(request)
+	response, err := c.do(request)
 	if err != nil {
 		return nil, err
 	}
@@ -274,6 +276,16 @@ func (c *Client) exchange(ctx context.Context, rule *Rule, address string, r *Re
 		return nil, &Error{TooLarge, "Invocation failed, response too large.", nil}
 	}
 	return &Answer{Status: response.StatusCode, ContentType: response.Header.Get("Content-Type"), Body: body}, nil
+}
+
+// do asks. Its error names the host, and not the address, which may hold a key and is logged.
+func (c *Client) do(request *http.Request) (*http.Response, error) {
+	response, err := c.http.Do(request)
+	var failed *url.Error
+	if errors.As(err, &failed) {
+		return nil, fmt.Errorf("%s: %w", request.URL.Host, failed.Err)
+	}
+	return response, err
 }
 
 // enter waits for one's turn.

@@ -207,6 +207,25 @@ func TestOperatorsAreWarnedOfLostEvents(t *testing.T) {
 	}
 }
 
+// A key for the application is in its address, as Azure Functions have it.
+func TestAnUpstreamsKeyIsNotLogged(t *testing.T) {
+	t.Parallel()
+	gone := httptest.NewServer(nil)
+	gone.Close()
+	var log bytes.Buffer
+	c := upstream.New(upstream.Config{
+		Rules:  []upstream.Rule{{Template: template(t, gone.URL+"/hunter2path/{event}?code=hunter2")}},
+		Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+	})
+	_, err := c.Call(t.Context(), request())
+	wantError(t, err, upstream.Failed, "could not be reached")
+	_, err = c.Stream(t.Context(), request())
+	wantError(t, err, upstream.Failed, "could not be reached")
+	if text := log.String(); strings.Contains(text, "hunter2") || strings.Count(text, strings.TrimPrefix(gone.URL, "http://")) < 2 {
+		t.Errorf("the log has\n%s", text)
+	}
+}
+
 func TestARedirectIsNotFollowed(t *testing.T) {
 	t.Parallel()
 	followed := atomic.Bool{}

@@ -89,7 +89,7 @@ func (c *Client) begin(ctx context.Context, rule *Rule, address string, r *Reque
 	request, err := c.build(ctx, rule, address, r)
 	var response *http.Response
 	if err == nil {
-		response, err = c.http.Do(request)
+		response, err = c.do(request)
 	}
 	late()
 	if err == nil {
