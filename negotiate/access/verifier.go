@@ -238,11 +238,28 @@ func (v *Verifier) verify(keys *keySet, token string, now time.Time) (*verified,
 	if err != nil {
 		return nil, err
 	}
-	if !strings.HasPrefix(parsed.Method.Alg(), "HS") {
-		return t, v.cfg.Provider.read(t, claims, now)
+	if strings.HasPrefix(parsed.Method.Alg(), "HS") {
+		t.identity.Key, t.until, t.temporary = name, until, !until.IsZero()
+		if t.temporary && until.Before(t.identity.Expires) {
+			t.identity.Expires = until // nothing that its key has signed is accepted any longer
+		}
+	} else if err := v.cfg.Provider.read(t, claims, now); err != nil {
+		return nil, err
 	}
-	t.identity.Key, t.until, t.temporary = name, until, !until.IsZero()
+	v.setCloseAt(t, claims)
 	return t, nil
+}
+
+// setCloseAt reads when a token wants its connection to be closed. That may be after it has expired, but for a provider's: its user may
+// have written the claim.
+func (v *Verifier) setCloseAt(t *verified, claims claimSet) {
+	id := &t.identity
+	if claims.isTrue(claimClose) {
+		id.CloseAt, _ = claims.seconds(claimCloseAt)
+	}
+	if v.cfg.CloseAtExpiry && (id.CloseAt.IsZero() || t.provided && id.CloseAt.After(id.Expires)) {
+		id.CloseAt = id.Expires
+	}
 }
 
 // parser knows no "none": the list of algorithms is complete.
@@ -268,14 +285,6 @@ func (v *Verifier) read(claims claimSet) (*verified, error) {
 		t.notBefore = notBefore.Add(-v.cfg.Leeway)
 	} else if claims.has("nbf") {
 		return nil, ErrNotBefore // whatever it means, the token may not be valid yet
-	}
-	if claims.isTrue(claimClose) {
-		if at, ok := claims.seconds(claimCloseAt); ok {
-			t.identity.CloseAt = at
-		}
-	}
-	if t.identity.CloseAt.IsZero() && v.cfg.CloseAtExpiry {
-		t.identity.CloseAt = t.identity.Expires
 	}
 	if badUser(t.identity.User) {
 		return nil, ErrUser
