@@ -24,8 +24,16 @@ func (d departure) call() {
 	}
 }
 
+// Sockets of connections that were there already have more room. A client that comes back to its connection may have an old socket that is
+// not known to be gone, and others that it has abandoned: it is not refused for these. But a connection takes any number of sockets
+// that say nothing.
+const (
+	returningTimes = 4
+	returningMore  = 16
+)
+
 // enter counts a request's socket or stream in. leave counts it out; full is the limit that does not let it in, or empty. returning says that
-// the connection was there already, and its client comes back to it: it is counted, and not refused.
+// the connection was there already, and its client comes back to it.
 func (a *admission) enter(c *request, user string, returning bool) (leave departure, full string) {
 	var keys [2]string
 	if a.perUser > 0 && user != "" {
@@ -39,12 +47,15 @@ func (a *admission) enter(c *request, user string, returning bool) (leave depart
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	perUser, perAddress := a.perUser, a.perAddress
+	if returning {
+		perUser, perAddress = returningTimes*perUser+returningMore, returningTimes*perAddress+returningMore
+	}
 	switch {
-	case returning:
-	case keys[0] != "" && a.open[keys[0]] >= a.perUser:
-		return nil, fmt.Sprintf("the user has %d connections in the hub open at this node, which is the limit", a.perUser)
-	case keys[1] != "" && a.open[keys[1]] >= a.perAddress:
-		return nil, fmt.Sprintf("the address has %d connections open at this node, which is the limit", a.perAddress)
+	case keys[0] != "" && a.open[keys[0]] >= perUser:
+		return nil, fmt.Sprintf("the user has %d connections in the hub open at this node, which is the limit", perUser)
+	case keys[1] != "" && a.open[keys[1]] >= perAddress:
+		return nil, fmt.Sprintf("the address has %d connections open at this node, which is the limit", perAddress)
 	}
 	a.add(keys, 1)
 	return func() {

@@ -59,7 +59,7 @@ func TestAUserHasNoMoreSocketsAndStreamsThanAllowed(t *testing.T) {
 	})
 }
 
-// A client that comes back to its connection is never refused, though its old socket may not have been noticed to be gone.
+// A client that comes back to its connection is not refused, though its old socket may not have been noticed to be gone.
 func TestReturningClientIsNotOneTooMany(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		c := newCluster(t, 1, func(cfg *transports.Config) { cfg.MaxUserConnections = 1 })
@@ -96,6 +96,35 @@ func TestAbandonedSocketIsNotOneTooMany(t *testing.T) {
 		again.sendText(sequence(1))
 		again.expectEnd()
 		k.wantRecord(false)
+	})
+}
+
+// A connection takes sockets that say nothing, as scripts abandon some: who opens one after the other has no more of them than there is
+// room for, and keeps the connection.
+func TestAbandonedSocketsAreNotWithoutNumber(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 1, func(cfg *transports.Config) { cfg.MaxUserConnections, cfg.MaxAddressConnections = 2, 1 })
+		c.who.Store(&access.Identity{Authenticated: true, User: "ann", Address: "192.0.2.1"})
+		k := c.negotiate(userOf("ann"), stateful)
+		s := k.openSocket(0, handshakeStateful)
+		s.sendText(pingText)
+		synctest.Wait()
+		ghosts := []*socket{}
+		for range 19 {
+			ghosts = append(ghosts, k.dialSocket(0))
+		}
+		k.wantRefused(0, http.StatusTooManyRequests, fmt.Sprintf(hostFull, 20))
+		ghosts[0].cut()
+		synctest.Wait()
+		k.dialSocket(0)
+		c.who.Store(&access.Identity{Authenticated: true, User: "ann", Address: "192.0.2.2"})
+		for range 4 {
+			k.dialSocket(0)
+		}
+		k.wantRefused(0, http.StatusTooManyRequests, fmt.Sprintf(userFull, 24))
+		k.wantRecord(true)
+		c.publish(0, 1)
+		s.expect(invocation(1))
 	})
 }
 

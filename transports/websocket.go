@@ -93,7 +93,9 @@ func (s *Server) serveWebSocket(c *request) {
 	}
 	leave, full := s.admission.enter(c, c.token.User, waits(opened.Outcome))
 	if full != "" {
-		s.end(c.hub, c.token.ConnectionID, r.Owner)
+		if !waits(opened.Outcome) {
+			s.end(c.hub, c.token.ConnectionID, r.Owner)
+		}
 		s.active.Done()
 		s.tooMany(c, full)
 		return
