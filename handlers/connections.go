@@ -124,6 +124,8 @@ type pendingMessage struct {
 const (
 	defaultPending = 100
 	maxPending     = 1000
+	// maxPendingBytes is about how much of the messages is shown: what comes first, whatever its size.
+	maxPendingBytes = 4 << 20 // 4 MiB
 )
 
 func showPending(c echo.Context, s *Services) error {
@@ -146,21 +148,24 @@ func showPending(c echo.Context, s *Services) error {
 }
 
 func pending(ctx context.Context, node *streams.Node, hub, id string, limit int) (*pendingAnswer, error) {
-	record, items, err := node.Pending(ctx, hub, id, limit+1) // one more tells whether there is more
+	answer := &pendingAnswer{Pending: []pendingMessage{}}
+	positions, size := []streams.Position{}, 0
+	record, err := node.Pending(ctx, hub, id, func(item *streams.Item) bool {
+		size += len(item.Body)
+		answer.Truncated = len(positions) == limit || len(positions) > 0 && size > maxPendingBytes
+		if !answer.Truncated {
+			positions = append(positions, item.Position)
+			answer.Pending = append(answer.Pending, pendingMessage{Message: pendingBody(&item.Entry)})
+		}
+		return !answer.Truncated
+	})
 	if err != nil {
 		return nil, err
 	}
-	answer := &pendingAnswer{
-		connectionDetails: detailsOf(&record),
-		Buffered:          record.Transport == streams.TransportLongPolling || record.Stateful(),
-		Pending:           []pendingMessage{},
-		Truncated:         len(items) > limit,
-	}
-	for _, item := range items[:min(limit, len(items))] {
-		answer.Pending = append(answer.Pending, pendingMessage{
-			Position: streams.Receipt{Gen: record.Gen, Position: item.Position}.String(),
-			Message:  pendingBody(&item.Entry),
-		})
+	answer.connectionDetails = detailsOf(&record)
+	answer.Buffered = record.Transport == streams.TransportLongPolling || record.Stateful()
+	for i, at := range positions {
+		answer.Pending[i].Position = streams.Receipt{Gen: record.Gen, Position: at}.String()
 	}
 	return answer, nil
 }

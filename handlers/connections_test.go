@@ -214,6 +214,23 @@ func TestPendingShowsWhatIsBuffered(t *testing.T) {
 	refused(t, f.do("GET", "/api/hubs/chat/connections/nobody/pending", ""), http.StatusNotFound)
 }
 
+// Large messages may be all that the log holds: a look at them takes no such memory.
+func TestPendingShowsNoMoreThanSomeMegabytes(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, handlers.Config{})
+	f.connect("poller", streams.OpenPoll, 1)
+	large := `{"target":"m","arguments":["` + strings.Repeat("x", 1_000_000) + `"]}`
+	for range 10 {
+		f.send(large)
+	}
+	if p := f.pending("poller", "?limit=1000"); len(p.Pending) != 1+4 || !p.Truncated { // the handshake's answer, and what fits
+		t.Errorf("%d are shown, truncated: %v", len(p.Pending), p.Truncated)
+	}
+	if p := f.pending("poller", "?limit=3"); len(p.Pending) != 3 || !p.Truncated {
+		t.Errorf("limit 3: %d are shown, truncated: %v", len(p.Pending), p.Truncated)
+	}
+}
+
 func TestPendingBeyondRetentionIsGone(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, handlers.Config{})

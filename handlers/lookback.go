@@ -201,8 +201,9 @@ func showConnectionPage(c echo.Context, s *Services) error {
 	}
 	if r.Transport == streams.TransportLongPolling || r.Stateful() {
 		page.Cursor = r.Cursor.String()
-		if _, items, err := s.Streams.Pending(ctx, hub, id, maxPending); err == nil {
-			page.Behind = len(items)
+		behind := 0
+		if _, err := s.Streams.Pending(ctx, hub, id, func(*streams.Item) bool { behind++; return behind < maxPending }); err == nil {
+			page.Behind = behind
 		}
 	}
 	return writeJSON(c, http.StatusOK, page)

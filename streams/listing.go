@@ -94,14 +94,11 @@ func (n *Node) Lag(ctx context.Context, hubName string, reply *OpenReply) (lag t
 	if r.Transport != TransportLongPolling && !r.Stateful() {
 		return 0, false
 	}
-	_, items, err := n.Pending(ctx, hubName, r.ID, 1)
-	if err != nil {
-		return 0, false
-	}
-	if len(items) == 0 {
-		return 0, true
-	}
-	return max(0, time.Duration(reply.Now-int64(items[0].Position.ms))*time.Millisecond), true
+	_, err := n.Pending(ctx, hubName, r.ID, func(oldest *Item) bool {
+		lag = max(0, time.Duration(reply.Now-int64(oldest.Position.ms))*time.Millisecond)
+		return false
+	})
+	return lag, err == nil
 }
 
 // CountConnections returns how many connections a hub has.

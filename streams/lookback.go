@@ -68,8 +68,9 @@ func (n *Node) LookBack(ctx context.Context, hubName string, r LookBack) (LookBa
 		at = NewPosition(uint64(max(n.Now()-r.Since.Milliseconds(), 0)), 0)
 	}
 	var back LookBackReply
+	read, held := reading{most: n.pageEntries}, 0
 	for scanned := 0; ; {
-		slice, err := n.store.Range(ctx, hubName, at, n.pageEntries)
+		slice, err := n.store.Range(ctx, hubName, at, read.size())
 		if err != nil {
 			return LookBackReply{}, err
 		}
@@ -78,8 +79,9 @@ func (n *Node) LookBack(ctx context.Context, hubName string, r LookBack) (LookBa
 		if len(slice.Entries) == 0 {
 			return back, nil
 		}
+		read.note(slice.Entries)
 		for _, raw := range slice.Entries {
-			if len(back.Entries) >= r.Limit || scanned >= lookBackScan {
+			if len(back.Entries) >= r.Limit || scanned >= lookBackScan || held >= pageBytes {
 				back.More = true
 				return back, nil
 			}
@@ -94,6 +96,7 @@ func (n *Node) LookBack(ctx context.Context, hubName string, r LookBack) (LookBa
 			}
 			if r.matches(&e) {
 				back.Entries = append(back.Entries, e)
+				held += e.Size
 			}
 		}
 	}

@@ -418,7 +418,11 @@ func (c *client) auditPending(r *memoryRecord) {
 		return
 	}
 	const limit = 100
-	record, items, err := c.w.node().Pending(context.Background(), c.hub.hub, c.id, limit)
+	var items []*Item
+	record, err := c.w.node().Pending(context.Background(), c.hub.hub, c.id, func(item *Item) bool {
+		items = append(items, item)
+		return len(items) < limit
+	})
 	switch {
 	case errors.Is(err, ErrGap):
 		c.gap(r.Cursor, false)

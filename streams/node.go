@@ -307,45 +307,62 @@ func (n *Node) Lookup(ctx context.Context, hubName, id string) (OpenReply, error
 	return n.store.Lookup(ctx, hubName, id)
 }
 
-// Pending returns at most limit matches of a connection after its saved cursor: what
-// is buffered for it. Only stateful and long polling connections have a saved cursor.
-func (n *Node) Pending(ctx context.Context, hubName, id string, limit int) (Record, []*Item, error) {
+// Pending calls visit with the matches of a connection after its saved cursor, in order, until it returns false: what is
+// buffered for it. Only stateful and long polling connections have a saved cursor. Nothing is kept of what was visited.
+func (n *Node) Pending(ctx context.Context, hubName, id string, visit func(*Item) bool) (Record, error) {
 	reply, err := n.store.Lookup(ctx, hubName, id)
 	if err != nil {
-		return Record{}, nil, err
+		return Record{}, err
 	}
 	r := reply.Record
 	if r.Transport != TransportLongPolling && !r.Stateful() {
-		return r, nil, nil
+		return r, nil
 	}
 	filter := newFilter(&r, r.Owner, reply.Last)
-	var items []*Item
-	at := r.Cursor
-	for at.Before(reply.Last) && len(items) < limit {
-		slice, err := n.store.Range(ctx, hubName, at, n.pageEntries)
+	at, read := r.Cursor, reading{most: n.pageEntries}
+	for at.Before(reply.Last) {
+		slice, err := n.store.Range(ctx, hubName, at, read.size())
 		if err != nil {
-			return r, nil, err
+			return r, err
 		}
 		if at.Before(slice.Floor) {
-			return r, nil, ErrGap
+			return r, ErrGap
 		}
 		if len(slice.Entries) == 0 {
 			break
 		}
+		read.note(slice.Entries)
 		for _, raw := range slice.Entries {
 			item, _ := newItem(raw)
 			at = raw.Position
 			switch filter.step(at, &item.Entry) {
 			case skip:
 			case deliver:
-				items = append(items, item)
+				if !visit(item) {
+					return r, nil
+				}
 			default:
-				return r, items, nil // it closes here
-			}
-			if len(items) == limit {
-				break
+				return r, nil // it closes here
 			}
 		}
 	}
-	return r, items, nil
+	return r, nil
+}
+
+// firstRead is how many entries are read where it is not known how large they are.
+const firstRead = 8
+
+// reading says how many entries of a log are read at a time by who goes through it: about pageBytes, if the next are as large as those
+// before, and most at the most.
+type reading struct{ most, next int }
+
+func (r *reading) size() int { return min(r.most, max(firstRead, r.next)) }
+
+// note takes what was read.
+func (r *reading) note(entries []RawEntry) {
+	bytes := 0
+	for _, e := range entries {
+		bytes += len(e.Data)
+	}
+	r.next = pageBytes * len(entries) / max(1, bytes)
 }
