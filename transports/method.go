@@ -161,7 +161,7 @@ func (w *session) impossible(m *hubprotocol.Message) string {
 		}
 		for _, id := range m.StreamIDs {
 			if c.takes(id) {
-				return fmt.Sprintf("Stream ID '%s' is already in use.", id)
+				return fmt.Sprintf("Stream ID '%s' is already in use.", clip(id, 100))
 			}
 		}
 	}

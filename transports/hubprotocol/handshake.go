@@ -71,7 +71,7 @@ func parseHandshakeRequest(text []byte) (req HandshakeRequest, err *MessageError
 func (r HandshakeRequest) Check(binaryAllowed bool) (Protocol, error) {
 	p, ok := ParseProtocol(r.Protocol)
 	if !ok {
-		return 0, messageErrorf("The protocol '%s' is not supported.", r.Protocol)
+		return 0, messageErrorf("The protocol '%s' is not supported.", clip([]byte(r.Protocol)))
 	}
 	if r.Version < 0 || r.Version > maxVersion {
 		return 0, messageErrorf("The server does not support version %d of the '%s' protocol.", r.Version, p)

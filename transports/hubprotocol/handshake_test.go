@@ -2,6 +2,7 @@ package hubprotocol_test
 
 import (
 	"errors"
+	"strings"
 	"testing"
 
 	"hubstream/transports/hubprotocol"
@@ -21,6 +22,7 @@ func TestHandshake(t *testing.T) {
 		{"{ \"protocol\" : \"\\u006ason\" ,\n\"version\" : 1, \"more\":[{}] }␞", JSON, ""},
 		{`{"protocol":"xml","version":1}␞`, 0, "The protocol 'xml' is not supported."},
 		{`{"protocol":"","version":9}␞`, 0, "The protocol '' is not supported."},
+		{`{"protocol":"` + strings.Repeat("x", 30<<10) + `","version":1}␞`, 0, "The protocol '" + strings.Repeat("x", 40) + "...' is not supported."},
 		{`{"protocol":"json","version":3}␞`, 0, "The server does not support version 3 of the 'json' protocol."},
 		{`{"protocol":"json","version":7}␞`, 0, "The server does not support version 7 of the 'json' protocol."},
 		{`{"protocol":"messagepack","version":-1}␞`, 0, "The server does not support version -1 of the 'messagepack' protocol."},
