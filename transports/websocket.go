@@ -349,7 +349,7 @@ func (c *webSocket) shakeHands(b []byte) (rest []byte, err error) {
 	c.begun = append(c.begun, b...)
 	h, ok := c.s.readHandshake(c.begun, true)
 	switch {
-	case (!ok || h.refusal != "") && c.stateful.Load() && c.comesBack(c.begun):
+	case (!ok || h.refusal != "") && c.stateful.Load() && comesBack(c.begun):
 		if c.decided.CompareAndSwap(false, true) {
 			c.over.Store(true)
 			c.s.end(c.hub, c.id, c.owner)
@@ -371,12 +371,15 @@ func (c *webSocket) shakeHands(b []byte) (rest []byte, err error) {
 	return h.rest, nil
 }
 
+// maxSequence is more than a Sequence has. What comes byte by byte is looked at with every byte.
+const maxSequence = 256
+
 // comesBack tells whether what the client has said first is what it says when it comes back: the connection's record was lost, and this one
 // was created in its place.
-func (c *webSocket) comesBack(b []byte) bool {
+func comesBack(b []byte) bool {
 	for _, p := range [...]hubprotocol.Protocol{hubprotocol.JSON, hubprotocol.MessagePack} {
-		parser := hubprotocol.NewParser(p, c.s.cfg.MaxMessageBytes)
-		parser.Feed(b)
+		parser := hubprotocol.NewParser(p, maxSequence)
+		parser.Feed(b[:min(len(b), maxSequence)])
 		if m, ok, err := parser.Next(); err == nil && ok && m.Type == hubprotocol.Sequence {
 			return true
 		}
