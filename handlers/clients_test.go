@@ -6,10 +6,12 @@ import (
 	"encoding/json"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -273,6 +275,24 @@ func TestRequestsWaitForTheStart(t *testing.T) {
 		h.Start(f.services)
 		done.Wait()
 	})
+}
+
+// Whoever reaches a node may ask whether it is ready, and is not told where the store is.
+func TestReadinessDoesNotSayWhereTheStoreIs(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, handlers.Config{})
+	tcp := &net.TCPAddr{IP: net.IPv4(10, 0, 0, 7), Port: 6379}
+	for _, err := range []error{
+		&net.OpError{Op: "dial", Net: "tcp", Addr: tcp, Err: syscall.ECONNREFUSED},
+		&net.OpError{Op: "read", Net: "tcp", Source: &net.TCPAddr{IP: net.IPv4(10, 0, 0, 8), Port: 40000}, Addr: tcp, Err: syscall.ECONNREFUSED},
+		&net.OpError{Op: "dial", Net: "tcp", Err: &net.DNSError{Name: "store-10", Server: "10.0.0.7:53", Err: "connection refused"}},
+	} {
+		f.Unready("Valkey takes no writes: " + err.Error())
+		w := f.do("GET", "/readyz", "")
+		if text := w.Body.String(); strings.Contains(text, "10") || !strings.HasPrefix(text, "Valkey takes no writes: ") || !strings.HasSuffix(text, "connection refused\n") {
+			t.Errorf("%v: got %q", err, text)
+		}
+	}
 }
 
 func TestReadinessIsTheStoresUnlessStopping(t *testing.T) {

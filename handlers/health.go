@@ -3,6 +3,7 @@ package handlers
 import (
 	"context"
 	"net/http"
+	"regexp"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -19,15 +20,21 @@ func healthz(c echo.Context) error {
 // readyz says whether the node should be sent requests, and if not why.
 func (h *Handler) readyz(c echo.Context) error {
 	if reason := h.unready.Load(); reason != nil {
-		return writeHealth(c, http.StatusServiceUnavailable, *reason)
+		return writeHealth(c, http.StatusServiceUnavailable, withoutAddresses(*reason))
 	}
 	ctx, cancel := context.WithTimeout(c.Request().Context(), readyTimeout)
 	defer cancel()
 	if err := h.services.Load().Streams.Ready(ctx); err != nil {
-		return writeHealth(c, http.StatusServiceUnavailable, err.Error())
+		return writeHealth(c, http.StatusServiceUnavailable, withoutAddresses(err.Error()))
 	}
 	return writeHealth(c, http.StatusOK, "ok")
 }
+
+// storeAddress matches how Go's errors name the other end of a connection.
+var storeAddress = regexp.MustCompile(`\b(?:dial|read|write) \w+ \S+: |\blookup \S+(?: on \S+)?: `)
+
+// withoutAddresses is a reason for whoever asks, who need not know where the store is.
+func withoutAddresses(reason string) string { return storeAddress.ReplaceAllString(reason, "") }
 
 // showMetrics leaves a request to the metrics.
 func (h *Handler) showMetrics(c echo.Context) error {

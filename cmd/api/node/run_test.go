@@ -247,7 +247,7 @@ func TestNodeWithoutItsStoreLives(t *testing.T) {
 	if status, _, _ := n.do("GET", "/healthz", ""); status != 200 {
 		t.Errorf("healthz: got %d", status)
 	}
-	if status, text, _ := n.do("GET", "/readyz", ""); status != 503 || !strings.Contains(text, "connection refused") {
+	if status, text, _ := n.do("GET", "/readyz", ""); status != 503 || !strings.Contains(text, "connection refused") || strings.Contains(text, closed.Addr().String()) {
 		t.Errorf("readyz: got %d %s", status, text)
 	}
 	if text := log.String(); strings.Count(text, "waiting for the store") != 1 || !strings.Contains(text, "connection refused") || strings.Contains(text, "hunter2") {
