@@ -109,6 +109,24 @@ func TestPollsOfAClientWhoseClockIsSetBack(t *testing.T) {
 	})
 }
 
+// A client may send as many polls with an old mark as it likes: each asks the store a few times.
+func TestAPollWithAnOldMarkAsksTheStoreSeldom(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 1)
+		k := c.openPolling(handshakeJSON)
+		c.publishSeen(0, 1)
+		k.poll(0, mark3, script...).expect(200, invocation(1))
+		c.publishSeen(0, 2)
+		synctest.Wait()
+		var steps atomic.Int64
+		c.store.onBefore(func(string) error { steps.Add(1); return nil })
+		k.poll(0, mark1, script...).expect(200, invocation(2))
+		if n := steps.Load(); n > 12 {
+			t.Errorf("the store was asked for %d steps", n)
+		}
+	})
+}
+
 // A poll is cut, not answered with nothing, if what it was answered before cannot be given again.
 func TestLatePollThatCannotBeAnsweredAgain(t *testing.T) {
 	for _, what := range []string{"the store goes away", "it is displaced"} {

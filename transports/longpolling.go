@@ -21,8 +21,10 @@ const (
 	// olderWait is how long a poll waits that seems to have been sent before one that is known already: it may have waited in the
 	// network, or in a node that stood still, and its connection, on which nobody waits any more, be found closed.
 	olderWait = time.Second
-	// undecidedPause is the pause between two looks at that.
+	// undecidedPause is the pause between two looks at that, olderPause at whether an older poll is alone: nobody waits for most of those,
+	// and each look is a step of the store, for which whoever sends many would have it work.
 	undecidedPause = 20 * time.Millisecond
+	olderPause     = 200 * time.Millisecond
 	// maxPollTime is the longest time that a poll is held for: the first clients give up
 	// at 100 s, and what they are answered at 95 s or later counts as not received.
 	maxPollTime = 90 * time.Second
@@ -260,14 +262,14 @@ func (p *poll) open(ctx context.Context) error {
 // the poll's own deadline nor a drain ends the short wait for what is known of that one's answer.
 func (p *poll) decide(r streams.OpenRequest, last string) (streams.OpenReply, error) {
 	p.undecided = true
-	wait := undecidedWait
+	wait, pause := undecidedWait, undecidedPause
 	if p.mark != last {
-		wait = olderWait
+		wait, pause = olderWait, olderPause
 	}
 	ctx, cancel := context.WithDeadline(p.Context(), later(p.deadline, time.Now().Add(wait+p.s.cfg.StoreTimeout)))
 	defer cancel()
-	looks := wait / undecidedPause // counted: a node that stands still meanwhile has not waited
-	err := sleep(ctx, undecidedPause)
+	looks := wait / pause // counted: a node that stands still meanwhile has not waited
+	err := sleep(ctx, pause)
 	for err == nil {
 		if p.continued && p.commitNext() {
 			return streams.OpenReply{}, errAnswered
@@ -281,7 +283,7 @@ func (p *poll) decide(r streams.OpenRequest, last string) (streams.OpenReply, er
 			p.undecided = false
 			return reply, nil
 		case err == nil:
-			err = sleep(ctx, undecidedPause)
+			err = sleep(ctx, pause)
 		case isAway(err):
 			err = p.pause(ctx, storeRetry) // a node that drains leaves it to another
 		default:
