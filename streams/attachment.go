@@ -124,12 +124,13 @@ func (a *Attachment) Whole() bool {
 func (a *Attachment) ends(p Position) bool { return !a.until.IsZero() && p.After(a.until) }
 
 // advance moves the cursor over what was no match, so that a connection for which there
-// is nothing does not fall out of the log: an entry that is for it has marked it, or is not after hub.forAll.
+// is nothing does not fall out of the log: an entry that is for it has marked it, or is not after hub.forAll. Nothing marks
+// who has left.
 func (a *Attachment) advance() {
 	h := a.hub
 	h.mu.RLock()
 	defer h.mu.RUnlock()
-	if !a.behind && !a.dirty.Load() && !h.forAll.After(a.cursor) && a.err == nil && a.resets == h.resets {
+	if a.place > 0 && !a.behind && !a.dirty.Load() && !h.forAll.After(a.cursor) && a.err == nil && a.resets == h.resets {
 		if h.win.end.After(a.cursor) {
 			a.cursor, a.next = h.win.end, h.win.next()
 		}
