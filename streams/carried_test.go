@@ -3,6 +3,9 @@ package streams_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -16,6 +19,7 @@ type hooked struct {
 	*streams.FaultyMemory
 	opening, restamping func()
 	opened, answered    func() error // answered is Continue's, too
+	opens               atomic.Int64 // so far
 }
 
 func (h *hooked) Restamp(ctx context.Context, hub, node string, items []streams.RestampItem, from, to string) error {
@@ -27,6 +31,7 @@ func (h *hooked) Restamp(ctx context.Context, hub, node string, items []streams.
 }
 
 func (h *hooked) Open(ctx context.Context, hub string, r streams.OpenRequest) (streams.OpenReply, error) {
+	h.opens.Add(1)
 	if hook := h.opening; hook != nil {
 		h.opening = nil
 		hook()
@@ -334,4 +339,46 @@ func TestReplyThatOutlivesAFailoverWithoutItsAnswer(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A node and the store's process are gone at once, as they were on one machine: nobody carries over the records of that node's connections, whose
+// clients all come back. While they are waited for, others are opened.
+func TestWhoWaitsForARecordDoesNotHoldUpOthers(t *testing.T) {
+	carry(t, func(c *carrier) {
+		request := func(id, owner string) streams.OpenRequest {
+			r := c.request(owner)
+			r.Mode, r.ID = streams.OpenWebSocket, id
+			return r
+		}
+		const returning = 600 // more than are opened at once
+		for i := range returning {
+			_, err := c.FaultyMemory.Open(c.ctx, faultyHub, request(fmt.Sprint(i), "n3.first"))
+			c.must(err)
+		}
+		c.ChangeRun()
+		began, looks := time.Now(), c.hooks[0].opens.Load()
+		var opens sync.WaitGroup
+		for i := range returning {
+			opens.Go(func() {
+				_, err := c.nodes[0].Open(c.ctx, faultyHub, request(fmt.Sprint(i), "n1.second"))
+				if !errors.Is(err, streams.ErrGone) {
+					t.Errorf("who comes back gets %v, want %v", err, streams.ErrGone)
+				}
+			})
+		}
+		time.Sleep(time.Second)
+		_, err := c.nodes[0].Open(c.ctx, faultyHub, request("new", "n1.first"))
+		c.must(err)
+		if took := time.Since(began); took > 1500*time.Millisecond {
+			t.Errorf("another connection is opened after %v", took)
+		}
+		opens.Wait()
+		took := time.Since(began)
+		if took > 7*time.Second {
+			t.Errorf("who comes back is refused after %v", took)
+		}
+		if rate := float64(c.hooks[0].opens.Load()-looks) / took.Seconds(); rate > 8000 {
+			t.Errorf("their records are looked at %.0f times a second", rate)
+		}
+	})
 }

@@ -83,6 +83,7 @@ type Node struct {
 	// How many entries a page holds and one read of a tail returns, at the most.
 	pageEntries, tailEntries int
 
+	waiting                atomic.Int64 // Opens whose records are waited for
 	windowBytes, pageBytes atomic.Int64
 	clock                  storeClock
 	contact                contact

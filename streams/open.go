@@ -13,7 +13,8 @@ const (
 	generationWait = 5 * time.Second
 	// heardWait is how long a client is given to be noted as heard.
 	heardWait = 2 * time.Second
-	// recordPause is the pause between two looks at a record that is waited for.
+	// recordPause is the pause between two looks at a record that is waited for. Where more than maxOpens are waited for it is longer, so
+	// that all of them together are not looked at more often.
 	recordPause = 50 * time.Millisecond
 )
 
@@ -21,12 +22,6 @@ const (
 // Membership. ErrUnverified, ErrGeneration and ErrUnheard never leave it: a log of unknown state
 // is verified, and a record that nobody carries over is ErrGone, as is that of a client that nothing was heard of.
 func (n *Node) Open(ctx context.Context, hubName string, r OpenRequest) (OpenReply, error) {
-	select {
-	case n.opens <- struct{}{}:
-		defer func() { <-n.opens }()
-	case <-ctx.Done():
-		return OpenReply{}, fmt.Errorf("%w: %w", ErrUnavailable, ctx.Err())
-	}
 	h := n.acquire(hubName)
 	defer h.release()
 	r.Moved = AppendEntry(nil, &Entry{Kind: KindMoved, Connections: []string{r.ID}, Owner: r.Owner})
@@ -34,7 +29,7 @@ func (n *Node) Open(ctx context.Context, hubName string, r OpenRequest) (OpenRep
 	for {
 		known := h.membership(r.ID)
 		r.Membership, r.UserMembership = known.version, known.userVersion
-		reply, err := n.store.Open(ctx, hubName, r)
+		reply, err := n.openOnce(ctx, hubName, r)
 		switch {
 		case err == nil:
 			if r.knows(&reply.Record) {
@@ -62,6 +57,18 @@ func (n *Node) Open(ctx context.Context, hubName string, r OpenRequest) (OpenRep
 	}
 }
 
+// openOnce is one attempt of an Open. It counts as one under way; an Open that waits for its record does not: of those there may be thousands,
+// when the node that would carry the records over is gone.
+func (n *Node) openOnce(ctx context.Context, hubName string, r OpenRequest) (OpenReply, error) {
+	select {
+	case n.opens <- struct{}{}:
+		defer func() { <-n.opens }()
+	case <-ctx.Done():
+		return OpenReply{}, fmt.Errorf("%w: %w", ErrUnavailable, ctx.Err())
+	}
+	return n.store.Open(ctx, hubName, r)
+}
+
 // recordWait is the wait for a record to be as an Open needs it.
 type recordWait struct {
 	hub       *hub
@@ -87,7 +94,10 @@ func (w *recordWait) pause(ctx context.Context, limit time.Duration, err error) 
 	if time.Since(w.since) > limit {
 		return fmt.Errorf("%w: %w", ErrGone, err)
 	}
-	if err := sleep(ctx, recordPause); err != nil {
+	waiting := &w.hub.node.waiting
+	many := waiting.Add(1) / maxOpens
+	defer waiting.Add(-1)
+	if err := sleep(ctx, min(recordPause*time.Duration(1+many), limit)); err != nil {
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
 	return nil
