@@ -93,6 +93,32 @@ func TestAnAppendAfterAFailoverProvesNothing(t *testing.T) {
 	}
 }
 
+// A node that does not read a hub's log has accepted a message for it, and begins to read for a connection that was opened before. The store
+// has failed over without the message: the connection is not served on as if there had been none.
+func TestWhatWasAcceptedBeforeTheTailBeganIsMissed(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := newLosing(t)
+		owner := l.node.NewOwner()
+		opened, err := l.node.Open(l.ctx, faultyHub, streams.OpenRequest{
+			Mode: streams.OpenEvents, ID: "c", Owner: owner, Lease: time.Minute, NewLease: time.Minute, CreateUntil: time.Now().Add(time.Minute).UnixMilli(),
+		})
+		l.must(err)
+		l.publish("1")
+		l.RollBack(faultyHub, opened.Last)
+		l.ChangeRun()
+		att, err := l.node.Attach(l.ctx, faultyHub, opened, owner, time.Minute, func() {})
+		if err != nil {
+			return
+		}
+		l.Disconnect()
+		time.Sleep(lossSpread + 10*time.Second)
+		if items, err := att.Next(l.ctx, nil, 1<<20); !errors.Is(err, streams.ErrLost) {
+			t.Errorf("got %d messages and %v, want %v", len(items), err, streams.ErrLost)
+		}
+	})
+}
+
 // A failover that loses nothing is noticed by nobody, whatever the node appends meanwhile.
 func TestAppendsAroundACleanFailover(t *testing.T) {
 	t.Parallel()

@@ -71,8 +71,12 @@ func (h *hub) tail(ctx context.Context, gen string, last Position) error {
 	if ctx == nil || ctx.Err() != nil {
 		return fmt.Errorf("%w: the node has stopped", ErrUnavailable)
 	}
+	accepted := h.proof
 	h.gen, h.tailing, h.proof, h.own = gen, true, RawEntry{Position: last}, nil
 	h.win.reset(last)
+	if accepted.Position.After(last) { // meanwhile: the tail is still to read it
+		h.own = own{accepted}
+	}
 	if len(reply.Entries) == 1 && reply.Entries[0].Position == last {
 		h.proof = reply.Entries[0]
 	}
