@@ -209,6 +209,28 @@ func TestClientsThatCountEndAtOnceWhenABroadcastIsLost(t *testing.T) {
 	})
 }
 
+// A plain stream has not been told yet that the log is lost when it says once more where it is. Its connection breaks then: with what it was told
+// last its client learns of the loss.
+func TestWhereAStreamIsInALostLogIsNotInTheNext(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := newLosing(t)
+		att, _, err := l.node.Follow(l.ctx, faultyHub, streams.Audience{}, streams.Receipt{}, func() {})
+		l.must(err)
+		first := l.publish("1")
+		synctest.Wait()
+		items, err := att.Next(l.ctx, nil, 1<<20)
+		l.must(err)
+		l.publish("2")
+		l.lose("between", func() { l.RollBack(faultyHub, first) })
+		for what, at := range map[string]streams.Receipt{"the cursor": att.At(), "what was sent": att.Of(items[0])} {
+			if _, _, err := l.node.Follow(l.ctx, faultyHub, streams.Audience{}, at, func() {}); !errors.Is(err, streams.ErrGeneration) {
+				t.Errorf("going on from %s gives %v, want %v", what, err, streams.ErrGeneration)
+			}
+		}
+	})
+}
+
 // Its client would be told nothing, as one whose connection was taken over.
 func TestConnectionWhoseRecordIsLostIsToldSo(t *testing.T) {
 	t.Parallel()
