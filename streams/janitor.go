@@ -16,7 +16,9 @@ const (
 	touchBatch    = 100 // connections that one touch renews
 	trimInterval  = time.Second
 	sweepInterval = 5 * time.Second
-	sweepBatch    = 500
+	sweepBatch    = 500 // connections that are looked at together
+	// sweepBatches is how many batches of a hub one sweep ends: all connections of a node that has died pass together.
+	sweepBatches = 10
 	// recentTime is how long a connection may be between two requests, at the most.
 	recentTime = 2 * time.Minute
 	// minRetention is kept however large the log is.
@@ -368,16 +370,21 @@ func (n *Node) trimLeft(ctx context.Context, name string) {
 const sweepBuckets = 4
 
 func (n *Node) sweepHub(ctx context.Context, name string) {
-	ids, err := n.store.Expired(ctx, name, sweepBatch)
-	if err != nil || len(ids) == 0 {
-		return
-	}
-	// By a clock that has stepped since the last beat all of them may seem to have passed.
-	if err := n.beat(ctx, Bucket(name)); err != nil || !n.contact.lasts(n.cfg.Contact) {
-		return
-	}
-	for _, id := range ids {
-		if _, err := n.end(ctx, name, EndRequest{ID: id, OnlyExpired: true, Reason: "The client was not heard of in time."}); err != nil {
+	for range sweepBatches {
+		ids, err := n.store.Expired(ctx, name, sweepBatch)
+		if err != nil || len(ids) == 0 {
+			return
+		}
+		// By a clock that has stepped since the last beat all of them may seem to have passed.
+		if err := n.beat(ctx, Bucket(name)); err != nil || !n.contact.lasts(n.cfg.Contact) {
+			return
+		}
+		for _, id := range ids {
+			if _, err := n.end(ctx, name, EndRequest{ID: id, OnlyExpired: true, Reason: "The client was not heard of in time."}); err != nil {
+				return
+			}
+		}
+		if len(ids) < sweepBatch {
 			return
 		}
 	}

@@ -2,6 +2,7 @@ package streams_test
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -47,6 +48,40 @@ func TestLogsThatNobodyUsesAreTrimmed(t *testing.T) {
 		time.Sleep(time.Hour)
 		if n := kept(); n != 0 {
 			t.Errorf("%d entries an hour after it", n)
+		}
+	})
+}
+
+// All the connections of a node that dies pass together. They are not there for minutes after it.
+func TestConnectionsOfADeadNodeEndTogether(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(context.Background())
+		store := streams.NewMemory(streams.MemoryConfig{})
+		node := streams.NewNode(store, streams.Config{Name: "n1"})
+		must(t, "start", node.Start(ctx))
+		defer func() {
+			cancel()
+			node.Wait()
+			_ = store.Close()
+		}()
+		_, _, err := node.Follow(ctx, hub, streams.Audience{}, streams.Receipt{}, func() {})
+		must(t, "follow", err)
+		time.Sleep(time.Hour) // it has long been in contact
+
+		const lease = 30 * time.Second
+		for i := range 3000 {
+			_, err := store.Open(ctx, hub, streams.OpenRequest{
+				Mode: streams.OpenWebSocket, ID: fmt.Sprint(i), Owner: "n2.dead", NewLease: lease, Lease: lease,
+				CreateUntil: time.Now().Add(time.Minute).UnixMilli(),
+			})
+			must(t, "open", err)
+		}
+		time.Sleep(lease + 11*time.Second)
+		list, err := store.List(ctx, hub, "", 1)
+		must(t, "list", err)
+		if list.Total != 0 {
+			t.Errorf("%d of them are there 11 s after their leases have passed", list.Total)
 		}
 	})
 }
