@@ -85,3 +85,27 @@ func TestConnectionsOfADeadNodeEndTogether(t *testing.T) {
 		}
 	})
 }
+
+// Nothing is added to the hub any more, which would sweep a little.
+func TestKeysOfAHubThatIsNotUsedAreForgotten(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(context.Background())
+		store := streams.NewFaultyMemory()
+		node := streams.NewNode(store, streams.Config{Name: "n1"})
+		must(t, "start", node.Start(ctx))
+		defer func() {
+			cancel()
+			node.Wait()
+			_ = store.Close()
+		}()
+		for i := range 5000 {
+			_, _, err := node.PublishOnce(ctx, hub, fmt.Sprint(i), "sum", 10*time.Minute, &streams.Entry{Kind: streams.KindMessage, Flags: streams.FlagAll})
+			must(t, "publish", err)
+		}
+		time.Sleep(40 * time.Minute)
+		if keys, _, _ := store.Held(hub); keys != 0 {
+			t.Errorf("%d keys are there half an hour after their time", keys)
+		}
+	})
+}

@@ -115,14 +115,25 @@ func (h *memoryHub) raise(p Position) { h.last = later(h.last, p) }
 const swept = 64
 
 // sweep forgets what has expired, a little at a time: each step that may add one
-// key or tombstone removes up to swept of them, so that they cannot pile up.
-func (h *memoryHub) sweep(now int64) {
-	for _, l := range h.keys.due(now, swept) {
+// key or tombstone removes up to swept of them, so that they cannot pile up. It tells whether there may be more.
+func (h *memoryHub) sweep(now int64) (more bool) {
+	keys, graves := h.keys.due(now, swept), h.buried.due(now, swept)
+	for _, l := range keys {
 		h.keys.remove(l)
 		delete(h.once, l.name)
 	}
-	for _, l := range h.buried.due(now, swept) {
+	for _, l := range graves {
 		h.buried.remove(l)
 		delete(h.graves, l.name)
+	}
+	return len(keys) == swept || len(graves) == swept
+}
+
+// sweepAll forgets all that has expired, in steps of its own: of a hub in which nothing is added any more, which would remove it.
+func (h *memoryHub) sweepAll(now int64) {
+	for more := true; more; {
+		end := h.step()
+		more = h.sweep(now)
+		end()
 	}
 }

@@ -381,9 +381,9 @@ func (m *Memory) Expired(ctx context.Context, hub string, limit int) ([]string, 
 	if h == nil {
 		return nil, nil
 	}
-	defer h.step()()
 	now := m.now()
-	h.sweep(now)
+	h.sweepAll(now)
+	defer h.step()()
 	var ids []string
 	for _, l := range h.live.due(now, limit) {
 		ids = append(ids, l.name)
