@@ -406,14 +406,13 @@ func (a *Attachment) fail(err error) {
 	a.notify()
 }
 
-// refused ends an attachment that the store knows nothing of.
+// refused ends an attachment that the store knows nothing of. If that is because the log is lost, and the record with it, it ends as its hub's
+// others do.
 func (a *Attachment) refused() {
 	a.mu.Lock()
-	lost := a.isLost() // and its record with it
+	lost := a.isLost()
 	a.mu.Unlock()
-	if lost {
-		a.fail(ErrLost)
-	} else {
+	if !lost {
 		a.fail(ErrOwner)
 	}
 }

@@ -209,6 +209,9 @@ func (h *hub) touchSome(ctx context.Context, live []*Attachment) (rest []*Attach
 		return live
 	}
 	refused, err := h.node.store.Touch(ctx, h.name, items)
+	if err == nil && len(refused) > 0 {
+		err = h.verify(ctx) // their records may be lost with the log, which the tail is still to find out
+	}
 	if err != nil {
 		for _, a := range byID {
 			a.touchFailed()

@@ -250,6 +250,33 @@ func TestConnectionWhoseRecordIsLostIsToldSo(t *testing.T) {
 	})
 }
 
+// The store comes back empty, and is asked to renew leases before the tail looks at the log. The records are not there, and not because others
+// own them: the connections end by and by, as ever.
+func TestConnectionsWhoseRecordsAreMissedFirstAreToldSo(t *testing.T) {
+	t.Parallel()
+	for away := 500 * time.Millisecond; away < 13*time.Second; away += 610 * time.Millisecond {
+		synctest.Test(t, func(t *testing.T) {
+			l := newLosing(t)
+			ids := []string{"a", "b", "c", "d", "e", "f"}
+			l.connect(1, ids...)
+			l.publish("1")
+			for _, id := range ids {
+				l.gets(id, "1")
+			}
+			time.Sleep(8500 * time.Millisecond) // so that their leases are soon due
+			l.SetAvailable(false)
+			time.Sleep(away)
+			l.Empty(faultyHub)
+			l.ChangeRun()
+			l.SetAvailable(true)
+			time.Sleep(3 * time.Second)
+			if ends := l.lasts(ids...); ends[1] == ends[len(ends)-1] {
+				t.Errorf("after %v they end together", away)
+			}
+		})
+	}
+}
+
 // An attach waits until the tail has reached what the log was when the record was read. That may be lost before the tail has read it, and the
 // log that is left may not come so far for long.
 func TestAttachDoesNotWaitForWhatIsLost(t *testing.T) {
