@@ -61,7 +61,7 @@ func (c *webSocket) flushSome(b *batch) (more bool) {
 		}
 	}
 	if errors.Is(end, streams.ErrUnavailable) {
-		return sleep(c.s.ctx, storeRetry) == nil && !c.gone.Load()
+		return sleep(c.s.ctx, storeRetry) == nil && !c.isClosed()
 	}
 	if end != nil && c.s.ctx.Err() == nil {
 		c.closeFor(end)

@@ -70,6 +70,9 @@ func (o *outlet) hangUp() {
 	}
 }
 
+// isClosed tells whether hangUp was called, maybe for a write that has failed.
+func (o *outlet) isClosed() bool { return o.use.Load() == closed }
+
 // writeSome writes as much as the socket takes at once. o.writing is held.
 func (o *outlet) writeSome(b []byte) (n int, err error) {
 	if !o.use.CompareAndSwap(unused, inUse) {

@@ -105,7 +105,7 @@ func (c *webSocket) finish() error {
 			break
 		}
 		if errors.Is(err, streams.ErrBusy) { // nothing more is read from the client meanwhile
-			if sleep(c.s.ctx, busyPause) != nil || c.gone.Load() {
+			if sleep(c.s.ctx, busyPause) != nil || c.isClosed() {
 				return errDropped
 			}
 			continue

@@ -2,6 +2,7 @@ package transports_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -935,5 +936,30 @@ func TestAFloodWaits(t *testing.T) {
 		open()
 		<-sent
 		flood.expect(result("last", 42))
+	})
+}
+
+// A client whose messages wait goes away: that is noticed by what is written to it, as nothing is read from it. It is not kept in service until its
+// messages have been executed.
+func TestAFloodOfWhoIsGoneDoesNotKeepTheConnection(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		a := &app{}
+		c := newCluster(t, 1, a.with)
+		flood := c.negotiate().openSocket(0, handshakeJSON)
+		open := a.gate("Slow")
+		defer open()
+		flood.sendText(send("Slow"))
+		sent := make(chan struct{})
+		go func() {
+			defer close(sent)
+			_, _ = flood.conn.Write([]byte(strings.Repeat(frameOf(ws.OpText, true, send("Add")), 1000)))
+		}()
+		time.Sleep(5 * time.Second)
+		flood.cut()
+		<-sent
+		time.Sleep(30 * time.Second) // two pings
+		if _, err := c.nodes[0].Lookup(c.ctx, hubName, flood.id); !errors.Is(err, streams.ErrGone) {
+			t.Errorf("its connection is looked up with %v, want %v", err, streams.ErrGone)
+		}
 	})
 }

@@ -59,7 +59,6 @@ type webSocket struct {
 
 	stateful atomic.Bool // before the handshake: it may become so
 	decided  atomic.Bool // the handshake is about to be answered
-	gone     atomic.Bool // the socket is closed
 	timedOut atomic.Bool // its client, a stateful one, has been silent for too long
 
 	// in milliseconds of the server's clock
@@ -175,7 +174,6 @@ func (c *webSocket) serve() {
 
 func (c *webSocket) release() {
 	c.hangUp()
-	c.gone.Store(true)
 	c.counted.call()
 	c.s.active.Done()
 }
