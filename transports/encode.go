@@ -90,11 +90,14 @@ func appendFrame(dst []byte, op ws.OpCode, payload []byte) []byte {
 
 // appendEvent frames hub messages as one event (TransportProtocols.md, "Server-Sent
 // Events"): only data lines, ended by CRLF; older .NET clients fail on anything else.
-func appendEvent(dst, data []byte) []byte {
+func appendEvent(dst, data []byte) []byte { return append(appendData(dst, data), "\r\n"...) }
+
+// appendData appends an event's data alone.
+func appendData(dst, data []byte) []byte {
 	for line := range bytes.SplitSeq(data, []byte("\n")) {
 		dst = append(dst, "data: "...)
 		dst = append(dst, bytes.TrimSuffix(line, []byte("\r"))...)
 		dst = append(dst, "\r\n"...)
 	}
-	return append(dst, "\r\n"...)
+	return dst
 }

@@ -20,8 +20,11 @@ import (
 // position, and a client that comes back with it as Last-Event-ID, to whichever node, goes on there.
 // Where it cannot, an event "gap" says why, and the stream goes on at the log's end.
 //
-//	id: <generation>.<position>
 //	data: {"type":1,"target":"...","arguments":[...]}
+//	id: <generation>.<position>
+//
+// The id is last, so that a stream that is cut in the middle of a message goes on before it: some clients (Node's, r3labs/sse) take an
+// id as soon as they have read it, and not with its event.
 //
 // It ends when who's access token wants that: an EventSource that comes back with it is refused. Refusals are refuse's to write: they are those
 // of the address that it was asked for at; headers such as Retry-After are set.
@@ -118,7 +121,8 @@ func (p *plainStream) gap(ctx context.Context, cause error) error {
 			reason = text
 		}
 	}
-	p.buf = append(p.appendID(p.buf, p.att.At()), "event: gap\r\ndata: {\"reason\":\""+reason+"\"}\r\n\r\n"...)
+	p.buf = append(p.buf, "event: gap\r\ndata: {\"reason\":\""+reason+"\"}\r\n"...)
+	p.buf = append(p.appendID(p.buf, p.att.At()), "\r\n"...)
 	return nil
 }
 
@@ -176,8 +180,8 @@ func (p *plainStream) fill(b *flushBuffer, ping bool) progress {
 	var err error
 	b.items, err = p.att.Next(p.s.ctx, b.items, maxEventsBytes)
 	for _, item := range b.items {
-		b.bytes = p.appendID(b.bytes, p.att.Of(item))
-		b.bytes = appendEvent(b.bytes, bytes.TrimSuffix(item.Body, []byte{hubprotocol.RecordSeparator}))
+		b.bytes = appendData(b.bytes, bytes.TrimSuffix(item.Body, []byte{hubprotocol.RecordSeparator}))
+		b.bytes = append(p.appendID(b.bytes, p.att.Of(item)), "\r\n"...)
 	}
 	then, final := p.s.afterNext(len(b.items), err)
 	if !final {

@@ -105,6 +105,40 @@ func TestPlainStreamGoesOnAtAnotherNode(t *testing.T) {
 	})
 }
 
+// Clients that take an id as soon as they have read it, as Node's does, must not have that of a message whose rest does not come any more.
+func TestPlainStreamThatIsCutInTheMiddleOfAMessageGoesOnBeforeIt(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 2)
+		a := c.openPlain(0, "")
+		a.line()
+		c.publish(0, 1)
+		a.expectMessages(1, 1)
+		c.publish(1, 2)
+		for line := ""; !strings.HasPrefix(line, "data: "); line = a.line() { // the rest of this one does not come
+			if id, ok := strings.CutPrefix(line, "id: "); ok {
+				a.lastID = id
+			}
+		}
+		_ = a.conn.Close()
+		b := c.openPlain(1, a.lastID)
+		c.publish(0, 3)
+		b.expectMessages(2, 3)
+	})
+}
+
+// Nor the id of what follows a gap that they are not told of.
+func TestGapComesBeforeThePositionAfterIt(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 1)
+		a := c.openPlain(0, "nonsense")
+		for _, want := range []string{"event: gap", "data: ", "id: ", ""} {
+			if got := a.line(); !strings.HasPrefix(got, want) {
+				t.Fatalf("got %q, want %q", got, want)
+			}
+		}
+	})
+}
+
 // A quiet stream's position moves on with the log: it does not fall out of it.
 func TestQuietPlainStreamKeepsItsPlace(t *testing.T) {
 	bubble(t, func(t *testing.T) {
