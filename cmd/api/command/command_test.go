@@ -3,7 +3,11 @@ package command_test
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
 	"regexp"
 	"strings"
 	"sync"
@@ -169,6 +173,37 @@ func TestTailComesBack(t *testing.T) {
 	stop()
 	if err := <-ended; err != nil {
 		t.Error(err)
+	}
+}
+
+// A node that ends may cut off the message that it writes.
+func TestTailPrintsWholeMessagesOnly(t *testing.T) {
+	t.Parallel()
+	var asked []string
+	node := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked = append(asked, r.Header.Get("Last-Event-ID"))
+		w.Header().Set("Content-Type", "text/event-stream")
+		if len(asked) == 1 {
+			fmt.Fprint(w, ":\r\nid: g.1-0\r\n\r\ndata: {\"n\":1}\r\nid: g.2-10\r\n\r\ndata: {\"n\":2}\r\nid: g.3-1") // of g.3-10
+			_ = http.NewResponseController(w).Flush()
+			panic(http.ErrAbortHandler)
+		}
+		fmt.Fprint(w, ":\r\nid: g.2-10\r\n\r\ndata: {\"n\":2}\r\nid: g.3-10\r\n\r\n")
+		_ = http.NewResponseController(w).Flush()
+		<-r.Context().Done()
+	}))
+	node.Config.ErrorLog = log.New(io.Discard, "", 0)
+	t.Cleanup(node.Close)
+	ctx, stop := context.WithCancel(t.Context())
+	out, _, ended := (&cli{t, nil}).start(ctx, "tail", "-hub", "chat", "-node", node.URL)
+	out.until(t, "the last message", func(text string) bool { return strings.HasSuffix(text, "{\"n\":2}\n") })
+	stop()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	node.Close()
+	if want := "{\"n\":1}\n{\"n\":2}\n"; out.String() != want || len(asked) != 2 || asked[1] != "g.2-10" {
+		t.Errorf("it has printed %q, want %q, and come back after %q", out, want, asked)
 	}
 }
 

@@ -99,6 +99,7 @@ func (f *follower) run(ctx context.Context) error {
 func (f *follower) check(_ *sse.Client, answer *http.Response) error {
 	if answer.StatusCode == http.StatusOK {
 		f.opened = true
+		answer.Body = newWholeEvents(answer.Body)
 		return nil
 	}
 	defer answer.Body.Close()
