@@ -164,6 +164,20 @@ const scenarios = {
     await page.fill("[name=group]", "deck");
     await page.click("text=Join group");
     await page.waitForSelector(".chips li:has-text('deck')");
+    // The newest of many.
+    const status = await page.evaluate(async ([hub, connection]) => {
+      const operations = [...Array(600).keys()].map((n) => ({ target: `flood-${n}`, arguments: [] }));
+      operations.push({ op: "join", connection, group: ".." });
+      return (await fetch(`api/hubs/${hub}/batch`, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(operations) })).status;
+    }, [o.hub, id]);
+    assert.strictEqual(status, 200);
+    await page.waitForFunction(() => document.querySelector(".timeline .message .what b")?.textContent === "flood-599");
+    assert.strictEqual(await page.locator(".timeline > li").count(), 100);
+    await page.waitForFunction(() => document.querySelectorAll(".timeline .message .pill.good").length > 90);
+    // A browser would resolve the address of this group's membership to that of the connection.
+    await page.click("[aria-label='Leave ..']");
+    await page.waitForSelector(".toast.bad:has-text('No address')");
+    await page.waitForSelector(".facts .pill:text-is('open')");
     for (const path of [`connection/${o.hub}/${id}`, `hubs/${o.hub}`]) {
       const phone = await open(browser, `${o.url}/#/${path}`, { viewport: { width: 360, height: 700 }, hasTouch: true, isMobile: true });
       await phone.waitForSelector(`code:text-is('${id}')`);

@@ -8,6 +8,8 @@ export class ApiError extends Error {
 }
 
 export async function call<T>(method: string, path: string, body?: unknown): Promise<Answer<T>> {
+  // A browser resolves them, in whatever form: to leave the group ".." of a connection would be to close the connection.
+  if (/(^|\/)\.\.?(\/|\?|$)/.test(path)) throw new ApiError(0, `No address can hold the name "." or ".."; use a batch.`);
   const began = performance.now();
   const answer = await fetch(path, {
     method, cache: "no-store",

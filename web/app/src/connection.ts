@@ -2,7 +2,7 @@ import { ApiError, call, part } from "./api";
 import { h, replace, toast } from "./dom";
 import { rows } from "./feed";
 import { clock, duration, transportNames } from "./format";
-import { logOf, timeline } from "./lookback";
+import { logOf, timeline, type Entry } from "./lookback";
 import type { Session } from "./session";
 
 interface Page {
@@ -12,6 +12,16 @@ interface Page {
 }
 
 const every = 2000; // ms
+const mostShown = 100;
+
+// place is a position, or a receipt, as numbers.
+const place = (position: string) => position.slice(position.indexOf(".") + 1).split("-").map(Number) as [number, number];
+
+// isAfter tells whether a position comes after another.
+function isAfter(a: string, b: string): boolean {
+  const [[aMs, aSeq], [bMs, bSeq]] = [place(a), place(b)];
+  return aMs > bMs || (aMs === bMs && aSeq > bSeq);
+}
 
 const left: Record<string, string> = {
   socket: "its socket ended: the network cut it, or the client did", timeout: "the client had sent nothing for too long",
@@ -33,6 +43,9 @@ export function connection(root: HTMLElement, _: Session, rest: string[]): () =>
   const [hub = "", id = ""] = rest;
   let timer = 0;
   let over = false;
+  let run = 0;
+  let recent: Entry[] = []; // newest first
+  let next = ""; // where the log goes on after them
   const facts = h("dl", { class: "facts" });
   const groups = h("ul", { class: "chips" });
   const log = h("div");
@@ -55,7 +68,20 @@ export function connection(root: HTMLElement, _: Session, rest: string[]): () =>
           h("form", { class: "row", onsubmit: (e: Event) => { e.preventDefault(); if (group.value.trim()) void member(group.value.trim(), "PUT"); group.value = ""; } }, group, h("button", { type: "submit" }, "Join group")), groups)),
       h("section", { class: "card", "aria-label": "Recent entries" }, h("header", null, h("div", null, h("h3", null, "Recent entries"), h("p", null, "what the hub's log has for it, newest first"))), log)));
 
+  // follow reads on in the log, to its end. What is acknowledged meanwhile the cursor tells.
+  async function follow(mine: number, cursor: string): Promise<void> {
+    for (let more = true; more;) {
+      const read = await logOf(hub, { connection: id, after: next, limit: "500" });
+      if (over || mine !== run) return;
+      if (read.next !== "0-0") next = read.next;
+      recent = [...read.entries.reverse(), ...recent].slice(0, mostShown);
+      more = read.more;
+    }
+    for (const e of recent) e.acknowledged = e.sent === true && cursor !== "" && !isAfter(e.position, cursor);
+    replace(log, recent.length ? timeline(hub, recent, cursor !== "") : h("p", { class: "empty" }, "Nothing is kept that was for it."));
+  }
   async function refresh(): Promise<void> {
+    const mine = ++run;
     clearTimeout(timer);
     try {
       const p = (await call<Page>("GET", `console/${path}`)).body;
@@ -66,8 +92,7 @@ export function connection(root: HTMLElement, _: Session, rest: string[]): () =>
         fact("Cursor", p.cursor ? h("code", null, p.cursor) : "not kept: this client cannot come back"), fact("End of the log", h("code", null, p.last)), fact("Not acknowledged", p.cursor ? `${p.behind} messages` : "–"),
         fact("Lag", p.lagMs === undefined ? "–" : p.lagMs === 0 ? "none" : `${duration(p.lagMs)}, the age of the oldest message not acknowledged`));
       replace(groups, p.groups.length ? p.groups.map((g) => h("li", null, g, h("button", { type: "button", "aria-label": `Leave ${g}`, onclick: () => void member(g, "DELETE") }, "×"))) : h("li", { class: "id" }, "in no group "));
-      const entries = (await logOf(hub, { connection: id, limit: "500" })).entries.reverse().slice(0, 100);
-      replace(log, entries.length ? timeline(hub, entries, p.cursor !== "") : h("p", { class: "empty" }, "Nothing is kept that was for it."));
+      await follow(mine, p.cursor);
       alert.hidden = true;
     } catch (error) {
       alert.hidden = false;
@@ -75,7 +100,7 @@ export function connection(root: HTMLElement, _: Session, rest: string[]): () =>
       alert.textContent = ended ? "This connection has ended, or never was." : (error as Error).message;
       if (ended) return;
     }
-    if (!over) timer = window.setTimeout(() => void refresh(), every);
+    if (!over && mine === run) timer = window.setTimeout(() => void refresh(), every);
   }
   void refresh();
   return () => { over = true; clearTimeout(timer); };

@@ -76,13 +76,13 @@ export function lookBack(root: HTMLElement, session: Session, rest: string[]): (
     try {
       for (let again = true; again && mine === run;) {
         const { since: seconds, hub, ...filters } = asked;
-        const log = await logOf(hub, { ...filters, since: seconds, after: next, limit: "200" });
+        const log = await logOf(hub, { ...filters, since: seconds, after: next, limit: String(mostShown) });
         if (mine !== run) return;
         if (log.next !== "0-0") next = log.next;
         entries = [...log.entries.reverse(), ...entries].slice(0, mostShown);
         again = log.more;
+        draw(); // a busy hub's log may have no end that is reached
       }
-      draw();
     } catch (error) {
       if (mine === run) replace(list, h("p", { class: "notice bad", role: "alert" }, (error as Error).message));
       return;
