@@ -12,7 +12,7 @@ type Figures struct {
 	Connections map[Transport]int64
 	// Hubs that this node tails, or has used lately.
 	Hubs int
-	// Sends counts the entries that Publish and PublishOnce appended here, Deliveries the messages that were handed
+	// Sends counts the messages that were published and appended here, not closes and answers. Deliveries counts those that were handed
 	// to transports to be written.
 	Sends, Deliveries int64
 	// Delays counts, for each of DelayBounds and for what is beyond them, how old the oldest message of a write was.
@@ -78,6 +78,13 @@ func (s *stripe) took(messages int, age int64) {
 	s.delays[i].Add(1)
 	if age > s.slowest.Load() {
 		s.slowest.Store(age) // of two at once either will do
+	}
+}
+
+// sent counts an entry that was published, if it is a message.
+func (m *meter) sent(e *Entry) {
+	if e.Kind == KindMessage {
+		m.sends.Add(1)
 	}
 }
 

@@ -34,6 +34,11 @@ func TestFiguresCountSendsDeliveriesAndAttachments(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	for _, kind := range []streams.Kind{streams.KindClose, streams.KindReply, streams.KindResult} {
+		if _, err := node.Publish(t.Context(), "chat", &streams.Entry{Kind: kind, Connections: []string{"c"}}); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for got, writes := 0, int64(0); got < sends; {
 		items, err := a.Next(t.Context(), nil, 1<<20)
 		if err != nil {

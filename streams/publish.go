@@ -34,7 +34,7 @@ func (n *Node) Publish(ctx context.Context, hubName string, e *Entry) (Receipt, 
 	if err != nil {
 		return Receipt{}, err
 	}
-	n.meter.sends.Add(1)
+	n.meter.sent(e)
 	return Receipt{h.appended(ctx, RawEntry{p, textOf(data)}), p}, nil
 }
 
@@ -58,7 +58,7 @@ func (n *Node) PublishOnce(ctx context.Context, hubName, key, sum string, keep t
 	if replayed { // what is there is not necessarily this entry
 		return Receipt{h.appended(ctx), p}, true, nil
 	}
-	n.meter.sends.Add(1)
+	n.meter.sent(e)
 	return Receipt{h.appended(ctx, RawEntry{p, textOf(data)}), p}, false, nil
 }
 

@@ -58,7 +58,7 @@ func (n *node) report(s *services) web.Report {
 		r.Errors["connection_"+reason] = counts.Closed[reason]
 	}
 	for kind, count := range counts.Limits {
-		r.Errors["too_large_"+kind] = count
+		r.Errors["limited_"+kind] = count // not all for their size
 	}
 	r.Memory, r.Goroutines = heap(), runtime.NumGoroutine()
 	return r

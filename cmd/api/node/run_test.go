@@ -142,6 +142,24 @@ func TestNodesStartServeAndEnd(t *testing.T) {
 	}
 }
 
+// Errors are shown by reason, and what came too fast, or is one connection too many, was not too large.
+func TestConsoleNamesLimitsAsTheyAre(t *testing.T) {
+	t.Parallel()
+	n := start(t)
+	text := ""
+	for deadline := time.Now().Add(20 * time.Second); !strings.Contains(text, `"errors":{`); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("the node does not report: %s", text)
+		}
+		_, text, _ = n.do("GET", "/console/history", "")
+	}
+	for _, limit := range []string{"message", "post", "rate", "connections"} {
+		if !strings.Contains(text, `"limited_`+limit+`":0`) || strings.Contains(text, `"too_large_`+limit) {
+			t.Errorf("%s: it reports %s", limit, text)
+		}
+	}
+}
+
 // Balancers go on to send new connections to a node until they have seen that it is not ready.
 func TestDrainBeginsWhenBalancersHaveNoticed(t *testing.T) {
 	t.Parallel()
