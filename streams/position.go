@@ -14,6 +14,9 @@ type Position struct {
 	ms, seq uint64
 }
 
+// lastPosition is after every other.
+var lastPosition = Position{math.MaxUint64, math.MaxUint64}
+
 // ErrPosition says that a text is not a position.
 var ErrPosition = errors.New("not a position")
 

@@ -170,12 +170,16 @@ func (v *Valkey) Range(ctx context.Context, hub string, after Position, limit in
 }
 
 func (v *Valkey) readRange(ctx context.Context, k hubKeys, after Position, limit int) (RangeReply, error) {
+	start := "(" + after.String()
+	if after == lastPosition {
+		start = "+" // Valkey finds nothing after it, and calls that an error
+	}
 	b := v.main.B()
 	results := v.main.DoMulti(ctx,
 		b.Multi().Build(),
 		b.Hmget().Key(k.meta()).Field("gen", "floor", "top").Build(),
 		b.Xrevrange().Key(k.log()).End("+").Start("-").Count(1).Build(),
-		b.Xrange().Key(k.log()).Start("("+after.String()).End("+").Count(int64(limit)).Build(),
+		b.Xrange().Key(k.log()).Start(start).End("+").Count(int64(limit)).Build(),
 		b.Exec().Build())
 	parts, err := results[len(results)-1].ToArray()
 	if err != nil {

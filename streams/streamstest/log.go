@@ -3,6 +3,7 @@ package streamstest
 import (
 	"bytes"
 	"fmt"
+	"math"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -16,6 +17,7 @@ var appendTests = []func(*hub){
 	entriesKeepTheirBytes,
 	hubsAreApart,
 	concurrentAppendsAreInOneOrder,
+	nothingFollowsAPositionBeyondTheEnd,
 }
 
 func theFirstAppendMakesTheLog(h *hub) {
@@ -57,6 +59,16 @@ func entriesKeepTheirBytes(h *hub) {
 	}
 	for _, entry := range [][]byte{every, []byte("\x00"), []byte("\r\n"), bytes.Repeat([]byte{0xff}, streams.MaxEntryBytes)} {
 		h.at("entry", h.append(entry), entry)
+	}
+}
+
+// Clients name positions, and may make them up.
+func nothingFollowsAPositionBeyondTheEnd(h *hub) {
+	last := h.send("1")
+	for _, after := range []streams.Position{last, ahead(last), streams.NewPosition(math.MaxUint64, 0), streams.NewPosition(math.MaxUint64, math.MaxUint64)} {
+		r := h.slice(after, 10)
+		equal(h, "entries after "+after.String(), len(r.Entries), 0)
+		equal(h, "last", r.Last, last)
 	}
 }
 
