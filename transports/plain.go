@@ -40,7 +40,7 @@ func (s *Server) ServePlain(w http.ResponseWriter, r *http.Request, hub string, 
 		s.tooMany(c, full)
 		return
 	}
-	p := &plainStream{hub: strings.Clone(hub), audience: audience, closeAt: closeAt(&who), counted: leave}
+	p := &plainStream{hub: strings.Clone(hub), audience: cloned(audience), closeAt: closeAt(&who), counted: leave}
 	p.stream.s, p.stream.source = s, p
 	p.pinged.Store(s.wheel.now())
 	if err := p.begin(c); err != nil {
@@ -49,6 +49,15 @@ func (s *Server) ServePlain(w http.ResponseWriter, r *http.Request, hub string, 
 		return
 	}
 	go p.serve()
+}
+
+// cloned is an audience of its own: its names are parts of the request's address, which may be long, for a token is in it.
+func cloned(audience streams.Audience) streams.Audience {
+	own := streams.Audience{User: strings.Clone(audience.User)}
+	for _, group := range audience.Groups {
+		own.Groups = append(own.Groups, strings.Clone(group))
+	}
+	return own
 }
 
 // plainStream is one plain event stream.

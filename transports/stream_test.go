@@ -5,9 +5,15 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
+	"unsafe"
+	"weak"
+
+	"hubstream/negotiate/access"
+	"hubstream/streams"
 )
 
 // TestIdleEventStreamKeepsNothingOfItsRequest: the request's handler returns at once, and with it go net/http's
@@ -46,6 +52,25 @@ func TestIdleEventStreamKeepsNothingOfItsRequest(t *testing.T) {
 				t.Fatalf("%s: the message has not come, but %q", query, all)
 			}
 		}
+	}
+}
+
+// What a plain stream follows is named in its address, which is as long as its token.
+func TestIdlePlainStreamKeepsNothingOfItsAddress(t *testing.T) {
+	c := newCluster(t, 1)
+	s := &sink{closed: make(chan struct{}), write: func([]byte) {}}
+	t.Cleanup(func() { _ = s.Close() })
+	open := func() weak.Pointer[byte] {
+		address := strings.Repeat("x", 64<<10)
+		r := httptest.NewRequest(http.MethodGet, "/"+hubName, nil)
+		c.nodes[0].server.ServePlain(&hijacked{httptest.NewRecorder(), s}, r, hubName, streams.Audience{Groups: []string{address[:1]}, User: address[1:2]}, access.Identity{}, nil)
+		return weak.Make(unsafe.StringData(address))
+	}
+	for address, tries := open(), 0; address.Value() != nil; tries++ {
+		if tries == 20 {
+			t.Fatal("the address is there as long as the stream")
+		}
+		runtime.GC()
 	}
 }
 
