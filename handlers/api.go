@@ -195,7 +195,7 @@ func (h *Handler) connectionOperations() []operation {
 		paths: under("/connections/{connection}/groups"), status: http.StatusOK, answer: "membership", serve: leaveAll,
 	}, {
 		id: "followEvents", summary: "Follows a hub as a plain event stream", methods: []string{http.MethodGet},
-		paths: []string{hubPath + "/events"}, query: []string{"followed", "access_token"}, status: http.StatusOK, answer: "events",
+		paths: []string{hubPath + "/events"}, query: []string{"followed", "followedUser", "access_token", "Last-Event-ID"}, status: http.StatusOK, answer: "events",
 		codes: []code{codeForbidden, codeTooManyConnections}, serve: h.followEvents,
 	}}
 }

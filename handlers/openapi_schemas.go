@@ -43,10 +43,12 @@ var apiParameters = object{
 	"minutesToExpire":   parameter("minutesToExpire", "query", "Minutes that the token is good for", numberSchema(1, maxTokenMinutes)),
 	"ttl":               parameter("ttl", "query", "Seconds. Without, until removed; 0: only the connections that the user has now", numberSchema(0, 1<<31-1)),
 	"followed":          parameter("groups", "query", "Groups that are followed, by commas", object{"type": "string"}),
+	"followedUser":      parameter("user", "query", "Whose messages are followed, too. Of backends, and in development mode: a client's token says who it is", nameSchema),
 	"access_token":      parameter("access_token", "query", "The token, for those who cannot set a header", object{"type": "string"}),
 	"application":       parameter("application", "query", "Azure's prefix of the hub's name: <application>_<hub>", textSchema(128)),
 	"api-version":       parameter("api-version", "query", "Makes the answers those of Azure SignalR Service; any value", object{"type": "string"}),
 	"timeout":           parameter("timeout", "query", "How long to wait for the client, such as 5s; up to 1m, which is the default", object{"type": "string"}),
+	"Last-Event-ID":     parameter("Last-Event-ID", "header", "The id of the last event that has arrived: the stream goes on after it", object{"type": "string"}),
 	keyHeader:           parameter(keyHeader, "header", "Makes the request safe to repeat for 10 minutes", idSchema),
 }
 

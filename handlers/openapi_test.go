@@ -122,3 +122,32 @@ func TestTheDocumentHoldsTogether(t *testing.T) {
 		}
 	}
 }
+
+// All that a plain event stream can be asked for: without the last two nobody would know how to go on, or to follow a user.
+func TestTheDocumentSaysHowToFollow(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, handlers.Config{})
+	var d struct {
+		Paths map[string]map[string]struct {
+			Parameters []struct {
+				Ref string `json:"$ref"`
+			}
+		}
+		Components struct {
+			Parameters map[string]struct{ Name, In string }
+		}
+	}
+	if err := json.Unmarshal(f.do(http.MethodGet, "/api/openapi.json", "").Body.Bytes(), &d); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, p := range d.Paths["/api/hubs/{hub}/events"]["get"].Parameters {
+		named := d.Components.Parameters[p.Ref[strings.LastIndex(p.Ref, "/")+1:]]
+		got = append(got, named.In+" "+named.Name)
+	}
+	for _, want := range []string{"path hub", "query groups", "query access_token", "query user", "header Last-Event-ID"} {
+		if !slices.Contains(got, want) {
+			t.Errorf("%s is missing in %q", want, got)
+		}
+	}
+}
