@@ -3,9 +3,9 @@ package handlers
 import (
 	"fmt"
 	"math"
-	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -35,21 +35,10 @@ type Limits struct {
 type limits struct {
 	Limits
 	connects, sends *ratelimit.Keyed
-	address         echo.IPExtractor
 }
 
 func newLimits(l Limits) limits {
-	trusted := []echo.TrustOption{echo.TrustLoopback(false), echo.TrustLinkLocal(false), echo.TrustPrivateNet(false)}
-	for _, proxy := range l.Proxies {
-		trusted = append(trusted, echo.TrustIPRange(&net.IPNet{
-			IP: proxy.Masked().Addr().AsSlice(), Mask: net.CIDRMask(proxy.Bits(), proxy.Addr().BitLen()),
-		}))
-	}
-	extract := echo.ExtractIPDirect()
-	if len(l.Proxies) > 0 {
-		extract = echo.ExtractIPFromXFFHeader(trusted...)
-	}
-	return limits{Limits: l, connects: ratelimit.New(l.ConnectRate), sends: ratelimit.New(l.SendRate), address: extract}
+	return limits{Limits: l, connects: ratelimit.New(l.ConnectRate), sends: ratelimit.New(l.SendRate)}
 }
 
 // ipv6Bits is what of an address of IPv6 counts as one: who has one of them has them all.
@@ -57,13 +46,47 @@ const ipv6Bits = 64
 
 // addressOf is where a request is from, as limits tell callers apart.
 func (l *limits) addressOf(r *http.Request) string {
-	text := l.address(r)
-	address, err := netip.ParseAddr(text)
-	if err != nil || address.Is4() || address.Is4In6() {
-		return text
+	peer, ok := parseAddress(r.RemoteAddr)
+	if !ok {
+		return r.RemoteAddr
+	}
+	address := l.origin(peer, r.Header["X-Forwarded-For"])
+	if address.Is4() {
+		return address.String()
 	}
 	prefix, _ := address.Prefix(ipv6Bits) // as many bits as it has
 	return prefix.String()
+}
+
+// origin goes back from who has connected to whom that is a proxy of, as X-Forwarded-For says, until it comes to who is none. What is said
+// further back anybody may have written.
+func (l *limits) origin(peer netip.Addr, forwarded []string) netip.Addr {
+	said := strings.Split(strings.Join(forwarded, ","), ",")
+	for i := len(said) - 1; i >= 0 && l.isProxy(peer); i-- {
+		before, ok := parseAddress(strings.TrimSpace(said[i]))
+		if !ok {
+			break
+		}
+		peer = before
+	}
+	return peer
+}
+
+func (l *limits) isProxy(address netip.Addr) bool {
+	return slices.ContainsFunc(l.Proxies, func(p netip.Prefix) bool { return p.Contains(address) })
+}
+
+// parseAddress reads an address, with a port or, as most proxies write it, without. (Azure's Application Gateway writes one.)
+func parseAddress(text string) (netip.Addr, bool) {
+	address, err := netip.ParseAddr(strings.Trim(text, "[]"))
+	if err != nil {
+		withPort, err := netip.ParseAddrPort(text)
+		if err != nil {
+			return netip.Addr{}, false
+		}
+		address = withPort.Addr()
+	}
+	return address.Unmap().WithZone(""), true
 }
 
 // locate says where a connection is from, if that is of interest.

@@ -86,8 +86,11 @@ func TestTheAddressBehindATrustedProxyCounts(t *testing.T) {
 	wantLimited(t, "the same client", begin("10.0.0.1:1", "192.0.2.1"))
 	wantLimited(t, "the same client, who says he is somebody else", begin("10.0.0.1:1", "192.0.2.7, 192.0.2.1"))
 	wantLimited(t, "the same client, by two proxies", begin("10.0.0.1:1", "192.0.2.1, 10.9.9.9"))
-	if w := begin("10.0.0.1:1", "192.0.2.2"); w.Code != http.StatusOK {
-		t.Errorf("another client: got %d", w.Code)
+	wantLimited(t, "the same client, whose port the proxy names", begin("10.0.0.1:1", "192.0.2.1:4711"))
+	for i, another := range []string{"192.0.2.2", "192.0.2.4:1", "192.0.2.5:2, 10.9.9.9:80", "[2001:db8::1]:3", "2001:db8:0:1::1"} {
+		if w := begin("10.0.0.1:1", another); w.Code != http.StatusOK {
+			t.Errorf("another client, %d: got %d", i, w.Code)
+		}
 	}
 	if w := begin("192.0.2.3:1", "192.0.2.1"); w.Code != http.StatusOK {
 		t.Errorf("who is no proxy: got %d", w.Code)
