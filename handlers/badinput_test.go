@@ -115,6 +115,9 @@ func badQueries() (all []bad) {
 	for value, field := range map[string]string{"a,,b": "groups[1]", strings.Repeat("g", 1025): "groups[0]", strings.Repeat("g,", 200): "groups"} {
 		all = append(all, bad{"?groups=" + value, "followed", func(r *request) { r.query.Set("groups", value) }, hasParameter("followed"), 400, field})
 	}
+	for _, user := range []string{strings.Repeat("u", 1025), "\xff"} {
+		all = append(all, bad{"?user=" + user, "followedUser", func(r *request) { r.query.Set("user", user) }, hasParameter("followedUser"), 400, "user"})
+	}
 	many := make([]string, 1001)
 	for i := range many {
 		many[i] = "c"
@@ -210,8 +213,8 @@ func badBodies() (all []bad) {
 }
 
 // free are parameters of which nothing is wrong: unknown connections are TestWhatIsUnknownIsAnsweredAlikeEverywhere's, tokens
-// TestEveryRouteRefusesBadTokens'.
-var free = []string{"api-version", "access_token"}
+// TestEveryRouteRefusesBadTokens'; what is no position is told in the stream.
+var free = []string{"api-version", "access_token", "Last-Event-ID"}
 
 // Every operation at every address refuses everything wrong: with the right status, a code that the OpenAPI document has for it, and
 // the name of what is wrong. Nothing is appended.

@@ -27,6 +27,9 @@ func (h *Handler) followEvents(c echo.Context, s *Services) error {
 		return err
 	}
 	audience := streams.Audience{User: who.User}
+	if streams.NameTooLong(who.User) {
+		return invalid("user", nameOverLimit([]byte(who.User)))
+	}
 	if audience.Groups, err = followedGroups(c.QueryParams()["groups"]); err != nil {
 		return err
 	}
