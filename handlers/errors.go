@@ -161,6 +161,10 @@ func (h *Handler) answerError(err error, c echo.Context) {
 		// Node's EventSource would ask again every second, with the same ID, long after its client has given that up.
 		refused = &refusal{status: http.StatusNotFound, Code: refused.Code, Message: refused.Message}
 	}
+	if comesBack(c) && (refused.status >= http.StatusInternalServerError || refused.status == http.StatusTooManyRequests) {
+		askAgain(c.Response(), refused)
+		return
+	}
 	answerRefusal(c.Response(), c.Request(), refused)
 }
 

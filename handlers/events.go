@@ -49,6 +49,22 @@ var streamCodes = map[int]code{
 	http.StatusNotFound: codeNotFound, http.StatusTooManyRequests: codeTooManyConnections, http.StatusServiceUnavailable: codeUnavailable,
 }
 
+// comesBack tells whether a request is a plain event stream's that was there before.
+func comesBack(c echo.Context) bool {
+	return needOf(c.Path()) == needFollower && c.Request().Header.Get("Last-Event-ID") != ""
+}
+
+// askAgain answers a plain event stream that comes back with one that is over at once, after which it comes again: a browser's EventSource
+// gives up for good when it is answered anything but 200 (HTML, "9.2.3 Processing model"), also what passes.
+func askAgain(w http.ResponseWriter, refused *refusal) {
+	header := w.Header()
+	header.Del("Retry-After")
+	header.Set("Content-Type", "text/event-stream")
+	header.Set("Cache-Control", "no-cache, no-store")
+	w.WriteHeader(http.StatusOK)
+	_, _ = fmt.Fprintf(w, ": %s: %s\r\n", refused.Code, refused.Message)
+}
+
 // notAmong returns the first of names that is not among all.
 func notAmong(names, all []string) (string, bool) {
 	for _, name := range names {
