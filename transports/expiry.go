@@ -71,10 +71,15 @@ func (e *expiry) due() <-chan time.Time {
 	return e.timer.C
 }
 
-// passed tells, after due has ticked, whether the time is over: it may have been renewed since.
-func (e *expiry) passed() bool {
+// over tells whether the time is over.
+func (e *expiry) over() bool {
 	at := closesAt(e.own, e.att)
-	if at != 0 && time.Now().UnixMilli() >= at {
+	return at != 0 && time.Now().UnixMilli() >= at
+}
+
+// passed is over after due has ticked: the time may have been renewed since.
+func (e *expiry) passed() bool {
+	if e.over() {
 		return true
 	}
 	e.at = 0 // the timer has ticked: due sets it anew

@@ -1,6 +1,7 @@
 package transports_test
 
 import (
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -133,6 +134,40 @@ func TestPollOfATokenThatHasExpired(t *testing.T) {
 		synctest.Wait()
 		c.until(-time.Second)
 		within(t, k.poll(1, "4").expect(200, expiredMessage), 0, time.Second)
+	})
+}
+
+// What comes first is the handshake's answer, whatever the time.
+func TestHandshakeOfAPollWhoseTokenHasExpired(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 2)
+		c.until(time.Second)
+		k := c.negotiate()
+		k.poll(0, "1").expect(200, "")
+		k.post(1, handshakeJSON)
+		c.publishSeen(0, 1)
+		time.Sleep(2 * time.Second)
+		k.poll(0, "2").expect(200, accepted+invocation(1))
+		c.publishSeen(0, 2)
+		k.poll(1, "3").expect(200, expiredMessage)
+	})
+}
+
+// A client for which there is something whenever it polls is closed as others are.
+func TestPollOfATokenThatHasExpiredInABusyHub(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 2)
+		k := c.openPolling(handshakeJSON)
+		c.until(time.Second)
+		for n := range 4 {
+			c.publishSeen(0, n)
+			k.poll(n%2, fmt.Sprint(3+n)).expect(200, invocation(n))
+			time.Sleep(200 * time.Millisecond)
+		}
+		time.Sleep(200 * time.Millisecond)
+		c.publishSeen(0, 4)
+		k.poll(0, "7").expect(200, expiredMessage)
+		k.wantRecord(false)
 	})
 }
 

@@ -369,6 +369,10 @@ func (p *poll) serve() {
 		if p.Context().Err() != nil {
 			return // the client is gone, and what is not committed is for its next poll
 		}
+		if len(items) > 0 && items[0].Flags&streams.FlagHandshake == 0 && expiry.over() {
+			p.over(errExpired) // or a client for which there is always something would stay
+			return
+		}
 		if len(items) > 0 {
 			if p.holdBusy(items) {
 				items, _ = p.att.Next(ctx, items, maxPollBytes-sizeOf(items)) // an error is told again
