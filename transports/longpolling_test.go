@@ -564,6 +564,32 @@ func TestCloseOverPolls(t *testing.T) {
 	}
 }
 
+// The poll that finds the close has been sent again meanwhile, to another node: its client is told there.
+func TestCloseIsToldWhereTheClientWaits(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 2)
+		k := c.openPolling(handshakeJSON)
+		older := k.poll(0, mark1, script...).expectNothing(time.Second)
+		var newer *pending
+		var closed atomic.Bool
+		c.store.onBefore(func(step string) error {
+			if step == "end" && closed.CompareAndSwap(false, true) {
+				opened := make(chan struct{})
+				c.store.onceAfterOpen(func() { close(opened) })
+				newer = k.poll(1, mark1, script...)
+				<-opened
+			}
+			return nil
+		})
+		if _, err := c.nodes[1].CloseConnection(c.ctx, hubName, k.id, "enough", true); err != nil {
+			t.Fatal(err)
+		}
+		older.expectCut()
+		newer.expect(200, closeMessage("enough"))
+		k.wantRecord(false)
+	})
+}
+
 // After the close of a connection, before its client knows.
 func TestPostToAConnectionThatIsClosing(t *testing.T) {
 	bubble(t, func(t *testing.T) {

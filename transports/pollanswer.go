@@ -152,7 +152,14 @@ func (p *poll) over(err error) {
 		p.finish(err)
 		return
 	}
-	p.s.end(p.hub, p.token.ConnectionID, "")
+	owner := p.owner
+	if errors.Is(err, streams.ErrLost) {
+		owner = "" // its answer may have been committed, and then nobody owns the connection
+	}
+	if outcome, _ := p.s.endFor(p.hub, p.token.ConnectionID, owner, c.text); outcome == streams.EndRefused {
+		p.finish(streams.ErrOwner) // the client is told where it waits
+		return
+	}
 	p.s.log.Debug("connection closed", "hub", p.hub, "connection_id", p.token.ConnectionID, "reason", c.reason)
 	if p.proto == 0 {
 		p.write(http.StatusNoContent, nil)

@@ -302,6 +302,21 @@ func TestAnUpstreamsRubbishIsAnErrorOfTheCall(t *testing.T) {
 	})
 }
 
+// Why a polling client's connection was closed is told as of any other.
+func TestDisconnectedSaysWhyAPollWasClosed(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		a := &app{}
+		c := newCluster(t, 2, a.with)
+		k := c.openPolling(handshakeJSON)
+		if _, err := c.nodes[1].CloseConnection(c.ctx, hubName, k.id, "enough", true); err != nil {
+			t.Fatal(err)
+		}
+		k.poll(0, mark1).expect(200, closeMessage("enough"))
+		synctest.Wait()
+		a.wantTold(t, connected, `disconnected disconnected {"type":11,"error":"enough"}`)
+	})
+}
+
 // A node that dies in the middle of a call: another one makes it again, under the same key, and goes on.
 func TestACallOfADeadNodeIsMadeAgain(t *testing.T) {
 	bubble(t, func(t *testing.T) {
