@@ -169,6 +169,79 @@ func TestSocketThatSendsTooFastIsClosed(t *testing.T) {
 	})
 }
 
+// A client whose socket was dead for a while sends at once what it has sent meanwhile, within its rate.
+func TestClientThatComesBackIsReadNoFasterThanItsRate(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 2, func(cfg *transports.Config) { cfg.MessageRate = 5 })
+		a := c.openAndCut(0)
+		calls, want := "", sequence(1)
+		for n := 1; n <= 30; n++ { // in 10 s, say
+			calls += call(n)
+			want += failure(n)
+		}
+		began := time.Now()
+		b := a.returns(1, 1, calls)
+		got := ""
+		for len(got) < len(want) {
+			f, err := b.next()
+			if err != nil {
+				t.Fatalf("got the end (%v) after %q", err, got)
+			}
+			if !strings.HasPrefix(string(f.Payload), `{"type":8,`) && string(f.Payload) != ping {
+				got += string(f.Payload)
+			}
+		}
+		if got != want {
+			t.Fatalf("got %q, want %q", got, want)
+		}
+		if took := time.Since(began); took < 3*time.Second || took > 5*time.Second {
+			t.Errorf("the last was taken after %v, want two seconds' worth at once and the others as its rate is", took)
+		}
+		b.wantRecord(true)
+	})
+}
+
+// What it has not taken when the socket ends it takes when the client comes back again.
+func TestClientThatIsCutOffWhileItsMessagesWait(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 3, func(cfg *transports.Config) { cfg.MessageRate = 5 })
+		a := c.openAndCut(0)
+		calls, want := "", ""
+		for n := 1; n <= 20; n++ {
+			calls += call(n)
+			want += failure(n)
+		}
+		gone := a.dialSocket(1)
+		go gone.sendText(sequence(1), calls) // the pipe takes it as it is read
+		time.Sleep(1100 * time.Millisecond)
+		done := c.drain(1)
+		began := time.Now()
+		<-done
+		if took := time.Since(began); took > time.Second {
+			t.Errorf("the node has stopped after %v", took)
+		}
+		r, _ := a.record()
+		if r.Done < 10 || r.Done == 20 {
+			t.Fatalf("%d messages were taken", r.Done)
+		}
+		b := a.returns(2, 1, calls)
+		time.Sleep(10 * time.Second)
+		if r, _ := b.record(); r.Done != 20 {
+			t.Errorf("%d messages were taken, want 20", r.Done)
+		}
+		synctest.Wait()
+		got := ""
+		for _, m := range strings.SplitAfter(b.waiting(), "\x1e") {
+			if strings.HasPrefix(m, `{"type":3,`) {
+				got += m
+			}
+		}
+		if got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	})
+}
+
 func TestPostsThatAreTooManyCloseTheConnection(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		c := newCluster(t, 1, func(cfg *transports.Config) { cfg.MessageRate = 5 })

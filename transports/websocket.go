@@ -479,8 +479,10 @@ func (c *webSocket) message(m *hubprotocol.Message) error {
 	if c.stateful.Load() {
 		c.att.Load().Heard()
 	}
-	if isCall(m.Type) && ratelimit.Take(c.rate) > 0 {
-		return errRate
+	if isCall(m.Type) {
+		if err := c.admit(); err != nil {
+			return err
+		}
 	}
 	switch {
 	case m.Type == hubprotocol.Ping:
@@ -498,6 +500,23 @@ func (c *webSocket) message(m *hubprotocol.Message) error {
 	default:
 		if reply := c.s.unanswered(m, c.protocol()); reply != nil {
 			return c.writeMessage(reply)
+		}
+	}
+	return nil
+}
+
+// admit holds the client to its rate. One that has come back sends all at once what was not acknowledged, however long it has taken to
+// send that before: it waits.
+func (c *webSocket) admit() error {
+	for wait := ratelimit.Take(c.rate); wait > 0; wait = ratelimit.Take(c.rate) {
+		if c.ticket == 0 {
+			return errRate
+		}
+		if err := c.finish(); err != nil {
+			return err
+		}
+		if sleep(c.s.ctx, wait) != nil || c.use.Load() == closed {
+			return errDropped
 		}
 	}
 	return nil
