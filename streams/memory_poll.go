@@ -21,7 +21,6 @@ func (o *memoryOpen) poll(rec *memoryRecord) (OpenOutcome, error) {
 		}
 		rec.Transport = TransportLongPolling
 		o.answerFirst(rec)
-		o.extend(rec)
 		return OpenFirstPoll, nil
 	}
 	if rec.Owner != "" && rec.Owner == o.Owner {
@@ -112,6 +111,7 @@ func (o *memoryOpen) answerFirst(rec *memoryRecord) {
 	rec.Answers, rec.Wrote, rec.Failed = 1, 0, 0
 	rec.Mark, rec.PollAt, rec.AnsweredAt, rec.unique = o.Mark, o.came, o.now, o.Unique
 	rec.Sent = rec.Cursor
+	o.extend(rec)
 }
 
 // arrival decides whether the last answer has arrived.

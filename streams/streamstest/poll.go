@@ -337,6 +337,13 @@ func theFirstPollThatFailedIsRepeatedOnce(h *hub) {
 		}
 		h.begins(poll(id, "n3", mark), rec.Cursor)
 	}
+
+	h.opens(poll("brief", "n1", "m"), streams.OpenFirstPoll)
+	h.wrote("brief", 1, false)
+	again := poll("brief", "n2", "m")
+	again.NewLease = short // it is renewed, as by any poll
+	h.opens(again, streams.OpenFirstPoll)
+	h.waitExpired("brief")
 }
 
 // The first poll may be late, and fail, when its client has the answer from another node: to its next poll a JavaScript client with
