@@ -26,6 +26,30 @@ func (c *cluster) drain(by int) (done chan struct{}) {
 	return done
 }
 
+// A poll whose answer was lost comes again, to a node that is drained while the store is away: answered with nothing, it would not get that.
+func TestDrainWaitsForTheStoreBeforeAPollIsOpened(t *testing.T) {
+	for _, what := range []string{"which comes back", "which does not"} {
+		bubbleRun(t, what, func(t *testing.T) {
+			c := newCluster(t, 2)
+			k := c.answeredPolling(script)
+			c.store.goAway()
+			again := k.poll(0, mark1, script...).expectNothing(time.Second)
+			began := time.Now()
+			c.drain(0)
+			if what == "which comes back" {
+				time.Sleep(2 * time.Second)
+				c.store.comeBack()
+				again.expect(200, invocation(1))
+				return
+			}
+			again.expect(200, "")
+			if waited := time.Since(began); waited < drainTime/2 || waited > drainTime/2+time.Second {
+				t.Errorf("it was answered after %v of %v", waited, drainTime)
+			}
+		})
+	}
+}
+
 func TestDrainAnswersPollsWhichGoOnElsewhere(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		c := newCluster(t, 2)

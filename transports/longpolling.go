@@ -53,6 +53,7 @@ type poll struct {
 	arrived  time.Time
 	deadline time.Time
 	late     bool      // the node was stopping already when it came
+	leaveAt  time.Time // see leaves
 	paced    time.Time // see pollPace
 	opened   streams.OpenReply
 	att      *streams.Attachment
@@ -298,7 +299,10 @@ func (p *poll) pause(ctx context.Context, d time.Duration) error {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	draining := p.s.draining
-	if p.late || p.continued && p.undecided { // without a mark nobody else can tell that its answer was not written
+	switch {
+	case p.late,
+		p.continued && p.undecided, // without a mark nobody else can tell that its answer was not written
+		p.opened.Outcome == 0 && !p.undecided && !p.leaves():
 		draining = nil
 	}
 	select {
@@ -309,6 +313,18 @@ func (p *poll) pause(ctx context.Context, d time.Duration) error {
 	case <-draining:
 		return context.Canceled
 	}
+}
+
+// leaves tells whether a poll that was not opened yet is to go on elsewhere, as its node drains. Whatever it is answered says that the
+// answer before it has arrived: so the store, which may be failing over along with the drain, is given half of the time to come back.
+func (p *poll) leaves() bool {
+	if !p.s.isDraining() {
+		return false
+	}
+	if p.leaveAt.IsZero() {
+		p.leaveAt = time.Now().Add(p.s.spread)
+	}
+	return !time.Now().Before(p.leaveAt)
 }
 
 func (p *poll) attach(ctx context.Context) error {
