@@ -65,13 +65,24 @@ func holdUp(t *testing.T) *writers {
 // allAsked waits until each has been asked.
 func allAsked(t *testing.T, list []*talker, what string) {
 	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
-	for _, o := range list {
-		for o.asked.Load() == 0 {
-			if time.Now().After(deadline) {
-				t.Fatalf("%s: a connection waits for a writer that is held up, beside one that is not", what)
+	askedBut(t, 0, list, what)
+}
+
+// askedBut waits until no more than some have not been asked.
+func askedBut(t *testing.T, some int, list []*talker, what string) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		left := 0
+		for _, o := range list {
+			if o.asked.Load() == 0 {
+				left++
 			}
-			time.Sleep(time.Millisecond)
+		}
+		if left <= some {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%s: %d connections wait for a writer that is held up, beside one that is not", what, left)
 		}
 	}
 }
@@ -86,7 +97,7 @@ func TestWriterThatIsHeldUpIsHelped(t *testing.T) {
 			others = append(others, o)
 			o.schedule()
 		}
-		allAsked(t, others, "100 are queued")
+		askedBut(t, writesTooMany-1, others, "100 are queued") // the last few may come when the other has done all and sleeps again
 	}
 }
 
