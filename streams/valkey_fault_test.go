@@ -332,7 +332,7 @@ func TestValkeyReplicaIsNotReady(t *testing.T) {
 	primary := valkeytest.Start(t, valkeytest.Args("--repl-diskless-sync-delay", "0"))
 	server := valkeytest.Start(t, valkeytest.Args())
 	r := startRelay(t, server.Addr)
-	u := use(t, streams.ValkeyConfig{Addresses: []string{r.addr()}, CallTimeout: 300 * time.Millisecond})
+	u := use(t, streams.ValkeyConfig{Addresses: []string{r.addr()}, CallTimeout: time.Second})
 	u.send("1")
 	host, port, _ := strings.Cut(primary.Addr, ":")
 	server.Do("REPLICAOF", host, port)
