@@ -515,7 +515,7 @@ func (c *webSocket) admit() error {
 		if err := c.finish(); err != nil {
 			return err
 		}
-		if sleep(c.s.ctx, wait) != nil || c.use.Load() == closed {
+		if sleep(c.s.ctx, wait) != nil || c.isClosed() {
 			return errDropped
 		}
 	}
