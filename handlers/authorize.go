@@ -106,7 +106,7 @@ func (h *Handler) authorizeClient(c echo.Context, token string) error {
 // authorizeFollower takes a client's token or a backend's. An EventSource sends no headers, so the query may have it.
 func (h *Handler) authorizeFollower(c echo.Context) error {
 	token := Bearer(c.Request().Header)
-	if token == "" {
+	if c.Request().Header["Authorization"] == nil {
 		token = queryToken(c.Request())
 	}
 	asClient := h.authorizeClient(c, token)
@@ -180,8 +180,8 @@ func Bearer(header http.Header) string {
 // clientToken returns a client's token. Browsers cannot set headers of WebSockets and event streams, so for these it may be in
 // the query. At Azure's addresses it may be for every request, as there.
 func clientToken(route string, r *http.Request) string {
-	if token := Bearer(r.Header); token != "" || r.Header["Authorization"] != nil {
-		return token
+	if r.Header["Authorization"] != nil {
+		return Bearer(r.Header)
 	}
 	if isAzureClient(route) || r.Method == http.MethodGet && strings.EqualFold(r.Header.Get("Upgrade"), "websocket") || wantsEvents(r) {
 		return queryToken(r)

@@ -289,6 +289,7 @@ func TestTokensInTheQuery(t *testing.T) {
 		{"Azure's negotiate", "POST", "/client/negotiate?hub=chat", "", "", http.StatusOK},
 		{"Azure's poll with another token in its header", "GET", "/client/?hub=chat", "Authorization", "Bearer x", refused},
 		{"a plain event stream", "GET", "/api/hubs/chat/events", "", "", http.StatusOK},
+		{"a plain event stream with something else in its header", "GET", "/api/hubs/chat/events", "Authorization", "Basic eDp5", refused},
 		{"a send", "POST", "/api/hubs/chat/send", "", "", refused},
 	} {
 		join := "?"
