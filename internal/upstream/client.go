@@ -285,6 +285,10 @@ func (c *Client) do(request *http.Request) (*http.Response, error) {
 	if errors.As(err, &failed) {
 		return nil, fmt.Errorf("%s: %w", request.URL.Host, failed.Err)
 	}
+	if err == nil && response.StatusCode == http.StatusSwitchingProtocols {
+		_ = response.Body.Close() // what comes now is no answer, and the request's end would not end it
+		response.Body = http.NoBody
+	}
 	return response, err
 }
 

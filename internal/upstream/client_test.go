@@ -173,6 +173,33 @@ func TestAnUpstreamThatMisbehaves(t *testing.T) {
 	}
 }
 
+// An upstream that goes over to another protocol may keep the connection open for ever, and no deadline of the request ends that.
+func TestAnUpstreamThatSwitchesProtocols(t *testing.T) {
+	t.Parallel()
+	c := server(t, func(w http.ResponseWriter, r *http.Request) {
+		conn, _, err := w.(http.Hijacker).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer conn.Close()
+		_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n")
+		_, _ = io.Copy(io.Discard, conn) // until the other side closes it
+	}, func(c *upstream.Config) { c.Timeout = 5 * time.Second })
+	answer, err := c.Call(t.Context(), request())
+	if err != nil || answer.Status != http.StatusSwitchingProtocols || len(answer.Body) > 0 {
+		t.Errorf("got %+v %v", answer, err)
+	}
+	s, err := c.Stream(t.Context(), request())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if body, err := io.ReadAll(s.Body); s.Status != http.StatusSwitchingProtocols || len(body) > 0 || err != nil {
+		t.Errorf("got %d %q %v", s.Status, body, err)
+	}
+}
+
 // Operators are warned of an event that the application does not know of, and not of each client that it does not let in.
 func TestOperatorsAreWarnedOfLostEvents(t *testing.T) {
 	t.Parallel()
