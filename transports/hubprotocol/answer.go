@@ -2,10 +2,7 @@ package hubprotocol
 
 import (
 	"bytes"
-	"encoding/json"
 	"unicode/utf8"
-
-	"github.com/tinylib/msgp/msgp"
 )
 
 // Unframe returns a message without its framing: the record separator, or the length prefix.
@@ -117,20 +114,18 @@ func checkValue(value []byte) error {
 	return nil
 }
 
-// ToJSON returns a value of a client's message as JSON: as it is, or made of MessagePack, where binary data becomes base64. The
-// error is a *MessageError.
+// ToJSON returns a value of a client's message as JSON: as it is, or made of MessagePack as AppendJSON makes it, but that what has no
+// form in JSON gets one where that can be: extension types theirs (times are text), keys that are integers text, and what is no UTF-8
+// in a string U+FFFD. The error is a *MessageError.
 func ToJSON(p Protocol, value []byte) ([]byte, error) {
 	if p != MessagePack {
 		return value, nil
 	}
-	var b bytes.Buffer
-	if rest, err := msgp.UnmarshalAsJSON(&b, value); err != nil || len(rest) > 0 {
-		return nil, &MessageError{Reason: "it has no form in JSON"}
+	t := jsonWriter{loose: true}
+	if err := t.whole(value); err != nil {
+		return nil, err
 	}
-	if !json.Valid(b.Bytes()) { // keys that are no strings
-		return nil, &MessageError{Reason: "it has no form in JSON"}
-	}
-	return b.Bytes(), nil
+	return t.dst, nil
 }
 
 // AppendDisconnected appends the body that tells an upstream of a connection's end: no hub message, but alike. An empty reason is

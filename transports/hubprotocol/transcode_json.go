@@ -1,6 +1,7 @@
 package hubprotocol
 
 import (
+	"bytes"
 	"encoding/base64"
 	"math"
 	"strconv"
@@ -14,17 +15,28 @@ import (
 // The error is a *MessageError that names the place, and dst comes back as it was.
 func AppendJSON(dst, value []byte) ([]byte, error) {
 	t := jsonWriter{dst: dst}
-	rest, err := t.value(value, 0)
-	if err == nil && len(rest) > 0 {
-		err = messageErrorf("%d bytes follow the value", len(rest))
-	}
-	if err != nil {
+	if err := t.whole(value); err != nil {
 		return dst, err
 	}
 	return t.dst, nil
 }
 
-type jsonWriter struct{ dst []byte }
+type jsonWriter struct {
+	dst   []byte
+	loose bool // see ToJSON
+}
+
+// whole writes a value that nothing follows.
+func (t *jsonWriter) whole(value []byte) error {
+	rest, err := t.value(value, 0)
+	switch {
+	case err != nil:
+		return err
+	case len(rest) > 0:
+		return messageErrorf("%d bytes follow the value", len(rest))
+	}
+	return nil
+}
 
 var errCutOff = &MessageError{Reason: "the MessagePack value is cut off or malformed"}
 
@@ -70,12 +82,30 @@ func (t *jsonWriter) value(b []byte, depth int) (rest []byte, bad *MessageError)
 	case msgp.InvalidType:
 		return b, errCutOff
 	default:
-		return b, messageErrorf("MessagePack's extension types have no form in JSON")
+		rest, bad = t.extension(b)
 	}
 	if err != nil {
 		return b, errCutOff
 	}
 	return rest, bad
+}
+
+var errExtension = &MessageError{Reason: "MessagePack's extension types have no form in JSON"}
+
+func (t *jsonWriter) extension(b []byte) (rest []byte, bad *MessageError) {
+	if !t.loose {
+		return b, errExtension
+	}
+	rest, err := msgp.Skip(b)
+	if err != nil {
+		return b, errCutOff
+	}
+	var text bytes.Buffer
+	if _, err := msgp.UnmarshalAsJSON(&text, b[:len(b)-len(rest)]); err != nil {
+		return b, errExtension
+	}
+	t.dst = append(t.dst, text.Bytes()...)
+	return rest, nil
 }
 
 func (t *jsonWriter) float(v float64, bits int) *MessageError {
@@ -95,7 +125,7 @@ func (t *jsonWriter) string(b []byte) (rest []byte, bad *MessageError) {
 	if err != nil {
 		return b, errCutOff
 	}
-	if !utf8.Valid(v) {
+	if !t.loose && !utf8.Valid(v) {
 		return b, messageErrorf("invalid UTF-8")
 	}
 	t.dst = appendQuoted(t.dst, string(v))
@@ -130,21 +160,29 @@ func (t *jsonWriter) object(b []byte, depth int) (rest []byte, bad *MessageError
 		if i > 0 {
 			t.dst = append(t.dst, ',')
 		}
-		if msgp.NextType(rest) != msgp.StrType {
-			return b, messageErrorf("a key is not a string")
-		}
-		key, _, err := msgp.ReadStringZC(rest)
-		if err != nil {
-			return b, errCutOff
-		}
-		if rest, bad = t.string(rest); bad != nil {
+		start := len(t.dst)
+		if rest, bad = t.key(rest); bad != nil {
 			return b, bad
 		}
+		key := t.dst[start:]
 		t.dst = append(t.dst, ':')
 		if rest, bad = t.value(rest, depth+1); bad != nil {
-			return b, bad.inMember(key)
+			return b, bad.inMember([]byte(unquote(key)))
 		}
 	}
 	t.dst = append(t.dst, '}')
 	return rest, nil
+}
+
+func (t *jsonWriter) key(b []byte) (rest []byte, bad *MessageError) {
+	switch kind := msgp.NextType(b); {
+	case kind == msgp.StrType:
+		return t.string(b)
+	case t.loose && (kind == msgp.IntType || kind == msgp.UintType):
+		t.dst = append(t.dst, '"')
+		rest, bad = t.value(b, 0)
+		t.dst = append(t.dst, '"')
+		return rest, bad
+	}
+	return b, messageErrorf("a key is not a string")
 }

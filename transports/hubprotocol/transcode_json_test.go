@@ -1,7 +1,10 @@
 package hubprotocol_test
 
 import (
+	"math"
 	"testing"
+
+	"github.com/tinylib/msgp/msgp"
 
 	"hubstream/transports/hubprotocol"
 )
@@ -41,6 +44,33 @@ func TestMessagePackComesBackAsTheJSONThatItWas(t *testing.T) {
 			if got, err := hubprotocol.AppendJSON([]byte("x"), packed[:n]); err == nil || string(got) != "x" {
 				t.Errorf("%s cut off after %d bytes became %s", arguments, n, got)
 			}
+		}
+	}
+}
+
+// What a client's value says in MessagePack it says in JSON, and, made into MessagePack again, to another client: a float is not taken
+// for an integer, which may be none that there is.
+func TestValuesOfClientsKeepTheirKindInJSON(t *testing.T) {
+	t.Parallel()
+	float, negativeZero := msgp.AppendFloat64, math.Copysign(0, -1)
+	for _, test := range []struct {
+		value []byte
+		want  string // empty: it is refused
+	}{
+		{float(nil, 1), `1.0`}, {float(nil, negativeZero), `-0.0`}, {float(nil, 1e21), `1e+21`}, {float(nil, 5e-324), `5e-324`},
+		{float(nil, math.MaxFloat64), `1.7976931348623157e+308`}, {msgp.AppendFloat32(nil, 0.1), `0.1`},
+		{msgp.AppendUint64(nil, math.MaxUint64), `18446744073709551615`}, {msgp.AppendInt64(nil, math.MinInt64), `-9223372036854775808`},
+		{float(nil, math.NaN()), ``}, {float(nil, math.Inf(-1)), ``},
+		{msgp.AppendBytes(nil, []byte{1, 0xFF}), `"Af8="`}, {msgp.AppendString(nil, "<\xff>"), "\"<\ufffd>\""},
+		{[]byte("\xd6\xff\x5a\x00\x00\x00"), `"2017-11-06T06:24:00Z"`}, {[]byte("\xd4\x63\x01"), `{"type":99,"data":"AQ=="}`},
+		{[]byte("\x82\x01\x02\xa1a\xc0"), `{"1":2,"a":null}`}, {[]byte("\x81\xc4\x01a\x02"), ``}, {[]byte("\x92\x01"), ``}, {[]byte("\xd4\x63"), ``},
+	} {
+		got, err := hubprotocol.ToJSON(hubprotocol.MessagePack, test.value)
+		if string(got) != test.want || (err == nil) != (test.want != "") {
+			t.Errorf("%x: got %s (%v), want %s", test.value, got, err, test.want)
+		}
+		if err == nil && argumentsOf(t, "["+string(got)+"]") == nil {
+			t.Errorf("%x: %s cannot be sent", test.value, got)
 		}
 	}
 }
