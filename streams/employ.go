@@ -25,7 +25,8 @@ const (
 
 // employed is what a node does for connections' work.
 type employed struct {
-	worker atomic.Pointer[employee] // nil: none
+	worker    atomic.Pointer[employee] // nil: none
+	dismissed atomic.Bool              // it takes no more
 
 	mu      sync.Mutex
 	buckets map[int]time.Time // in which it works, since when last
@@ -49,6 +50,20 @@ func (e *employed) tell(hub, id string) {
 // some of a connection for NextWork. To be called once.
 func (n *Node) Employ(work func(hub, id string)) {
 	n.employed.worker.Store(&employee{token: n.NewOwner(), work: work})
+}
+
+// Dismiss makes the node take no more work: it may finish or release what it has, and what comes is for other nodes.
+func (n *Node) Dismiss() { n.employed.dismissed.Store(true) }
+
+// takes tells whether the node takes work.
+func (e *employed) takes() bool { return e.worker.Load() != nil && !e.dismissed.Load() }
+
+// taker is the node's worker for a step that may give it a connection's work, if it takes any.
+func (n *Node) taker(hubName string) Worker {
+	if !n.employed.takes() {
+		return Worker{}
+	}
+	return n.worker(hubName)
 }
 
 // worker is the node's worker, whose lease in the hub's bucket is kept from now on. None, if the node has none.
@@ -91,7 +106,7 @@ func (n *Node) keepWorker(ctx context.Context) {
 // adoptWork takes the work of workers that are gone, and looks at what this node's worker has already: it may have got that in a step
 // whose answer was lost, and not know.
 func (n *Node) adoptWork(ctx context.Context, hubName string) {
-	if n.employed.worker.Load() == nil || !n.contact.lasts(min(n.cfg.Contact, adoptContact)) {
+	if !n.employed.takes() || !n.contact.lasts(min(n.cfg.Contact, adoptContact)) {
 		return
 	}
 	for cursor := ""; ; {
@@ -116,7 +131,7 @@ func bell(id string) []byte {
 // Accept adds what a client has sent to its work; see AcceptRequest, of which it fills in Limit, Worker and Bell, and Token if it is
 // empty: who repeats a call whose outcome is not known gives the same.
 func (n *Node) Accept(ctx context.Context, hubName string, r AcceptRequest) error {
-	r.Limit, r.Bell, r.Worker = acceptLimit, bell(r.ID), n.worker(hubName)
+	r.Limit, r.Bell, r.Worker = acceptLimit, bell(r.ID), n.taker(hubName)
 	if r.Token == "" {
 		r.Token = random64()
 	}
@@ -182,8 +197,10 @@ func (n *Node) tell(hubName string, e *Entry) {
 	id, employed := e.Connections[0], &n.employed
 	switch e.Kind {
 	case KindWork:
-		if employed.worker.Load() != nil && e.Flags&FlagFree != 0 {
-			go n.adoptOne(hubName, id)
+		if e.Flags&FlagFree != 0 {
+			if employed.takes() { // not what this node itself gives up when it stops
+				go n.adoptOne(hubName, id)
+			}
 			return
 		}
 		employed.tell(hubName, id)

@@ -256,7 +256,7 @@ func (n *Node) end(ctx context.Context, hubName string, r EndRequest) (EndReply,
 	r.Token = random64()
 	r.Tombstone = n.cfg.Tombstone
 	r.Entry = AppendEntry(nil, &Entry{Kind: KindClose, Flags: FlagEnded, Connections: []string{r.ID}})
-	r.Worker, r.Bell = n.worker(hubName), bell(r.ID)
+	r.Worker, r.Bell = n.taker(hubName), bell(r.ID)
 	reply, err := n.store.End(ctx, hubName, r)
 	if err == nil && reply.Run {
 		n.employed.tell(hubName, r.ID)
@@ -267,7 +267,7 @@ func (n *Node) end(ctx context.Context, hubName string, r EndRequest) (EndReply,
 // Handshake, Answer, Wrote, Finish and Lookup are the store's; see Records.
 func (n *Node) Handshake(ctx context.Context, hubName string, r HandshakeRequest) (HandshakeReply, error) {
 	if r.Connected {
-		r.Worker = n.worker(hubName)
+		r.Worker = n.taker(hubName)
 	}
 	reply, err := n.store.Handshake(ctx, hubName, r)
 	if err == nil && reply.Run {

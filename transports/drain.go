@@ -107,6 +107,7 @@ func (s *Server) Drain(ctx context.Context) {
 		}
 		s.wheel.close()
 		s.writers.close()
+		s.node.Dismiss()
 		s.works.stop(ctx)
 	})
 }

@@ -653,6 +653,27 @@ func TestADrainedNodeHandsItsWorkOn(t *testing.T) {
 	})
 }
 
+// A node that stops does not take up again what it gives up, though it may be the first to be told.
+func TestADrainedNodeTakesNoWork(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		a := &app{}
+		c := newCluster(t, 2, a.with)
+		k := c.openPolling(handshakeJSON) // the polls at node 0: the other does not follow the hub's log
+		open := a.gate("Slow")
+		k.post(0, method("Slow", "0", "[]"))
+		synctest.Wait()
+		<-c.drain(0)
+		open()
+		start, got := time.Now(), ""
+		for got == "" {
+			got = k.pollNext(1).expectAny()
+		}
+		if wait := time.Since(start); got != result("0", 42) || wait > 30*time.Second {
+			t.Errorf("got %q after %v", got, wait)
+		}
+	})
+}
+
 func TestBuiltInMethodsNeedARight(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		c := newCluster(t, 2, func(cfg *transports.Config) {
