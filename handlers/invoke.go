@@ -47,7 +47,7 @@ func (h *Handler) invoke(c echo.Context, s *Services) error {
 		return &w.entry, w.readMessage(callID)
 	})
 	switch {
-	case errors.Is(err, context.DeadlineExceeded):
+	case ctx.Err() != nil && errors.Is(err, context.DeadlineExceeded): // not if it is a step of the store that took too long
 		return &refusal{status: http.StatusGatewayTimeout, Code: codeClientTimeout,
 			Message: fmt.Sprintf("the client did not answer within %v", limit)}
 	case err != nil:

@@ -1,7 +1,9 @@
 package handlers_test
 
 import (
+	"context"
 	"encoding/json"
+	"fmt"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -84,6 +86,23 @@ func TestInvokeTellsWhatBecameOfIt(t *testing.T) {
 	for _, timeout := range []string{"x", "0s", "-1s", "2m", "5"} {
 		if w := f.do("POST", path+"?timeout="+timeout, `{"target":"ask"}`); w.Code != 400 || !strings.Contains(w.Body.String(), `"target":"timeout"`) {
 			t.Errorf("timeout %s: got %d %s", timeout, w.Code, w.Body)
+		}
+	}
+}
+
+// A store that does not answer in time is not a client that does not.
+func TestInvokeTellsAStoreFromAClient(t *testing.T) {
+	t.Parallel()
+	store := &failing{Store: streams.NewMemory(streams.MemoryConfig{})}
+	f := newFixtureOn(t, store, handlers.Config{})
+	f.connect("c1", streams.OpenWebSocket, 1)
+	for err, want := range map[error]string{
+		streams.ErrUnavailable:    `"code":"unavailable","message":"the store is not reachable; nothing was changed"`,
+		streams.ErrOutcomeUnknown: `"outcome":"unknown"`,
+	} {
+		store.err = fmt.Errorf("%w: %w", err, context.DeadlineExceeded) // of the step
+		if w := f.do("POST", "/api/hubs/chat/connections/c1/:invoke", `{"target":"ask"}`); w.Code != 503 || !strings.Contains(w.Body.String(), want) {
+			t.Errorf("%v: got %d %s", err, w.Code, w.Body)
 		}
 	}
 }
