@@ -86,14 +86,21 @@ func ours(m *hubprotocol.Message) bool {
 	return m.Type == hubprotocol.Completion && len(m.InvocationID) > len(streams.CallPrefix) && m.InvocationID[:len(streams.CallPrefix)] == streams.CallPrefix
 }
 
-// result passes a client's answer on to the node that has asked. Who is late, or answers twice, is told nothing.
+// result passes a client's answer on to the node that has asked, waiting for a store that is away or full. Who is late, or answers
+// twice, is told nothing, so that what may have been passed on is passed on again.
 func (s *Server) result(ctx context.Context, hub, id string, p hubprotocol.Protocol, m *hubprotocol.Message) error {
 	if len(m.InvocationID) > streams.MaxIDBytes {
 		return nil
 	}
 	e := streams.Entry{Kind: streams.KindResult, Connections: []string{id}, Named: []string{m.InvocationID}, Protocol: uint8(p), Body: m.Raw}
-	_, err := s.node.Publish(ctx, hub, &e)
-	return err
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.StoreTimeout)
+	defer cancel()
+	for {
+		_, err := s.node.Publish(ctx, hub, &e)
+		if !isAway(err) && !errors.Is(err, streams.ErrOutcomeUnknown) || sleep(ctx, storeRetry) != nil {
+			return err
+		}
+	}
 }
 
 // workItem is a client's message as an item of its connection's work.

@@ -811,6 +811,54 @@ func TestAClientIsAsked(t *testing.T) {
 	})
 }
 
+// A client's answer is passed on, and its connection stays, though the store goes away just then and nobody knows what became of it.
+func TestAClientsAnswerSurvivesTheStore(t *testing.T) {
+	for name, open := range map[string]func(c *cluster) (asked func() string, answer func(string), id string){
+		"socket": func(c *cluster) (func() string, func(string), string) {
+			s := c.negotiate().openSocket(0, handshakeJSON)
+			return func() string { return payload(s) }, func(m string) { s.sendText(m) }, s.id
+		},
+		"long polling": func(c *cluster) (func() string, func(string), string) {
+			k := c.openPolling(handshakeJSON)
+			return func() string { return k.pollNext(1).expectAny() }, func(m string) { k.post(0, m) }, k.id
+		},
+	} {
+		bubbleRun(t, name, func(t *testing.T) {
+			c := newCluster(t, 2)
+			asked, answer, id := open(c)
+			answers := make(chan string, 1)
+			ask := func() {
+				e, err := c.nodes[1].Call(c.ctx, hubName, id, func(callID string) (*streams.Entry, error) {
+					return messageTo(id, `{"type":1,"invocationId":"`+callID+`","target":"ask","arguments":[]}`+"\x1e"), nil
+				})
+				if err != nil {
+					answers <- err.Error()
+					return
+				}
+				answers <- string(e.Body)
+			}
+			for _, lose := range []func(func(string) error){c.store.onBefore, c.store.onAfter} {
+				go ask()
+				call := between(asked(), `"invocationId":"`, `"`)
+				var lost atomic.Bool
+				lose(func(step string) error {
+					if step == "append" && lost.CompareAndSwap(false, true) {
+						return streams.ErrOutcomeUnknown
+					}
+					return nil
+				})
+				answer(result(call, 7))
+				if got := <-answers; got != result(call, 7) {
+					t.Errorf("got %q", got)
+				}
+				if !lost.Load() {
+					t.Error("nothing was lost")
+				}
+			}
+		})
+	}
+}
+
 // The upstream decides who may connect, and may say what groups and claims a client has.
 func TestAnUpstreamDecidesWhoConnects(t *testing.T) {
 	bubble(t, func(t *testing.T) {

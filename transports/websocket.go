@@ -522,21 +522,13 @@ func (c *webSocket) admit() error {
 	return nil
 }
 
-// result passes the client's answer to a call on, waiting for a store that is away or full, or drops the socket: what it has sent must
-// not be passed over.
+// result passes the client's answer to a call on, or drops the socket: what it has sent must not be passed over.
 func (c *webSocket) result(m *hubprotocol.Message) error {
-	ctx, cancel := context.WithTimeout(c.s.ctx, c.s.cfg.StoreTimeout)
-	defer cancel()
-	for {
-		err := c.s.result(ctx, c.hub, c.id, c.protocol(), m)
-		if err == nil {
-			return nil
-		}
-		if !isAway(err) || sleep(ctx, storeRetry) != nil {
-			c.drop()
-			return errDropped
-		}
+	if c.s.result(c.s.ctx, c.hub, c.id, c.protocol(), m) != nil {
+		c.drop()
+		return errDropped
 	}
+	return nil
 }
 
 func (c *webSocket) protocol() hubprotocol.Protocol { return hubprotocol.Protocol(c.proto.Load()) }
