@@ -94,6 +94,8 @@ func (w *session) reaching(f func(context.Context) error) error {
 			if sleep(w.s.works.ctx, storeRetry) != nil {
 				return err
 			}
+		case errors.Is(err, streams.ErrFull):
+			return streams.ErrFull // what the store itself says is not for clients
 		case errors.Is(err, streams.ErrGone):
 			return nil // there is nobody left to join, nor to be told
 		default:

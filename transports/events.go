@@ -35,7 +35,7 @@ func (s *Server) serveEvents(c *request) {
 	if err != nil {
 		s.active.Done()
 		if isAway(err) {
-			c.refuse(http.StatusNotFound, "the connection's store is not reachable")
+			c.refuse(http.StatusNotFound, storeAway)
 			return
 		}
 		s.refuseError(c, err)

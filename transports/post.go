@@ -48,7 +48,11 @@ func (s *Server) servePost(c *request) {
 	}
 	p.opened = &opened
 	if status, err := p.take(c.Context(), body); err != nil {
-		c.refuse(status, err.Error())
+		text := err.Error()
+		if status == http.StatusServiceUnavailable { // it says where the store is, and what that has said
+			text = storeAway
+		}
+		c.refuse(status, text)
 		return
 	}
 	h := c.w.Header()

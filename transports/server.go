@@ -319,11 +319,14 @@ func (s *Server) refuseError(c *request, err error) {
 		s.end(c.hub, c.token.ConnectionID, "")
 		c.refuse(http.StatusNotFound, "No Connection with that ID")
 	case isAway(err):
-		c.refuse(http.StatusServiceUnavailable, "the connection's store is not reachable")
+		c.refuse(http.StatusServiceUnavailable, storeAway)
 	default:
 		c.refuse(http.StatusNotFound, "No Connection with that ID")
 	}
 }
+
+// storeAway is what clients are told of a store that cannot be used.
+const storeAway = "the connection's store is not reachable"
 
 // isAway tells whether the store cannot be used now, and may be later.
 func isAway(err error) bool {

@@ -144,6 +144,10 @@ func (s *store) CloseConnection(ctx context.Context, hub, id string, entry []byt
 	return step(s, "close", func() (streams.Position, error) { return s.Store.CloseConnection(ctx, hub, id, entry) })
 }
 
+func (s *store) Join(ctx context.Context, hub string, r streams.JoinRequest) (streams.JoinReply, error) {
+	return step(s, "join", func() (streams.JoinReply, error) { return s.Store.Join(ctx, hub, r) })
+}
+
 func (s *store) Append(ctx context.Context, hub string, entry []byte) (streams.Position, error) {
 	return step(s, "append", func() (streams.Position, error) { return s.Store.Append(ctx, hub, entry) })
 }

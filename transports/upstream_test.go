@@ -859,6 +859,29 @@ func TestAClientsAnswerSurvivesTheStore(t *testing.T) {
 	}
 }
 
+// Clients are told that the store is away or full, and nothing of where it is and what it said.
+func TestClientsAreNotToldOfTheStore(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 1, func(cfg *transports.Config) { cfg.Rights = []string{"JoinGroup"} })
+		k := c.openPolling(handshakeJSON)
+		say := func(at string, err error) {
+			c.store.onBefore(func(step string) error {
+				if step == at {
+					return fmt.Errorf("%w: dial tcp 10.1.2.3:6379", err)
+				}
+				return nil
+			})
+		}
+		for _, err := range []error{streams.ErrUnavailable, streams.ErrFull} {
+			say("accept", err)
+			k.want("POST", k.do(0, http.MethodPost, "", method("JoinGroup", "1", `["a"]`)), 503, "the connection's store is not reachable")
+		}
+		say("join", streams.ErrFull)
+		k.post(0, method("JoinGroup", "2", `["a"]`))
+		k.pollNext(0).expect(200, failed("2", "Failed to invoke 'JoinGroup': the store is full."))
+	})
+}
+
 // The upstream decides who may connect, and may say what groups and claims a client has.
 func TestAnUpstreamDecidesWhoConnects(t *testing.T) {
 	bubble(t, func(t *testing.T) {
