@@ -276,6 +276,40 @@ func TestNodeWithoutItsStoreLives(t *testing.T) {
 	}
 }
 
+// Behind a proxy whose server is away each attempt has a connection of its own, with another port, which is cut.
+func TestTheSameReasonToWaitIsLoggedOnce(t *testing.T) {
+	t.Parallel()
+	proxy, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer proxy.Close()
+	const attempts = 12
+	tried := make(chan struct{})
+	go func() {
+		for i := 1; ; i++ {
+			conn, err := proxy.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = conn.Read(make([]byte, 1))
+			_ = conn.(*net.TCPConn).SetLinger(0)
+			conn.Close()
+			if i == attempts {
+				close(tried)
+			}
+		}
+	}()
+	log := newOutput()
+	n := startLogging(t, log, "-valkey", proxy.Addr().String())
+	<-tried
+	n.wait()
+	// By then a read has failed, perhaps a write, and the end of the attempts.
+	if text := log.String(); strings.Count(text, "waiting for the store") > 4 || !strings.Contains(text, "waiting for the store") {
+		t.Errorf("of %d attempts it logs: %s", attempts, text)
+	}
+}
+
 // freeAddress is an address that nobody listens on.
 func freeAddress(t *testing.T) string {
 	t.Helper()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"sync"
 	"time"
 
@@ -140,17 +141,25 @@ func (n *node) contact(ctx, working context.Context, node *streams.Node) (*negot
 	return negotiate.NewKeyring(negotiate.Secret(shared))
 }
 
-// newWaiting makes what tells operators why the store cannot be used yet: in the log, and by /readyz. The same reason again is not told.
+// newWaiting makes what tells operators why the store cannot be used yet: by /readyz, and in the log each reason once. Attempts may fail in
+// several ways in turn, ten times a second.
 func (n *node) newWaiting() func(error) {
-	told := ""
+	told := map[string]bool{}
 	return func(err error) {
-		if reason := err.Error(); reason != told {
-			told = reason
-			n.handler.Unready(reason)
+		reason := ownAddress.ReplaceAllString(err.Error(), "")
+		n.handler.Unready(reason)
+		if !told[reason] && len(told) < maxReasons {
+			told[reason] = true
 			n.log.Warn("waiting for the store", "error", reason)
 		}
 	}
 }
+
+// maxReasons limits those that are told, of which there are a few.
+const maxReasons = 20
+
+// ownAddress is what the network's errors have of this machine's end of a connection, whose port is another at each attempt.
+var ownAddress = regexp.MustCompile(`[^\s>]+->`)
 
 // contactPause is the time between attempts to use a store that is not fit for use.
 const contactPause = 500 * time.Millisecond
