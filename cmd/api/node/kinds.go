@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"net/netip"
 	"net/url"
@@ -100,7 +101,10 @@ func parseSize(raw string) (int64, error) {
 		if !ok {
 			continue
 		}
-		value, err := strconv.ParseUint(number, 10, 32) // far more than any limit, and no product overflows
+		value, err := strconv.ParseUint(number, 10, 63)
+		if err == nil && int64(value) > math.MaxInt64/unit.size {
+			err = strconv.ErrRange
+		}
 		return int64(value) * unit.size, err
 	}
 	return 0, strconv.ErrSyntax
