@@ -45,7 +45,7 @@ type ValkeyConfig struct {
 	CallTimeout time.Duration
 	// Durable is the number of replicas that must have an append before it succeeds.
 	Durable int
-	// DurableTimeout is how long an append waits for them. If zero, 50 ms.
+	// DurableTimeout is how long an append waits for them, within CallTimeout. If zero, 50 ms.
 	DurableTimeout time.Duration
 	// Logger, if not nil, is told what an operator should change.
 	Logger *slog.Logger

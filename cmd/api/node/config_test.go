@@ -63,7 +63,7 @@ var each = []struct {
 	{"valkey-master", "", nil, nil, map[string]string{"a b": "not allowed", "mymaster": "-valkey"}},
 	{"stateful-address", "https://a.example/", func(c node.Config) any { return c.StatefulAddress }, "https://a.example", map[string]string{"a.example": "is not an address"}},
 	{"valkey-durable", "", nil, nil, map[string]string{"-1": "not between 0 and 9", "x": "not a whole number", "2": "-valkey"}},
-	{"valkey-durable-timeout", "1s", func(c node.Config) any { return c.ValkeyDurableTimeout }, time.Second, map[string]string{"0s": "not between"}},
+	{"valkey-durable-timeout", "1s", func(c node.Config) any { return c.ValkeyDurableTimeout }, time.Second, map[string]string{"0s": "not between", "1100ms": "not between"}},
 	{"valkey-prefix", "x", func(c node.Config) any { return c.ValkeyPrefix }, "x", map[string]string{"{x}": "not allowed"}},
 	{"secret", strings.Repeat("s", 16), func(c node.Config) any { return c.Secret }, negotiate.Secret(strings.Repeat("s", 16)), map[string]string{"hunter2": "16 are needed"}},
 	{"access-keys", strings.Repeat("k", 16) + ", Endpoint=https://a.example;AccessKey=" + strings.Repeat("j", 16), func(c node.Config) any { return c.AccessKeys },

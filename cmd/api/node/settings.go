@@ -45,6 +45,9 @@ func define[T any](name, usage string, field func(*Config) *T, k kind[T]) settin
 	}
 }
 
+// maxDurableTimeout leaves as much again of a send's time in the store, which is two seconds, for what else it waits for.
+const maxDurableTimeout = time.Second
+
 // configSetting is the one that is not in a file.
 const configSetting = "config"
 
@@ -69,13 +72,13 @@ var settings = []setting{
 		func(c *Config) *streams.ValkeyMode { return &c.ValkeyMode }, oneOf(streams.ValkeyStandalone, streams.ValkeySentinel, streams.ValkeyCluster)),
 	define("valkey-master", "Name that the sentinels know the primary by.",
 		func(c *Config) *string { return &c.ValkeyMaster }, text(name)),
-	define("valkey-prefix", "What every key in Valkey begins with.",
+	define("valkey-prefix", "What every key in Valkey begins with, in most behind a brace: hs:secret, {hs:7}:nodes.",
 		func(c *Config) *string { return &c.ValkeyPrefix }, text(name)),
 
 	define("valkey-durable", "Number of replicas of Valkey that must have a message before its send is answered with 202.",
 		func(c *Config) *int { return &c.ValkeyDurable }, number(0, 9)),
 	define("valkey-durable-timeout", "How long a send waits for these replicas; then its outcome is unknown, and it is answered with 503.",
-		func(c *Config) *time.Duration { return &c.ValkeyDurableTimeout }, duration(time.Millisecond, time.Minute)),
+		func(c *Config) *time.Duration { return &c.ValkeyDurableTimeout }, duration(time.Millisecond, maxDurableTimeout)),
 
 	define("secret", "What connection tokens are sealed with, the same on all nodes. Default: made once, and shared through the store.",
 		func(c *Config) *negotiate.Secret { return &c.Secret }, secret),
