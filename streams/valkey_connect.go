@@ -116,21 +116,44 @@ func (c *ValkeyConfig) parseAddresses(option *valkey.ClientOption) (s urlSetting
 	}
 	for _, address := range c.Addresses {
 		if !strings.Contains(address, "://") {
-			if _, _, err := net.SplitHostPort(address); err != nil {
+			if strings.Contains(address, "@") {
+				return s, errNoScheme
+			}
+			if err := checkHostPort(address); err != nil {
 				return s, fmt.Errorf("address of Valkey: %w", err)
 			}
 			option.InitAddress = append(option.InitAddress, address)
 			continue
 		}
 		u, err := url.Parse(address)
-		if err != nil {
-			return s, errors.New("address of Valkey: not a URL") // which may hold a password
+		if err != nil || strings.Contains(u.Path+"?"+u.RawQuery+"#"+u.Fragment, "@") {
+			return s, errNotURL
 		}
 		if err := s.add(u, option); err != nil {
-			return s, fmt.Errorf("address of Valkey %s: %w", u.Redacted(), err)
+			return s, fmt.Errorf("address of Valkey %s: %w", (&url.URL{Scheme: u.Scheme, User: u.User, Host: u.Host, Path: u.Path}).Redacted(), err)
 		}
 	}
 	return s, nil
+}
+
+// These do not show the address: what is wrong with it is where its password begins, or ends.
+var (
+	errNoScheme = errors.New("address of Valkey: with a user or a password it is a URL, valkey://user:password@host:port")
+	errNotURL   = errors.New("address of Valkey: not a URL; of a password's characters all but A-Z a-z 0-9 - _ . ~ are written as %40 for @, %2F for /")
+)
+
+func checkHostPort(address string) error {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return err
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+		return fmt.Errorf("%s: its port is not from 1 to 65535", address)
+	}
+	if host == "" {
+		return fmt.Errorf("%s: no host", address)
+	}
+	return nil
 }
 
 func (s *urlSettings) add(u *url.URL, option *valkey.ClientOption) error {
@@ -144,7 +167,14 @@ func (s *urlSettings) add(u *url.URL, option *valkey.ClientOption) error {
 	if u.Hostname() == "" {
 		return errors.New("no host")
 	}
-	option.InitAddress = append(option.InitAddress, net.JoinHostPort(u.Hostname(), orDefault(u.Port(), "6379")))
+	if u.RawQuery != "" || u.Fragment != "" {
+		return errors.New("what is behind ? or # means nothing; a database is written /1")
+	}
+	address := net.JoinHostPort(u.Hostname(), orDefault(u.Port(), "6379"))
+	if err := checkHostPort(address); err != nil {
+		return err
+	}
+	option.InitAddress = append(option.InitAddress, address)
 	if u.User != nil {
 		s.username = u.User.Username()
 		s.password, _ = u.User.Password()

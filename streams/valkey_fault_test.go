@@ -753,6 +753,18 @@ func TestValkeySettingsThatCannotWork(t *testing.T) {
 		"sentinels without a set":      {Addresses: []string{"a:1"}, Mode: streams.ValkeySentinel},
 		"a prefix with braces":         {Addresses: []string{"a:1"}, Prefix: "{x}"},
 		"a broken URL with a password": {Addresses: []string{"valkey://u:hunter2@a:b:c"}},
+		"a password without a URL":     {Addresses: []string{"hunter2@a:1"}},
+		"a user without a URL":         {Addresses: []string{"u:hunter2@a:1"}},
+		"a password with a slash":      {Addresses: []string{"valkey://u:1/hunter2@a:1"}},
+		"a password with a number":     {Addresses: []string{"valkey://:1#hunter2@a:1"}},
+		"a password with a question":   {Addresses: []string{"valkey://u:1?hunter2@a:1"}},
+		"a password with an at":        {Addresses: []string{"valkey://u:x@y/hunter2@a:1"}},
+		"a password in a query":        {Addresses: []string{"valkey://a:1?password=hunter2"}},
+		"a database in a query":        {Addresses: []string{"valkey://a:1?db=1"}},
+		"a port that there is not":     {Addresses: []string{"a:65536"}},
+		"the same in a URL":            {Addresses: []string{"valkey://a:65536"}},
+		"a port that is none":          {Addresses: []string{"a:"}},
+		"a port without a host":        {Addresses: []string{":6379"}},
 	} {
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 		v, err := streams.NewValkey(ctx, cfg)
