@@ -318,10 +318,10 @@ func (c *client) take(m *hubprotocol.Message, now time.Duration) (fresh bool, er
 // message takes a message, if it is of this run. It tells whether it is a fresh one.
 func (c *client) message(arguments []byte, now time.Duration) (fresh bool) {
 	s, err := readStamp(arguments, c.o.protocol())
-	if err != nil || s.run != c.id || s.stream < 0 || s.stream >= len(c.plan.streams) || !c.ledger.take(s.stream, s.number) {
+	if err != nil || s.run != c.id || s.stream < 0 || s.stream >= len(c.plan.streams) || !c.ledger.take(s.stream, s.number, c.isExcused) {
 		return false
 	}
-	if c.isMeasured(now) {
+	if c.isMeasured(s.at) {
 		c.counts.latency.add(c.index, now-s.at)
 	}
 	c.plan.streams[s.stream].arrived(s.number)

@@ -13,17 +13,23 @@ func NewLedger(streams ...int) Ledger { return Ledger{newLedger(streams)} }
 
 func (l Ledger) Begin(issued uint32) { l.l.begin(func(int) uint32 { return issued }) }
 func (l Ledger) Unbound()            { l.l.unbound() }
+
+// Excused is the number of a send of unknown outcome.
+const Excused = 9
+
+func isExcused(m numbered) bool { return m.number == Excused }
+
 func (l Ledger) Take(stream int, numbers ...uint32) {
 	l.l.mu.Lock()
 	defer l.l.mu.Unlock()
 	for _, n := range numbers {
-		l.l.take(stream, n)
+		l.l.take(stream, n, isExcused)
 	}
 }
 
-// Faults are what was found when so many messages of each stream were accepted, but for the number that is excused.
-func (l Ledger) Faults(accepted, excused uint32) (lost, repeated, reordered, strays int64) {
-	lost = l.l.lost(func(int) uint32 { return accepted }, func(m numbered) bool { return m.number == excused })
+// Faults are what was found when so many messages of each stream were accepted.
+func (l Ledger) Faults(accepted uint32) (lost, repeated, reordered, strays int64) {
+	lost = l.l.lost(func(int) uint32 { return accepted }, isExcused)
 	return lost, l.l.repeated, l.l.reordered, l.l.strays
 }
 

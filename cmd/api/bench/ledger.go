@@ -58,8 +58,9 @@ func (l *ledger) begin(issued func(stream int) uint32) {
 	}
 }
 
-// take takes a message, and tells whether it is one that had to come or might. The caller holds l.mu.
-func (l *ledger) take(stream int, number uint32) (fresh bool) {
+// take takes a message, and tells whether it is one that had to come or might. One of a send of unknown outcome, which is excused, may
+// come after those that were sent when it was given up. The caller holds l.mu.
+func (l *ledger) take(stream int, number uint32, excused func(numbered) bool) (fresh bool) {
 	i := l.place(stream)
 	if i < 0 {
 		l.strays++
@@ -69,7 +70,9 @@ func (l *ledger) take(stream int, number uint32) (fresh bool) {
 	if number < next {
 		if m := (numbered{stream, number}); l.missing[m] {
 			delete(l.missing, m)
-			l.reordered++
+			if !excused(m) {
+				l.reordered++
+			}
 			l.received++
 			return true
 		}

@@ -81,6 +81,8 @@ const (
 	minSize        = 48      // bytes: the numbers that each message carries
 	maxSize        = 1<<20 - 1<<10
 	maxPublishers  = 4096
+	minRate        = 1e-4 // one in some hours; times of what is rarer cannot be written
+	maxRate        = 1e6
 	maxTime        = 24 * time.Hour
 	maxSlow        = 0.9
 	defaultRate    = 20
@@ -149,12 +151,13 @@ func (o *Options) checkLoad() error {
 	case o.UnderWay == 0 && o.Rate == 0:
 		o.Rate = defaultRate
 	}
+	rate := within("rate", o.Rate, minRate, maxRate)
 	if o.UnderWay != 0 {
-		o.Publishers = o.UnderWay
+		o.Publishers, rate = o.UnderWay, nil
 	}
 	return cmp.Or(
 		within("under-way", o.UnderWay, 0, maxPublishers),
-		within("rate", o.Rate, 0, 1e6),
+		rate,
 		within("publishers", o.Publishers, 1, maxPublishers),
 		within("size", o.Size, minSize, maxSize),
 		within("cut-share", o.CutShare, 0, 1),

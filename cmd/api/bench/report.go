@@ -11,7 +11,8 @@ import (
 	"time"
 )
 
-// Report is what came of a run. Rates, latency, CPU and memory are those of the time that is measured; all else is of the whole run.
+// Report is what came of a run. Rates, CPU and memory are those of the time that is measured, latency is of what was to be sent in it; all
+// else is of the whole run.
 type Report struct {
 	Connections    int     `json:"connections"`
 	Transport      string  `json:"transport"`
@@ -23,6 +24,7 @@ type Report struct {
 	Sent       int64   `json:"sent"`
 	SendFailed int64   `json:"sendFailed"` // refused, or of unknown outcome
 	SendRate   float64 `json:"sendRate"`   // a second
+	RateAsked  float64 `json:"rateAsked"`  // that were to be sent in a second; 0: as many as could be
 	Delivered  int64   `json:"delivered"`
 	Rate       float64 `json:"rate"` // deliveries a second
 
@@ -77,6 +79,9 @@ func (p *Report) measure(ctx context.Context, r *run) {
 	p.SendRate, p.Rate = float64(sent)/p.Seconds, float64(delivered)/p.Seconds
 	used := func(before, after usage) Usage {
 		cpu := after.cpu - before.cpu
+		if cpu < 0 {
+			return Usage{Error: "it was started anew meanwhile"}
+		}
 		return Usage{
 			Cores: cpu / p.Seconds, CPU: ratio(cpu*1e6, delivered), CPUPerOne: ratio(cpu*1e6, sent), Memory: after.memory,
 		}
@@ -104,6 +109,7 @@ func ratio(a float64, b int64) float64 {
 // finish counts what is known when everything has settled.
 func (p *Report) finish(r *run) {
 	p.Connections, p.Transport, p.Protocol, p.Stateful = r.o.Connections, r.o.Transport, r.o.Protocol, r.o.Stateful
+	p.RateAsked = r.o.Rate
 	p.Sent, p.SendFailed, p.Delivered = r.counts.sent.Load(), r.counts.sendFailed.Load(), r.counts.delivered.load()
 	p.Cuts, p.Ends, p.Refused = r.counts.cuts.Load(), r.counts.ends.Load(), r.counts.refused.Load()
 	p.Latency, p.Returns = r.counts.latency.times(), r.counts.returns.times()
@@ -138,7 +144,7 @@ func (p *Report) Write(w io.Writer) error {
 	}
 	line("connections", "%d %s, %s%s; connected in %.1f s (%.0f/s)", p.Connections, p.Transport, p.Protocol, stateful,
 		p.ConnectSeconds, float64(p.Connections)/p.ConnectSeconds)
-	line("sends", "%.1f/s; %d in all, %d failed", p.SendRate, p.Sent, p.SendFailed)
+	line("sends", "%.1f/s%s; %d in all, %d failed", p.SendRate, p.behind(), p.Sent, p.SendFailed)
 	line("deliveries", "%.0f/s over %.1f s; %d in all", p.Rate, p.Seconds, p.Delivered)
 	line("faults", "%d lost, %d repeated, %d out of order, %d to the wrong client", p.Lost, p.Repeated, p.Reordered, p.Strays)
 	line("latency", "%s", p.Latency)
@@ -153,6 +159,15 @@ func (p *Report) Write(w io.Writer) error {
 		line("seen", "%d times: %s", p.Errors[text], text)
 	}
 	return t.Flush()
+}
+
+// behind says what was asked for, where it was not reached.
+func (p *Report) behind() string {
+	const noticed = 0.02 // a share
+	if missing := (p.RateAsked - p.SendRate) * p.Seconds; missing < 1+noticed*p.RateAsked*p.Seconds {
+		return ""
+	}
+	return fmt.Sprintf(" of %.1f/s that were asked for", p.RateAsked)
 }
 
 func (t Times) String() string {

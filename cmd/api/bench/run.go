@@ -22,7 +22,7 @@ type run struct {
 	connecting    chan struct{}     // holds one for each client that connects
 	clients       []*client
 	counts        counts
-	// What comes in this time is measured; since began, 0: not yet.
+	// What is to be sent in this time is measured, whenever it comes; since began, 0: not yet.
 	measuredFrom, measuredTo atomic.Int64
 
 	mu      sync.Mutex
@@ -55,7 +55,7 @@ func Run(ctx context.Context, s *Service, hub string, o Options) (*Report, error
 	report.ConnectSeconds = r.now().Seconds()
 	working.Go(func() { r.keepAlive(serving) })
 	report.measure(ctx, r)
-	r.settle(ctx)
+	r.settle()
 	report.finish(r)
 	return report, nil
 }
@@ -143,10 +143,11 @@ func (r *run) cutClients(ctx context.Context) {
 	}
 }
 
-// isMeasured tells whether what happens at a time is measured.
-func (r *run) isMeasured(at time.Duration) bool {
+// isMeasured tells whether the latency of what was to be sent at a time is measured. When it comes makes no difference: what a node
+// that stands still holds back until the end would else be in no number.
+func (r *run) isMeasured(due time.Duration) bool {
 	from := r.measuredFrom.Load()
-	return from > 0 && int64(at) >= from && int64(at) < r.measuredTo.Load()
+	return from > 0 && int64(due) >= from && int64(due) < r.measuredTo.Load()
 }
 
 // keepAlive has the clients send what is due.
@@ -162,9 +163,9 @@ func (r *run) keepAlive(ctx context.Context) {
 // settlePause is how often is looked whether everything has come.
 const settlePause = 20 * time.Millisecond
 
-// settle waits until all have all.
-func (r *run) settle(ctx context.Context) {
-	for deadline := time.Now().Add(r.o.Settle); time.Now().Before(deadline) && ctx.Err() == nil; sleep(ctx, settlePause) {
+// settle waits until all have all. It does when the run has been ended early, too: what is on its way is not lost.
+func (r *run) settle() {
+	for deadline := time.Now().Add(r.o.Settle); time.Now().Before(deadline); time.Sleep(settlePause) {
 		if r.lost() == 0 && r.away() == 0 {
 			return
 		}

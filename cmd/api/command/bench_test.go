@@ -2,7 +2,9 @@ package command_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -10,7 +12,9 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"hubstream/cmd/api/bench"
 )
@@ -122,6 +126,79 @@ func TestBenchFindsWhatIsWrong(t *testing.T) {
 	r, err := c.measure("-connections 1 -transport LongPolling -publishers 1 -rate 100 -duration 3s -settle 1s", "-node", tamper(t, startNode(t)))
 	if err == nil || r.Lost != 1 || r.Repeated != 1 || r.Reordered != 1 {
 		t.Errorf("got %v, %+v, want one lost, one repeated, one out of order", err, r)
+	}
+}
+
+// slowly is a proxy that keeps the answers that match back for some time.
+func slowly(t *testing.T, node string, by time.Duration, matches func(r *http.Request, body []byte) bool) string {
+	t.Helper()
+	target, err := url.Parse(node)
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy := httputil.NewSingleHostReverseProxy(target)
+	proxy.ModifyResponse = func(answer *http.Response) error {
+		body, err := io.ReadAll(answer.Body)
+		if err == nil && matches(answer.Request, body) {
+			time.Sleep(by)
+		}
+		answer.Body = io.NopCloser(bytes.NewReader(body))
+		return err
+	}
+	server := httptest.NewServer(proxy)
+	t.Cleanup(server.Close)
+	return server.URL
+}
+
+func isDelivery(_ *http.Request, body []byte) bool { return bytes.Contains(body, []byte(`"bench"`)) }
+
+func TestBenchLatencyHasWhatCameWhenTheTimeWasOver(t *testing.T) {
+	t.Parallel()
+	c := &cli{t, nil}
+	const held = 1500 * time.Millisecond // longer than is measured
+	r, err := c.measure("-connections 1 -transport LongPolling -rate 20 -duration 1s -warm 0s", "-node", slowly(t, startNode(t), held, isDelivery))
+	if err != nil || r.Latency.Count == 0 || r.Latency.P50 < float64(held.Milliseconds()) {
+		t.Errorf("got %v, %+v, want a latency of %v at least", err, r, held)
+	}
+}
+
+func TestBenchSaysThatTheRateWasNotReached(t *testing.T) {
+	t.Parallel()
+	c := &cli{t, nil}
+	node := slowly(t, startNode(t), 300*time.Millisecond, func(r *http.Request, _ []byte) bool { return strings.HasSuffix(r.URL.Path, "/send") })
+	c.want(`sends +[\d.]+/s of 100\.0/s that were asked for;`, "bench", "-hub", "load", "-connections", "1", "-transport", "LongPolling", "-duration", "1s", "-warm", "0s",
+		"-publishers", "1", "-rate", "100", "-node", node)
+}
+
+func TestBenchThatIsEndedEarlyHasLostNothing(t *testing.T) {
+	t.Parallel()
+	c := &cli{t, nil}
+	ctx, end := context.WithCancel(t.Context())
+	defer end()
+	node := slowly(t, startNode(t), 500*time.Millisecond, func(r *http.Request, body []byte) bool {
+		if !isDelivery(r, body) {
+			return false
+		}
+		end() // while something is on its way
+		return true
+	})
+	out, _, ended := c.start(ctx, "bench", "-hub", "load", "-connections", "1", "-transport", "LongPolling", "-duration", "1h", "-node", node)
+	if err := <-ended; err != nil {
+		t.Errorf("got %v: %s", err, out)
+	}
+}
+
+func TestBenchKnowsThatANodeWasStartedAnew(t *testing.T) {
+	t.Parallel()
+	var asked atomic.Int32
+	metrics := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprintf(w, "process_cpu_seconds_total %d\n", 100/asked.Add(1))
+	}))
+	defer metrics.Close()
+	c := &cli{t, nil}
+	r, err := c.measure("-connections 1 -duration 100ms", "-node", startNode(t), "-metrics", metrics.URL)
+	if err != nil || len(r.Nodes) != 1 || !strings.Contains(r.Nodes[0].Error, "anew") || r.Nodes[0].Cores != 0 {
+		t.Errorf("got %v, %+v, want no CPU of the node", err, r.Nodes)
 	}
 }
 
