@@ -1,5 +1,15 @@
 package node
 
+import (
+	"log/slog"
+	"net"
+)
+
+// Accepting logs why a listener does not accept.
+func Accepting(l net.Listener, log *slog.Logger) net.Listener {
+	return &accepting{Listener: l, log: log}
+}
+
 // NewLogger makes a node's logger.
 var NewLogger = newLogger
 

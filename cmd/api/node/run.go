@@ -161,7 +161,9 @@ func (n *node) run(ctx context.Context, listener net.Listener) error {
 	defer giving.Wait()
 	defer spend()
 	ended := make(chan error, 1)
-	go func() { ended <- n.server.Serve(transports.WholeAnswers(listener, writeTimeout)) }()
+	go func() {
+		ended <- n.server.Serve(transports.WholeAnswers(&accepting{Listener: listener, log: n.log}, writeTimeout))
+	}()
 	opened := n.open(ctx)
 
 	services, err := n.serve(ctx, listener.Addr(), opened, ended)
