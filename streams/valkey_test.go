@@ -13,17 +13,20 @@ import (
 	"hubstream/streams/streamstest"
 )
 
+// Both suites run as a user with no more rights than operators are told to give.
 func TestValkey(t *testing.T) {
 	server := valkeytest.Start(t)
+	addresses := limit(t, []string{server.Addr}, documented(t, "~hs:*")...)
 	streamstest.Run(t, func(t *testing.T) streams.Store {
-		return openValkey(t, streams.ValkeyConfig{Addresses: []string{server.Addr}})
+		return openValkey(t, streams.ValkeyConfig{Addresses: addresses})
 	})
 }
 
 func TestValkeyCluster(t *testing.T) {
 	cluster := valkeytest.StartCluster(t)
+	addresses := limit(t, cluster.Addrs(), append(documented(t, "~hs:*"), documented(t, "+cluster")...)...)
 	streamstest.Run(t, func(t *testing.T) streams.Store {
-		return openValkey(t, streams.ValkeyConfig{Addresses: cluster.Addrs(), Mode: streams.ValkeyCluster})
+		return openValkey(t, streams.ValkeyConfig{Addresses: addresses, Mode: streams.ValkeyCluster})
 	})
 }
 
