@@ -67,6 +67,9 @@ func (c *Config) accessKeys() (keys []access.Key, endpoints []string, err error)
 	return keys, append(named, c.Endpoints...), nil
 }
 
+// byteOrderMark is what editors of Windows begin a file with.
+const byteOrderMark = "\uFEFF"
+
 // readKeys reads a file with one key, or connection string, in a line. Empty lines and those that begin with # are left out.
 func readKeys(path string) ([]string, error) {
 	text, err := os.ReadFile(path)
@@ -74,7 +77,7 @@ func readKeys(path string) ([]string, error) {
 		return nil, err
 	}
 	var keys []string
-	for line := range strings.Lines(string(text)) {
+	for line := range strings.Lines(strings.TrimPrefix(string(text), byteOrderMark)) {
 		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") {
 			keys = append(keys, line)
 		}
@@ -93,6 +96,7 @@ func (n *node) newAccess(ctx context.Context) (*access.Verifier, error) {
 	if !n.cfg.Authenticated() {
 		return nil, nil
 	}
+	read := stampOf(n.cfg.AccessKeysFile) // before it is read: what changes meanwhile is a change
 	keys, endpoints, err := n.cfg.accessKeys()
 	if err != nil {
 		return nil, err
@@ -108,14 +112,13 @@ func (n *node) newAccess(ctx context.Context) (*access.Verifier, error) {
 	}
 	verifier := access.NewVerifier(cfg)
 	if n.cfg.AccessKeysFile != "" {
-		n.watching.Go(func() { n.watchKeys(ctx, verifier) })
+		n.watching.Go(func() { n.watchKeys(ctx, verifier, read) })
 	}
 	return verifier, nil
 }
 
-// watchKeys takes over the file's keys when it changes. A file that cannot be read changes nothing.
-func (n *node) watchKeys(ctx context.Context, verifier *access.Verifier) {
-	seen := stampOf(n.cfg.AccessKeysFile)
+// watchKeys takes over the file's keys when it is another than the one seen. A file that cannot be read changes nothing.
+func (n *node) watchKeys(ctx context.Context, verifier *access.Verifier, seen stamp) {
 	ticker := time.NewTicker(keysInterval)
 	defer ticker.Stop()
 	for {

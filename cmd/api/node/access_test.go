@@ -103,7 +103,7 @@ func TestAccessKeysFileIsReadAgain(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	write("# of the tests\n\n" + keyOne + "\n")
+	write("\uFEFF# of the tests\r\n\r\n" + keyOne + "\r\n") // as editors of Windows do
 	log := newOutput()
 	n := startLogging(t, log, "-access-keys-file", path)
 	send := func(key access.Key) int {
@@ -112,6 +112,7 @@ func TestAccessKeysFileIsReadAgain(t *testing.T) {
 	}
 	n.want("the first key", send(keyOne), 202)
 	n.want("a key that is not there", send(keyTwo), 401)
+	n.want("a comment behind a byte order mark", send("\uFEFF# of the tests"), 401)
 	write(keyOne + "\n  " + keyTwo + "  \n")
 	eventually(t, "the second key holds", func() bool { return send(keyTwo) == 202 })
 	n.want("the first key, still", send(keyOne), 202)
