@@ -36,6 +36,8 @@ type hub struct {
 	own own
 	// doubt: one of them was not there.
 	doubt bool
+	// verified is where the log ended when it was verified last: generations up to there are known.
+	verified Position
 	// advanced is closed when the window's end moves; nil when nobody waits.
 	advanced chan struct{}
 
@@ -159,21 +161,24 @@ func (h *hub) tip() (Position, string) {
 	return h.win.end, h.gen
 }
 
-// append takes what the tail has read. It returns false, and takes nothing, if an entry is missing there that the store
-// had acknowledged to this node.
-func (h *hub) append(entries []RawEntry) bool {
+// append takes what the tail has read, unless an entry is missing there that the store had acknowledged to this node. What comes
+// with a generation that was not verified it does not take: the log may have been lost, and made anew by who found none, without
+// the end of any connection. With an error the log is to be verified before it is read on.
+func (h *hub) append(entries []RawEntry) error {
 	var lost *lostLog
 	var told []*Item
 	wake, calls := h.woken[:0], h.calls[:0]
 	h.mu.Lock()
 	if !h.tailing { // retired while the read was under way
 		h.mu.Unlock()
-		return true
+		return nil
 	}
+	known, err := h.ofKnownGenerations(entries)
+	entries = entries[:known]
 	if !h.own.confirm(entries) {
 		h.doubt = true
 		h.mu.Unlock()
-		return false
+		return errEntryMissing
 	}
 	everybody := false
 	before := h.win.bytes
@@ -228,7 +233,22 @@ func (h *hub) append(entries []RawEntry) bool {
 	if lost != nil {
 		h.tellLost(lost)
 	}
-	return true
+	return err
+}
+
+// ofKnownGenerations returns how many of the entries come before a generation that was not verified, and an error if there is one.
+// One that tells of a loss needs no proof. h.mu is held.
+func (h *hub) ofKnownGenerations(entries []RawEntry) (int, error) {
+	for i := range entries {
+		e := &entries[i]
+		if !isGeneration(e.Data) || h.gen == "" || !e.Position.After(h.verified) || !e.Position.After(h.win.end) {
+			continue
+		}
+		if item, err := newItem(*e); err == nil && item.Flags&FlagLost == 0 && item.Owner != h.gen {
+			return i, errOtherGeneration
+		}
+	}
+	return len(entries), nil
 }
 
 // receivers appends the connections that an entry may be for, and follows changes of memberships.

@@ -193,6 +193,35 @@ func TestNodeThatReadsOfALossSendsNothingMore(t *testing.T) {
 	})
 }
 
+// FLUSHALL, for one: no connection of the store ends, and who appends next makes the log anew.
+func TestNothingComesAfterALossThatEndedNoConnection(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := newLosing(t)
+		l.connect(1, "plain")
+		l.connect(2, "stateful")
+		l.publish("1")
+		for id := range l.conns {
+			l.gets(id, "1")
+		}
+		time.Sleep(5 * time.Millisecond) // after what was read before
+		l.Empty(faultyHub)
+		l.send(string(streams.AppendEntry(nil, &streams.Entry{Kind: streams.KindMessage, Flags: streams.FlagAll, Body: []byte("2")}))) // by another node
+		synctest.Wait()
+		for id, att := range l.conns {
+			items, err := att.Next(l.ctx, nil, 1<<20)
+			if len(items) > 0 || err != nil && !errors.Is(err, streams.ErrLost) {
+				t.Errorf("%s: got %v, %v, want nothing, or the end", id, items, err)
+			}
+		}
+		time.Sleep(time.Second)
+		l.lasts("plain", "stateful")
+		if n := l.node.Figures().Losses; n != 1 {
+			t.Errorf("%d losses are counted", n)
+		}
+	})
+}
+
 func TestClientsThatCountEndAtOnceWhenABroadcastIsLost(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -235,13 +235,13 @@ func (t *tailer) stopped() {
 
 // deliver returns an error if the log is not the one that was read before.
 func (t *tailer) deliver(b Batch) error {
-	if !t.hub(b.Hub).append(b.Entries) {
-		return errEntryMissing
-	}
-	return nil
+	return t.hub(b.Hub).append(b.Entries)
 }
 
-var errEntryMissing = errors.New("an entry that had been acknowledged is missing")
+var (
+	errEntryMissing    = errors.New("an entry that had been acknowledged is missing")
+	errOtherGeneration = errors.New("the log has a generation that was not verified")
+)
 
 // hub is one of those that are read.
 func (t *tailer) hub(name string) *hub {
@@ -316,7 +316,7 @@ func (h *hub) verify(ctx context.Context) error {
 		}
 	}
 	h.mu.Lock()
-	h.gen, h.run, h.doubt = reply.Gen, reply.Run, false
+	h.gen, h.run, h.doubt, h.verified = reply.Gen, reply.Run, false, reply.Last
 	gap := h.tailing && h.win.end.Before(reply.Floor)
 	var behind []*Attachment
 	if gap {
