@@ -35,7 +35,7 @@ type ValkeyConfig struct {
 	// MasterSet is the name that the sentinels know the primary by.
 	MasterSet string
 	// Username and Password are those of the servers. A URL's are used where these are
-	// empty, and for the sentinels.
+	// empty, and for the sentinels, unless they refuse them: then they are asked without.
 	Username, Password string
 	// TLS, if not nil, is used for every connection.
 	TLS *tls.Config
@@ -147,6 +147,7 @@ func orDefault[T comparable](value, other T) T {
 
 // connect makes a client, which for a cluster and sentinels means to reach them.
 func connect(ctx context.Context, option valkey.ClientOption, waiting func(reason error)) (valkey.Client, error) {
+	var refused error // with the sentinels' password
 	for {
 		client, err := valkey.NewClient(option)
 		if err == nil {
@@ -154,6 +155,13 @@ func connect(ctx context.Context, option valkey.ClientOption, waiting func(reaso
 		}
 		if client != nil {
 			client.Close()
+		}
+		switch {
+		case refused != nil && hasReply(err, "NOAUTH "):
+			err = refused // they need one, and it is another
+		case withoutSentinelPassword(&option, err):
+			refused = err
+			continue
 		}
 		mapped, repeatable := classify(err)
 		if !repeatable {

@@ -84,6 +84,17 @@ func (c *ValkeyConfig) clientOption() (valkey.ClientOption, error) {
 	return option, nil
 }
 
+// withoutSentinelPassword has the sentinels asked without a password, if it may be them that refused theirs: often the servers have one,
+// and the sentinels none.
+func withoutSentinelPassword(o *valkey.ClientOption, err error) bool {
+	s := &o.Sentinel
+	if s.Username+s.Password == "" || !hasReply(err, "WRONGPASS ") && !hasReply(err, "AUTH <password> called without any password") {
+		return false
+	}
+	s.Username, s.Password = "", ""
+	return true
+}
+
 // mainOption is for the client that pipelines the calls.
 func mainOption(o valkey.ClientOption, conns *connections) valkey.ClientOption {
 	o.DialCtxFn = conns.dial

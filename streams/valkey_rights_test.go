@@ -1,6 +1,7 @@
 package streams_test
 
 import (
+	"context"
 	"os"
 	"regexp"
 	"strings"
@@ -53,5 +54,25 @@ func TestValkeySentinelsWithTheLeastRights(t *testing.T) {
 	got, err := tail.Read(t.Context(), []streams.Cursor{{Hub: hub}}, 10, time.Second)
 	if err != nil || len(got) != 1 || got[0].Entries[len(got[0].Entries)-1].Position != p {
 		t.Errorf("the tail: got %+v, %v, want the entry at %v", got, err, p)
+	}
+}
+
+// Where only the servers have a user and a password there is one URL for both nevertheless.
+func TestValkeySentinelsWithoutAPassword(t *testing.T) {
+	group := valkeytest.StartSentinel(t, 1)
+	limit(t, []string{group.Primary.Addr, group.Replica.Addr}, append(documented(t, "~hs:*"), documented(t, "+role")...)...)
+	config := streams.ValkeyConfig{
+		Addresses: []string{"valkey://limited:secret@" + group.Sentinels[0]}, Mode: streams.ValkeySentinel, MasterSet: group.Name,
+	}
+	use(t, config).send("1")
+
+	config.Addresses[0] = "valkey://limited:wrong@" + group.Sentinels[0]
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if v, err := streams.NewValkey(ctx, config); err == nil || !strings.Contains(err.Error(), "WRONGPASS") {
+		if v != nil {
+			v.Close()
+		}
+		t.Errorf("a wrong password: got %v", err)
 	}
 }
