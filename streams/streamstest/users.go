@@ -210,10 +210,11 @@ func theOwnAndTheUsersMembershipsAreTwo(h *hub) {
 }
 
 func aUsersTimePasses(h *hub) {
-	joined := h.userJoin("ann", "g", 30*time.Millisecond)
+	const kept = time.Second // longer than a busy machine takes for what is asked before
+	joined := h.userJoin("ann", "g", kept)
 	h.check(!h.passes("ann", "g"), "a membership was ended before its time")
 	next := h.due().Next
-	h.check(next >= 0 && next <= 30*time.Millisecond, "more is due in %v, want 30 ms at most", next)
+	h.check(next >= 0 && next <= kept, "more is due in %v, want %v at most", next, kept)
 	h.eventually("the time passes", func() bool { return slices.Contains(h.due().Passed, streams.DueMembership{User: "ann", Group: "g"}) })
 	h.inGroups("ann") // whoever asks is told at once
 	reply := h.creates("late", "ann")
