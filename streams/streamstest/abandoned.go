@@ -9,6 +9,8 @@ var abandonedTests = []func(*hub){
 	theTombstoneOutlivesOthers,
 	whoTakesOverHasAbandonedNothing,
 	whoHasSpokenIsRefused,
+	whoHasSpokenLastIsRefused,
+	aNewConnectionHasAbandonedNothing,
 	anotherUsersUpgradeIsRefused,
 }
 
@@ -113,6 +115,25 @@ func whoHasSpokenIsRefused(h *hub) {
 	h.reopened("c")
 	h.answers(reattach("c", "n2", ticket), streams.ErrGone)
 	h.refused("c", streams.ErrGone)
+}
+
+// An older socket of the same client may speak after it.
+func whoHasSpokenLastIsRefused(h *hub) {
+	h.stateful("c", "n1")
+	first, second, third := h.upgrade("c"), h.upgrade("c"), h.upgrade("c")
+	h.must("abandon", h.store.Abandon(h.ctx, h.name, "c", second))
+	h.end(streams.EndRequest{ID: "c", Tombstone: long})
+	h.reopened("c")
+	h.answers(reattach("c", "n2", third), streams.ErrGone)
+	h.answers(reattach("c", "n3", first), streams.ErrGone)
+	h.refused("c", streams.ErrGone)
+}
+
+// The first socket of a connection that has shaken hands with nobody is opened again by whoever sent its request again.
+func aNewConnectionHasAbandonedNothing(h *hub) {
+	h.opens(request(streams.OpenWebSocket, "c", "n1"), streams.OpenCreated)
+	h.must("abandon", h.store.Abandon(h.ctx, h.name, "c", 1))
+	h.opens(request(streams.OpenWebSocket, "c", "n2"), streams.OpenAttached)
 }
 
 func anotherUsersUpgradeIsRefused(h *hub) {

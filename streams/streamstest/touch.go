@@ -9,6 +9,7 @@ var touchTests = []func(*hub){
 	aTouchSavesThePair,
 	aTouchIsTheOwners,
 	aTouchBeyondTheEndIsRefused,
+	positionsAreComparedAsNumbers,
 	touchesAreRefusedEachForItself,
 }
 
@@ -92,4 +93,17 @@ func touchesAreRefusedEachForItself(h *hub) {
 		equal(h, "acked of "+id, h.record(id).Acked, acked)
 	}
 	h.touch(nil)
+}
+
+// Of entries that are appended together the last parts of the positions have one digit, then two, then three.
+func positionsAreComparedAsNumbers(h *hub) {
+	h.stateful("c", "n1")
+	many := make([]streams.OnceRequest, 120)
+	for i := range many {
+		many[i] = unkeyed("1")
+	}
+	for _, r := range h.appendAll(many...) {
+		h.touches(streams.TouchItem{ID: "c", Owner: "n1", Lease: long, Save: true, Cursor: r.Position})
+		equal(h, "cursor", h.record("c").Cursor, r.Position)
+	}
 }

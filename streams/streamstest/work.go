@@ -14,8 +14,11 @@ var workTests = []func(*hub){
 	anItemIsFinishedOnce,
 	anAcceptIsMadeOnce,
 	aNumberedAcceptCountsOnce,
+	anAcceptOfTheGoneIsRefused,
+	aPostIsAcceptedWhileAPollWaits,
 	workIsBounded,
 	aWorkerThatWaitsIsToldOfMore,
+	whoIsGivenWorkIsAlive,
 	workOfADeadWorkerIsAdopted,
 	releasedWorkIsAdopted,
 	workWithoutAWorkerIsAdopted,
@@ -41,7 +44,9 @@ func (h *hub) working(id string) {
 	})
 	h.must("handshake", err)
 	h.check(r.Run, "the work of a new connection is not its worker's")
-	h.check(h.record(id).Works, "its record does not tell that it has work")
+	rec := h.record(id)
+	h.check(rec.Works, "its record does not tell that it has work")
+	equal(h, "user, whom nobody has asked to change", rec.User, "ann")
 }
 
 func accept(w, token string, items ...string) streams.AcceptRequest {
@@ -152,11 +157,32 @@ func aNumberedAcceptCountsOnce(h *hub) {
 	equal(h, "done", h.record("c").Done, 4)
 }
 
+// The socket of a connection that was ended elsewhere may still bring what its client sent.
+func anAcceptOfTheGoneIsRefused(h *hub) {
+	h.stateful("c", "n1")
+	h.ends(streams.EndRequest{ID: "c"}, streams.EndDone)
+	r := accept("w1", "", "1")
+	r.Owner, r.Numbered, r.Count = "n1", true, 1
+	_, err := h.store.Accept(h.ctx, h.name, r)
+	h.want("after the end", err, streams.ErrGone)
+	h.check(len(h.adopt("w2")) == 0, "it left work behind")
+}
+
+// A POST names no owner: the poll that waits is another request's, and perhaps another node's.
+func aPostIsAcceptedWhileAPollWaits(h *hub) {
+	h.polling("c")
+	h.opens(poll("c", "n1", "m"), streams.OpenAttached)
+	h.check(h.accept(accept("w1", "a", "1")), "the work is not its worker's")
+	h.item("1", h.next("w1", 0), 1, "m1")
+}
+
 func workIsBounded(h *hub) {
 	h.working("c")
 	h.next("w1", 1)
-	r := accept("w1", "a", "1", "2", "3")
+	r := accept("w1", "a", "1", "2")
 	r.Limit = 3
+	h.accept(r)
+	r.Token, r.Items = "full", []string{"3"}
 	h.accept(r)
 	r.Token, r.Items = "b", []string{"4"}
 	_, err := h.store.Accept(h.ctx, h.name, r)
@@ -202,6 +228,21 @@ func (h *hub) adopt(w string) []string {
 			return all
 		}
 	}
+}
+
+// A worker that is given the first work of a bucket has no lease there yet: with that it gets one.
+func whoIsGivenWorkIsAlive(h *hub) {
+	h.polling("c")
+	h.accept(accept("w1", "a", "1"))
+	h.check(len(h.adopt("w2")) == 0, "what a POST brought was adopted at once")
+	h.next("w1", 0)
+	h.next("w1", 1)
+
+	h = h.sibling()
+	h.working("c")
+	h.next("w1", 1)
+	h.check(h.end(streams.EndRequest{ID: "c", Worker: worker("w3"), Bell: work("c")}).Run, "the event is not the worker's")
+	h.check(len(h.adopt("w2")) == 0, "the event of an end was adopted at once")
 }
 
 func workOfADeadWorkerIsAdopted(h *hub) {
@@ -274,8 +315,12 @@ func repliesAreMadeOnce(h *hub) {
 	}
 	h.appends("a reply", [][]byte{one}, func() { h.at("reply", say().Last, one) })
 	h.appends("a repetition", nil, func() { say() })
+	h.accept(accept("w1", "more", "2"))
 	r.Number, r.Entries, r.Final = 2, [][]byte{end}, true
 	h.appends("the last", [][]byte{end}, func() { say() })
+	h.appends("a repetition of the last while there is more to do", nil, func() { say() })
+	h.check(len(h.next("w1", 0).Calls) == 0, "the call goes on")
+	h.next("w1", 3)
 	_, err = h.store.Reply(h.ctx, h.name, r)
 	h.check(err == nil || err.Error() == streams.ErrOwner.Error(), "a repetition of the last: %v", err)
 	h.check(h.accept(accept("w2", "b", "1")), "the work is not free")
