@@ -96,3 +96,23 @@ func TestValkeyForgetsTheLeaseOfALostRecord(t *testing.T) {
 		t.Errorf("expired, after the end: %v", ids)
 	}
 }
+
+// TestValkeyTombstoneOfTheAbandonedIsRenewed: a client that abandons its sockets may open another for as long as it lives, and
+// must not create its connection anew.
+func TestValkeyTombstoneOfTheAbandonedIsRenewed(t *testing.T) {
+	t.Parallel()
+	server := valkeytest.Start(t, valkeytest.Args())
+	u := use(t, streams.ValkeyConfig{Addresses: []string{server.Addr}, Prefix: "left"})
+	u.stateful("c", "n1")
+	ticket := u.open(request(streams.OpenWebSocket, "c", "n2")).Record.Tickets
+	must(t, "abandon", u.Abandon(t.Context(), hub, "c", ticket))
+	_, err := u.End(t.Context(), hub, streams.EndRequest{ID: "c", Entry: message("end"), Tombstone: time.Minute})
+	must(t, "end", err)
+	server.Do("PEXPIRE", recordOf("c"), "60000")
+	if r := u.open(request(streams.OpenWebSocket, "c", "n3")); r.Outcome != streams.OpenAbandoned {
+		t.Errorf("outcome %v, want abandoned", r.Outcome)
+	}
+	if ttl := left(server, recordOf("c")); ttl < 23*time.Hour {
+		t.Errorf("the tombstone is kept for %v more, want a day", ttl)
+	}
+}

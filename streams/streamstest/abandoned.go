@@ -9,6 +9,7 @@ var abandonedTests = []func(*hub){
 	theTombstoneOutlivesOthers,
 	whoTakesOverHasAbandonedNothing,
 	whoHasSpokenIsRefused,
+	whoHasSpokenInVainIsRefused,
 	whoHasSpokenLastIsRefused,
 	aNewConnectionHasAbandonedNothing,
 	anotherUsersUpgradeIsRefused,
@@ -115,6 +116,24 @@ func whoHasSpokenIsRefused(h *hub) {
 	h.reopened("c")
 	h.answers(reattach("c", "n2", ticket), streams.ErrGone)
 	h.refused("c", streams.ErrGone)
+}
+
+// So must one whose connection is closing, or has fallen behind.
+func whoHasSpokenInVainIsRefused(h *hub) {
+	for id, over := range map[string]struct {
+		comes func()
+		err   error
+	}{
+		"closing": {func() { h.closing("closing") }, streams.ErrGone},
+		"behind":  {func() { h.send("1"); h.trim(h.send("2")) }, streams.ErrGap},
+	} {
+		h.stateful(id, "n1")
+		ticket := h.abandons(id)
+		over.comes()
+		h.reopened(id)
+		h.answers(reattach(id, "n2", ticket), over.err)
+		h.refused(id, over.err)
+	}
 }
 
 // An older socket of the same client may speak after it.

@@ -22,6 +22,7 @@ var userTests = []func(*hub){
 	aUserHasAtMostSoManyGroups,
 	knownGroupsOfUsersAreNotToldAgain,
 	usersMembershipsBelowTheFloorAreDropped,
+	usersEndedMembershipsDoNotPileUp,
 	membersAreListedInOrder,
 	aUserWithManyConnectionsIsCounted,
 	namesAreListedInOrder,
@@ -302,7 +303,7 @@ func usersMembershipsBelowTheFloorAreDropped(h *hub) {
 	h.userIntervals("a", "gone")
 	h.userIntervals("a", "stays", since(first.Position))
 	h.userIntervals("a", "later", during(later.Position, left.Position))
-	equal(h, "users to tidy up at once", len(h.due().Untidy), 0)
+	h.tidyLater()
 	h.userLeave("ann", "stays")
 	h.append(message("end"))
 	h.trim(h.last())
@@ -311,6 +312,32 @@ func usersMembershipsBelowTheFloorAreDropped(h *hub) {
 	h.check(h.record("a").UserMembership.IsZero(), "a user of whom nothing is left has a version")
 	h.check(h.due().Next < 0, "a user of whom nothing is left is to be tidied up")
 	h.must("tidy of nobody", h.store.TidyUser(h.ctx, h.name, "nobody"))
+}
+
+// tidyLater fails the test unless there is a user to be tidied up, but not yet.
+func (h *hub) tidyLater() {
+	h.Helper()
+	due := h.due()
+	equal(h, "users to tidy up at once", len(due.Untidy), 0)
+	h.check(due.Next > 0 && due.Next <= 10*time.Minute, "a user is to be tidied up in %v, want 10 minutes at most", due.Next)
+}
+
+// A user may come and go for as long as there are entries: what ended below the floor is dropped by each step.
+func usersEndedMembershipsDoNotPileUp(h *hub) {
+	h.creates("a", "ann")
+	h.userJoin("ann", "other", 0)
+	h.userJoin("ann", "again", 0)
+	left := h.userLeave("ann", "again")
+	h.tidyLater()
+	again := h.userJoin("ann", "again", 0)
+	h.trim(left.Position)
+	h.must("tidy", h.store.TidyUser(h.ctx, h.name, "ann"))
+	h.userIntervals("a", "again", since(again.Position))
+	left = h.userLeave("ann", "again")
+	h.userIntervals("a", "again", during(again.Position, left.Position))
+	h.trim(left.Position)
+	h.userLeave("ann", "other")
+	h.userIntervals("a", "again")
 }
 
 func (h *hub) members(of streams.Holder, name, after string, limit int, want ...string) {
