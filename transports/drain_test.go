@@ -211,3 +211,23 @@ func TestDrainEndsInTime(t *testing.T) {
 		}
 	})
 }
+
+// Whoever stops a node waits for it, and a deployment for all of them, one after the other.
+func TestDrainReturnsWhenAllAreGone(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 1)
+		k := c.openPolling(handshakeJSON)
+		waiting := k.poll(0, "10")
+		s := c.negotiate().openSocket(0, handshakeJSON)
+		synctest.Wait()
+		began := time.Now()
+		done := c.drain(0)
+		waiting.expect(200, "")
+		s.expect(`{"type":7,"allowReconnect":true}` + "\x1e")
+		s.expectClose(ws.StatusNormalClosure)
+		<-done
+		if d := time.Since(began); d > drainTime/2 {
+			t.Errorf("drained for %v, with nobody there any more", d)
+		}
+	})
+}
