@@ -58,7 +58,17 @@ func (f *fixture) logged() (list []string) {
 		case streams.KindControl:
 			list = append(list, fmt.Sprint("control ", e.Verb, e.Connections, e.Users, e.Named))
 		case streams.KindClose:
-			list = append(list, "close "+string(e.Body))
+			whom := fmt.Sprint(e.Connections, e.Users, e.Groups)
+			if e.Flags&streams.FlagAll != 0 {
+				whom += " all"
+			}
+			if len(e.Excluded) > 0 {
+				whom += fmt.Sprint(" but ", e.Excluded)
+			}
+			if e.Flags&streams.FlagReconnect != 0 {
+				whom += ", may reconnect"
+			}
+			list = append(list, "close "+whom+": "+string(e.Body))
 		}
 	}
 	return list
@@ -79,7 +89,8 @@ func TestABatchsOperationsTakeEffectInTheirOrder(t *testing.T) {
 		`{"op":"leave","connection":"c","group":"g"}`,
 		`{"op":"leaveAll","user":"ann"}`,
 		`{"op":"close","connection":"d","reason":"bye"}`,
-		`{"op":"close","user":"bob","reason":"all of bob's"}`,
+		`{"op":"close","user":"bob","reason":"all of bob's","allowReconnect":true}`,
+		`{"op":"close","group":"g","reason":"a group","excluded":["c"]}`,
 		`{"op":"closeAll","reason":"everybody"}`,
 		`{"target":"last"}`,
 	)
@@ -92,11 +103,39 @@ func TestABatchsOperationsTakeEffectInTheirOrder(t *testing.T) {
 		t.Errorf("results: %+v", results)
 	}
 	want := []string{
-		"one", "two", "control 1 [c] [] [g]", "three", "control 1 [] [ann] [h]", "control 2 [c] [] [g]", "control 3 [] [ann] []", "close bye",
-		"close all of bob's", "close everybody", "last",
+		"one", "two", "control 1 [c] [] [g]", "three", "control 1 [] [ann] [h]", "control 2 [c] [] [g]", "control 3 [] [ann] []", "close [d] [] []: bye",
+		"close [] [bob] [], may reconnect: all of bob's", "close [] [] [g] but [c]: a group", "close [] [] [] all: everybody", "last",
 	}
 	if got := f.logged(); fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("the log:\n got %q\nwant %q", got, want)
+	}
+}
+
+// How long a user is to be in a group is said in seconds, or not: then it is for long; or is none at all: then only those connections join
+// that there are.
+func TestAUsersJoinInABatchHasItsTime(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, handlers.Config{})
+	f.connectAs("c", "ann")
+	f.batch(
+		`{"op":"join","user":"ann","group":"a minute","ttl":60}`, `{"op":"join","user":"ann","group":"for long"}`,
+		`{"op":"join","user":"ann","group":"now","ttl":0}`,
+	)
+	groups, err := f.node.UserGroups(t.Context(), "chat", "ann")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, g := range groups {
+		left := time.Duration(g.Until-f.node.Now()) * time.Millisecond
+		if soon := left < 2*time.Minute; soon != (g.Group == "a minute") || left < 0 {
+			t.Errorf("the user is in group %q for %v more", g.Group, left)
+		}
+	}
+	if len(groups) != 2 {
+		t.Errorf("the user is in %v", groups)
+	}
+	if n, err := f.node.Count(t.Context(), "chat", streams.HolderGroup, "now"); n != 1 || err != nil {
+		t.Errorf("%d connections are in the group that is for now (%v)", n, err)
 	}
 }
 

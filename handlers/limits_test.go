@@ -62,6 +62,9 @@ func TestAnAddressBeginsNoMoreConnectionsThanAllowed(t *testing.T) {
 		"an address of IPv6":               begin("[2001:db8::1]:1"),
 		"another of the same network":      begin("[2001:db8::2]:1"),
 		"of another network":               begin("[2001:db8:0:1::2]:1"),
+		"an address of IPv4 as one of 6":   begin("[::ffff:10.0.0.4]:1"),
+		"another such":                     begin("[::ffff:10.0.0.5]:1"),
+		"one more such":                    begin("[::ffff:10.0.0.6]:1"),
 		"X-Forwarded-For of who knows who": f.from("10.0.0.3:1", "POST", negotiate, "X-Forwarded-For", "10.0.0.1"),
 	} {
 		if w.Code == http.StatusTooManyRequests {

@@ -84,11 +84,29 @@ func TestBadKeysAreRefused(t *testing.T) {
 			t.Errorf("%s: field is %q", name, got.Target)
 		}
 	}
+	r := httptest.NewRequest("POST", "http://hub.example/api/hubs/chat/send", strings.NewReader(onceBody))
+	r.Header = http.Header{"Content-Type": {"application/json"}, "Idempotency-Key": {"k1", "k2"}}
+	w := httptest.NewRecorder()
+	f.ServeHTTP(w, r)
+	if got := refused(t, w, 400); got.Target != "Idempotency-Key" {
+		t.Errorf("two of them: field is %q", got.Target)
+	}
 	if got := refused(t, f.send(`{"id":1,"target":"m"}`), 400); got.Target != "id" {
 		t.Errorf("field is %q, want id", got.Target)
 	}
 	if got := f.messages(); got != 0 {
 		t.Errorf("the log has %d messages, want none", got)
+	}
+}
+
+func TestKeysAtTheirLimitsAreTaken(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, handlers.Config{})
+	if w := f.sendOnce(strings.Repeat("k", 256), onceBody); w.Code != 202 {
+		t.Errorf("256 bytes: got %d %s", w.Code, w.Body)
+	}
+	if w := f.sendOnce("k1", `{"id":"k1","target":"m"}`); w.Code != 202 {
+		t.Errorf("the same in header and body: got %d %s", w.Code, w.Body)
 	}
 }
 
@@ -104,6 +122,9 @@ func TestWhatAPlainStreamFollows(t *testing.T) {
 		if got := f.do("GET", "/api/hubs/Chat/events"+query, "").Body.String(); got != want {
 			t.Errorf("%q follows %q, want %q", query, got, want)
 		}
+	}
+	if w := f.do("GET", "/api/hubs/chat/events?groups="+strings.Repeat("g,", 99)+"g", ""); w.Code != http.StatusOK {
+		t.Errorf("100 groups, which is the limit: got %d %s", w.Code, w.Body)
 	}
 	for _, query := range []string{"?groups=a,,b", "?groups=" + strings.Repeat("g", 1025), "?groups=" + strings.Repeat("g,", 100) + "g"} {
 		if got := refused(t, f.do("GET", "/api/hubs/chat/events"+query, ""), 400); !strings.HasPrefix(got.Target, "groups") {
