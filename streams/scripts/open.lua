@@ -262,6 +262,7 @@ local function reattach()
   return attach()
 end
 
+r.u = r.u or '' -- the tombstone of a record that was lost has none
 if (r.of or r.u) ~= user then
   return {'gone'}
 end

@@ -7,6 +7,7 @@ var abandonedTests = []func(*hub){
 	anAbandonedSocketMayBeOpenedAgain,
 	anAbandonedSocketMayBeOpenedAgainAfterTheEnd,
 	theTombstoneOutlivesOthers,
+	whatWasLostMayBeAbandoned,
 	whoTakesOverHasAbandonedNothing,
 	whoHasSpokenIsRefused,
 	whoHasSpokenInVainIsRefused,
@@ -96,6 +97,17 @@ func theTombstoneOutlivesOthers(h *hub) {
 		return err == nil
 	})
 	h.reopened("c")
+}
+
+// Nobody knows any more whose connection it was: it is told of as one without a user.
+func whatWasLostMayBeAbandoned(h *hub) {
+	h.send("the log") // without one a store need not know of the hub
+	h.ends(streams.EndRequest{ID: "c", Token: "t", Bury: true, Tombstone: long}, streams.EndAlready)
+	h.must("abandon", h.store.Abandon(h.ctx, h.name, "c", 1))
+	h.answers(request(streams.OpenWebSocket, "c", "n1"), streams.ErrGone)
+	r := request(streams.OpenWebSocket, "c", "n1")
+	r.User = ""
+	h.opens(r, streams.OpenAbandoned)
 }
 
 // Who has taken the connection over since has no socket that it abandoned.
