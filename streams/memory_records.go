@@ -259,6 +259,9 @@ func (h *memoryHub) touch(item *TouchItem, now int64) bool {
 	if rec == nil || rec.Owner != item.Owner || (item.Save && item.Cursor.After(h.last)) {
 		return false
 	}
+	if !item.Detached && rec.Owner != "" && rec.Detached == rec.Owner {
+		return true // it is older than the last one
+	}
 	if item.Save {
 		rec.Cursor, rec.Acked = item.Cursor, item.Acked
 	}

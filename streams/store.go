@@ -227,7 +227,7 @@ type Records interface {
 	Abandon(ctx context.Context, hub, id string, ticket uint64) error
 	// Touch extends the leases of connections and saves cursors, each only if its owner
 	// is the one named. It returns the IDs of those refused: ended, owned by another, or
-	// with a cursor beyond the log's end.
+	// with a cursor beyond the log's end. After an item that is Detached the same owner's others change nothing: they were sent before it.
 	Touch(ctx context.Context, hub string, items []TouchItem) (refused []string, err error)
 	// Finish records that Count more of a stateful connection's messages have been
 	// processed and appends Entries (replies), in one step. Done must be the record's,

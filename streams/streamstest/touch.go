@@ -8,6 +8,7 @@ var touchTests = []func(*hub){
 	aTouchRenewsTheLease,
 	aTouchSavesThePair,
 	aTouchIsTheOwners,
+	aTouchAfterTheLastChangesNothing,
 	aTouchBeyondTheEndIsRefused,
 	positionsAreComparedAsNumbers,
 	touchesAreRefusedEachForItself,
@@ -67,6 +68,23 @@ func aTouchIsTheOwners(h *hub) {
 	h.touch([]string{"c"}, streams.TouchItem{ID: "c", Owner: "n1", Lease: long, Save: true, Cursor: p, Acked: 1})
 	h.gone("c")
 	h.check(!h.isExpired("c"), "the touch gave the ended connection a lease")
+}
+
+// The owner saves once more when it leaves; what it sent off before may arrive later. It would take the cursor back, and with the
+// lease the time to return.
+func aTouchAfterTheLastChangesNothing(h *hub) {
+	h.stateful("c", "n1")
+	p := h.sendApart("1", "2")
+	late := streams.TouchItem{ID: "c", Owner: "n1", Lease: long, Save: true, Cursor: p[0], Acked: 1}
+	last := streams.TouchItem{ID: "c", Owner: "n1", Lease: long, Save: true, Cursor: p[1], Acked: 2, Detached: true, Leaving: streams.LeavingSocket}
+	h.touch(nil, last)
+	h.unchanged("c", func() { h.touch(nil, late) })
+	late.Lease = 0
+	h.touch(nil, late)
+	h.check(!h.isExpired("c"), "the lease ends as the late touch has it")
+	h.touch(nil, last) // whose reply was lost
+	h.opens(reattach("c", "n2", h.upgrade("c")), streams.OpenAttached)
+	h.save("c", "n2", p[1], 2)
 }
 
 func aTouchBeyondTheEndIsRefused(h *hub) {
