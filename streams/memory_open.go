@@ -124,14 +124,14 @@ func (o *memoryOpen) ended() (OpenOutcome, *memoryRecord, error) {
 		return OpenAbandoned, rec, nil
 	}
 	o.spoken(rec)
-	g.reply.Record.Ticket = rec.Ticket
+	g.reply.Record.Ticket, g.reply.Record.Return = rec.Ticket, rec.Return
 	return 0, nil, ErrGone
 }
 
 // spoken: the client of a connection that is over has spoken on its socket: it has none that it has abandoned.
 func (o *memoryOpen) spoken(rec *memoryRecord) {
-	if o.Mode == OpenReattach && o.Ticket <= rec.Tickets {
-		rec.Ticket = max(rec.Ticket, o.Ticket)
+	if o.Mode == OpenReattach && o.Ticket <= rec.Tickets && o.Ticket > rec.Ticket {
+		rec.Ticket, rec.Return = o.Ticket, Return{} // which was with an earlier ticket
 	}
 }
 

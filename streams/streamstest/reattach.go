@@ -155,6 +155,10 @@ func howAClientCameBackIsKnown(h *hub) {
 	leaves("n3.b", streams.LeavingSocket)
 	leaves("n3.b", streams.LeavingTimeout)
 	returns("n4.a", streams.Return{From: "n3", Why: streams.LeavingTimeout})
+	ticket := h.upgrade("c")
+	h.closing("c")
+	h.answers(reattach("c", "n5.a", ticket), streams.ErrGone)
+	equal(h, "how a client came back that was sent away", h.record("c").Return, streams.Return{})
 }
 
 func theHighestTicketWins(h *hub) {
