@@ -188,7 +188,11 @@ func (s *storm) drainOne() {
 	time.Sleep(5 * time.Second)
 	s.sleep(12 * time.Second)
 	s.note("drain %d", node)
-	ctx, cancel := context.WithTimeout(s.ctx, time.Duration(s.n(6000))*time.Millisecond)
+	limit := time.Duration(s.n(6000)) * time.Millisecond
+	if s.away {
+		limit = 20 * time.Second // a store that is away for more than half of it costs the answer that was lost
+	}
+	ctx, cancel := context.WithTimeout(s.ctx, limit)
 	defer cancel()
 	known := time.AfterFunc(time.Duration(s.n(3000))*time.Millisecond, func() { s.set(func() { s.dead[node] = true }) })
 	defer known.Stop()
