@@ -254,7 +254,7 @@ func TestSlowReaderDelaysNobody(t *testing.T) {
 	slow, _ := c.hub(t, name, 0).OpenWebSocket()
 	quick, _ := c.hub(t, name, 0).OpenWebSocket()
 	b := c.backend(t, name)
-	const n, size = 16, 1_000_000 // far more than socket buffers hold, in few steps: a client that reads nothing for 30 s is closed
+	const n, size = 8, 1_000_000 // far more than socket buffers hold, in few steps: a client that reads nothing for 30 s is closed
 	text := make([]byte, size)
 	for i := range text {
 		text[i] = 'x'

@@ -196,13 +196,13 @@ func TestPendingPollIsAnsweredByASendAtAnotherNode(t *testing.T) {
 	}
 }
 
-// 10,000 messages while the polls go round the nodes and several backends send: none lost, none twice, none early.
+// 5,000 messages while the polls go round the nodes and several backends send: none lost, none twice, none early.
 func TestPollsOverAllNodesLoseNothing(t *testing.T) {
 	t.Parallel()
 	c := sharedCluster(t)
 	hub := newHub(t)
 	p := openPolling(t, c, hub)
-	const total, workers = 10_000, 4
+	const total, workers = 5_000, 4
 	failed := make(chan string, workers)
 	for w := range workers {
 		go func() {
