@@ -382,29 +382,3 @@ func TestWhoWaitsForARecordDoesNotHoldUpOthers(t *testing.T) {
 		}
 	})
 }
-
-// Valkey fails over, and again without the log's tail, before a node that was not told of the first by its tail has carried its records
-// over. What the tail has read of the loss by then is the newer: gone back to the generation before, the node would find the same loss
-// once more, empty its window and tell of connections that it closes.
-func TestALossThatIsReadWhileRecordsAreCarriedOverIsFoundOnce(t *testing.T) {
-	carry(t, func(c *carrier) {
-		n := c.nodes[0]
-		c.poll(0, "n1.first")
-		c.ChangeRun()
-		c.hooks[0].restamping = func() {
-			v, err := c.Verify(c.ctx, faultyHub, streams.VerifyRequest{Proof: c.send("1"), ProofEntry: "what is lost", Gen: c.generation()})
-			c.must(err)
-			if v.Proven {
-				t.Error("there is no loss")
-			}
-			time.Sleep(time.Second) // the tails read of it
-		}
-		_, err := n.Open(c.ctx, faultyHub, c.request("n1.second"))
-		c.refused(err, streams.ErrGeneration)
-		_, _, err = n.Follow(c.ctx, faultyHub, streams.Audience{}, streams.Receipt{}, func() {})
-		c.must(err)
-		if losses := n.Figures().Losses; losses != 1 {
-			t.Errorf("%d losses are counted, want 1", losses)
-		}
-	})
-}

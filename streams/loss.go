@@ -15,20 +15,18 @@ type lostLog struct {
 }
 
 // lose ends every connection of the hub here: the log was lost or rolled back. The other nodes read of it in the log,
-// or find it out as this one did. It returns false, and does nothing, if the tail has read of another loss since the store was asked, when
-// there had been so many.
-func (h *hub) lose(reply VerifyReply, losses uint64) bool {
+// or find it out as this one did.
+func (h *hub) lose(reply VerifyReply) {
 	h.mu.Lock()
-	if h.gen == reply.Gen || h.losses != losses {
-		defer h.mu.Unlock()
-		return h.gen == reply.Gen
+	if h.gen == reply.Gen { // the tail has read of it meanwhile
+		h.mu.Unlock()
+		return
 	}
 	l := h.disown(reply.Gen, h.win.next())
 	h.run = reply.Run
 	h.restart(reply.Last)
 	h.mu.Unlock()
 	h.tellLost(l)
-	return true
 }
 
 // disown goes over to a generation that does not continue the one before, and returns whom it cannot serve any more. before is

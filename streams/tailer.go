@@ -293,42 +293,29 @@ func (t *tailer) verify(ctx context.Context) error {
 func (h *hub) verify(ctx context.Context) error {
 	h.verifying.Lock()
 	defer h.verifying.Unlock()
-	for {
-		current, err := h.prove(ctx)
-		if err != nil || current {
-			return err
-		}
-	}
-}
-
-// prove is one attempt of verify: what it has found is not current if the tail has read of a loss meanwhile.
-func (h *hub) prove(ctx context.Context) (current bool, err error) {
 	h.mu.RLock()
-	gen, losses, mine, doubt := h.gen, h.losses, slices.Clone(h.own), h.doubt
+	gen, mine, doubt := h.gen, slices.Clone(h.own), h.doubt
 	r := VerifyRequest{Last: later(h.win.end, mine.last()), Proof: h.proof.Position, ProofEntry: h.proof.Data, Gen: gen}
 	h.mu.RUnlock()
 	reply, err := h.node.store.Verify(ctx, h.name, r)
 	if err != nil {
-		return false, err
+		return err
 	}
 	if reply.Proven && gen != "" && (gen != reply.Gen || doubt) {
 		if reply, err = h.verifyOwn(ctx, r, reply, mine); err != nil {
-			return false, err
+			return err
 		}
 	}
 	if gen != "" && !reply.Proven {
-		return h.lose(reply, losses), nil
+		h.lose(reply)
+		return nil
 	}
 	if gen != "" && gen != reply.Gen {
 		if err := h.carryOver(ctx, gen, reply.Gen); err != nil {
-			return false, err
+			return err
 		}
 	}
 	h.mu.Lock()
-	if h.losses != losses {
-		h.mu.Unlock()
-		return false, nil
-	}
 	h.gen, h.run, h.doubt, h.verified = reply.Gen, reply.Run, false, reply.Last
 	gap := h.tailing && h.win.end.Before(reply.Floor)
 	var behind []*Attachment
@@ -344,7 +331,7 @@ func (h *hub) prove(ctx context.Context) (current bool, err error) {
 	for _, a := range behind {
 		a.fail(ErrGap)
 	}
-	return true, nil
+	return nil
 }
 
 // carryOver moves the records of the connections that this node serves, or served last,

@@ -14,7 +14,7 @@ for i = 4, #KEYS do
   local r = redis.call('HMGET', KEYS[i], 's', 'o', 'dt')
   if not r[1] or r[1] == 'd' or (r[2] or '') ~= ARGV[a + 2] or (save and before(last, ARGV[a + 5])) then
     refused[#refused + 1] = id
-  elseif detached or not r[2] or r[3] ~= r[2] then
+  elseif detached or r[3] ~= r[2] then
     if save then
       redis.call('HSET', KEYS[i], 'c', ARGV[a + 5], 'a', ARGV[a + 6])
     end
