@@ -212,6 +212,11 @@ func TestWhatIsNotItsOwnIsNotCarriedOver(t *testing.T) {
 	carry(t, func(c *carrier) {
 		c.begin()
 		gen := c.poll(1, "n2.third").Gen
+		held := make(chan struct{}) // the nodes, which would carry it over themselves
+		defer close(held)
+		for _, hook := range c.hooks {
+			hook.restamping = func() { <-held }
+		}
 		c.ChangeRun()
 		last := c.send("1")
 		next := c.verify(last, last, "1").Gen

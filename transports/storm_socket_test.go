@@ -3,6 +3,7 @@ package transports_test
 import (
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"strconv"
 	"strings"
 	"testing"
@@ -175,17 +176,26 @@ func (c *stormSocket) cut() bool {
 	return true
 }
 
+// stormTries is how often a client that comes back asks again where a node was killed meanwhile, or could not serve it for now.
+const stormTries = 300
+
 // open opens a socket at any node.
 func (c *stormSocket) open() bool {
-	node := c.ready()
-	c.note("%s opens a socket at %d", c.name, node)
-	s, a := c.connection.upgrade(node, upgradeHeader, "")
-	if s == nil {
+	for range stormTries {
+		node := c.ready()
+		c.note("%s opens a socket at %d", c.name, node)
+		s, a := c.connection.upgrade(node, upgradeHeader, "")
+		if s != nil {
+			c.socket = s
+			return true
+		}
 		c.note("%s is refused: %d %q %v", c.name, a.status, a.body, a.err)
-		return false
+		if a.err == nil && a.status != http.StatusServiceUnavailable {
+			return false
+		}
+		time.Sleep(100 * time.Millisecond)
 	}
-	c.socket = s
-	return true
+	return false
 }
 
 // comeBack opens a socket, and at times another at once, and sends again what is not acknowledged.
