@@ -283,8 +283,8 @@ func TestDeleteEndsAPollThatWaitsElsewhere(t *testing.T) {
 		if a := poll.Answer(5 * time.Second); a.Status != http.StatusNoContent {
 			t.Errorf("the poll: got %d %q, want 204", a.Status, a.Body)
 		}
-		if took := time.Since(deleted); took > time.Second {
-			t.Errorf("the poll ended %v after DELETE, want within 1 s", took)
+		if took := time.Since(deleted); took > 3*time.Second {
+			t.Errorf("the poll ended %v after DELETE, want within 3 s", took)
 		}
 		for j := range c.nodes {
 			for request, a := range requestsOf(t, p.at(j), p.token) {
