@@ -145,3 +145,12 @@ func (r *Record) OpenGroups() []string {
 	slices.Sort(open)
 	return slices.Compact(open)
 }
+
+// reading says how many entries of a log are read at a time by who goes through it: about pageBytes, if the next are as large as those
+// before, and most at the most.
+type reading struct{ most, next int }
+
+func (r *reading) size() int { return min(r.most, max(fewEntries, r.next)) }
+
+// note takes what was read, which is at least one entry.
+func (r *reading) note(entries []RawEntry) { r.next = pageBytes / max(1, meanSize(entries)) }

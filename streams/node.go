@@ -349,21 +349,3 @@ func (n *Node) Pending(ctx context.Context, hubName, id string, visit func(*Item
 	}
 	return r, nil
 }
-
-// firstRead is how many entries are read where it is not known how large they are.
-const firstRead = 8
-
-// reading says how many entries of a log are read at a time by who goes through it: about pageBytes, if the next are as large as those
-// before, and most at the most.
-type reading struct{ most, next int }
-
-func (r *reading) size() int { return min(r.most, max(firstRead, r.next)) }
-
-// note takes what was read.
-func (r *reading) note(entries []RawEntry) {
-	bytes := 0
-	for _, e := range entries {
-		bytes += len(e.Data)
-	}
-	r.next = pageBytes * len(entries) / max(1, bytes)
-}

@@ -10,7 +10,7 @@ import (
 
 const (
 	tailEntries    = 512             // the most entries that one read of a hub returns
-	fewTailEntries = 8               // and while it is not known how large they are
+	fewEntries     = 8               // that are read while it is not known how large they are
 	tailBytes      = 4 << 20         // 4 MiB; about the most that it returns of larger ones
 	tailBlock      = 5 * time.Second // how long a read waits
 	tailRetry      = time.Second     // the longest pause between attempts to reach the store, or to read
@@ -123,7 +123,7 @@ func (t *tailer) run(ctx context.Context) {
 // begin is for before the first read, and the first after a repair: nothing is known of what comes.
 func (t *tailer) begin() {
 	t.silent = time.Now()
-	t.limit = t.atMost(fewTailEntries)
+	t.limit = t.atMost(fewEntries)
 }
 
 // settle delivers what was read, or else repairs what it cannot follow.
@@ -179,15 +179,20 @@ func (t *tailer) check(ctx context.Context, batches []Batch) error {
 func (t *tailer) measure(batches []Batch) {
 	largest := 0
 	for _, b := range batches {
-		size := 0
-		for i := range b.Entries {
-			size += len(b.Entries[i].Data)
-		}
-		largest = max(largest, size/len(b.Entries))
+		largest = max(largest, meanSize(b.Entries))
 	}
 	if largest > 0 {
-		t.limit = t.atMost(max(tailBytes/largest, fewTailEntries))
+		t.limit = t.atMost(max(tailBytes/largest, fewEntries))
 	}
+}
+
+// meanSize is that of entries, of which there is at least one, in bytes.
+func meanSize(entries []RawEntry) int {
+	size := 0
+	for i := range entries {
+		size += len(entries[i].Data)
+	}
+	return size / len(entries)
 }
 
 func (t *tailer) atMost(entries int) int { return min(entries, t.node.tailEntries) }
