@@ -56,15 +56,10 @@ func TestLogsThatNobodyUsesAreTrimmed(t *testing.T) {
 func TestConnectionsOfADeadNodeEndTogether(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		ctx, cancel := context.WithCancel(context.Background())
+		ctx := t.Context()
 		store := streams.NewMemory(streams.MemoryConfig{})
-		node := streams.NewNode(store, streams.Config{Name: "n1"})
-		must(t, "start", node.Start(ctx))
-		defer func() {
-			cancel()
-			node.Wait()
-			_ = store.Close()
-		}()
+		t.Cleanup(func() { _ = store.Close() })
+		node := startNode(t, store, "n1")
 		_, _, err := node.Follow(ctx, hub, streams.Audience{}, streams.Receipt{}, func() {})
 		must(t, "follow", err)
 		time.Sleep(time.Hour) // it has long been in contact
@@ -90,15 +85,10 @@ func TestConnectionsOfADeadNodeEndTogether(t *testing.T) {
 func TestKeysOfAHubThatIsNotUsedAreForgotten(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		ctx, cancel := context.WithCancel(context.Background())
+		ctx := t.Context()
 		store := streams.NewFaultyMemory()
-		node := streams.NewNode(store, streams.Config{Name: "n1"})
-		must(t, "start", node.Start(ctx))
-		defer func() {
-			cancel()
-			node.Wait()
-			_ = store.Close()
-		}()
+		t.Cleanup(func() { _ = store.Close() })
+		node := startNode(t, store, "n1")
 		for i := range 5000 {
 			_, _, err := node.PublishOnce(ctx, hub, fmt.Sprint(i), "sum", 10*time.Minute, &streams.Entry{Kind: streams.KindMessage, Flags: streams.FlagAll})
 			must(t, "publish", err)

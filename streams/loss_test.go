@@ -52,6 +52,17 @@ func (l *losing) connect(version uint8, ids ...string) {
 	}
 }
 
+// both opens a connection of each version, which get a message.
+func (l *losing) both() {
+	l.Helper()
+	l.connect(1, "plain")
+	l.connect(2, "stateful")
+	l.publish("1")
+	for id := range l.conns {
+		l.gets(id, "1")
+	}
+}
+
 // gets waits for what a connection is sent now.
 func (l *losing) gets(id, want string) {
 	l.Helper()
@@ -171,12 +182,7 @@ func TestNodeThatReadsOfALossSendsNothingMore(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		l := newLosing(t)
-		l.connect(1, "plain")
-		l.connect(2, "stateful")
-		l.publish("1")
-		for id := range l.conns {
-			l.gets(id, "1")
-		}
+		l.both()
 		known := l.verify(streams.Position{}, streams.Position{}, "")
 		found, err := l.Verify(l.ctx, faultyHub, streams.VerifyRequest{
 			Last: known.Last, Proof: known.Last, ProofEntry: "what the other node had", Gen: known.Gen,
@@ -198,12 +204,7 @@ func TestNothingComesAfterALossThatEndedNoConnection(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		l := newLosing(t)
-		l.connect(1, "plain")
-		l.connect(2, "stateful")
-		l.publish("1")
-		for id := range l.conns {
-			l.gets(id, "1")
-		}
+		l.both()
 		time.Sleep(5 * time.Millisecond) // after what was read before
 		l.Empty(faultyHub)
 		l.send(string(streams.AppendEntry(nil, &streams.Entry{Kind: streams.KindMessage, Flags: streams.FlagAll, Body: []byte("2")}))) // by another node

@@ -176,15 +176,10 @@ func (t deafTail) Read(ctx context.Context, after []streams.Cursor, limit int, b
 func TestTailsThatCannotReadAskByAndBy(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		ctx, cancel := context.WithCancel(context.Background())
+		ctx := t.Context()
 		store := &deafStore{Memory: streams.NewMemory(streams.MemoryConfig{})}
-		node := streams.NewNode(store, streams.Config{Name: "n1"})
-		must(t, "start", node.Start(ctx))
-		defer func() {
-			cancel()
-			node.Wait()
-			_ = store.Close()
-		}()
+		t.Cleanup(func() { _ = store.Close() })
+		node := startNode(t, store, "n1")
 		att, _, err := node.Follow(ctx, hub, streams.Audience{}, streams.Receipt{}, func() {})
 		must(t, "follow", err)
 		time.Sleep(10 * time.Second)

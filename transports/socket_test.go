@@ -126,6 +126,15 @@ func (k *connection) openSocket(by int, handshake string) *socket {
 	return s
 }
 
+// openHeard opens a socket of a stateful client that is heard of after the handshake: it may come back.
+func (k *connection) openHeard(by int) *socket {
+	k.Helper()
+	s := k.openSocket(by, handshakeStateful)
+	s.sendText(pingText)
+	synctest.Wait()
+	return s
+}
+
 func (k *connection) wantRefused(by int, status int, body string) {
 	k.Helper()
 	s, a := k.upgrade(by, upgradeHeader, "")

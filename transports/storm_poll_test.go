@@ -34,8 +34,7 @@ type stormPoller struct {
 
 	mark   int64 // of the last poll
 	shaken bool
-	first  bool // a number has come
-	next   int  // the number that must come
+	stormNumbers
 
 	mu   sync.Mutex
 	owed map[string]debt // completions
@@ -247,15 +246,7 @@ func (p *stormPoller) handle(m string) bool {
 		return false
 	}
 	n, _ := strconv.Atoi(x[1])
-	if !p.first {
-		p.first, p.next = true, n
-	}
-	if n != p.next {
-		p.fault("%s got %d, want %d", p.name, n, p.next)
-		return false
-	}
-	p.next++
-	return true
+	return p.takes(p.storm, p.name, n)
 }
 
 func (p *stormPoller) complete(id string) bool {

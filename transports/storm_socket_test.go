@@ -43,10 +43,9 @@ type stormSocket struct {
 
 	shaken bool
 	spoken bool // it may come back: something has been heard of it
-	first  bool // a number has come
-	next   int  // the number that must come
-	owed   map[string]bool
-	calls  int
+	stormNumbers
+	owed  map[string]bool
+	calls int
 
 	// What the official clients count.
 	expected, latest uint64 // of what is received: what comes next, and what came last
@@ -319,7 +318,7 @@ func (c *stormSocket) handle(text string) bool {
 	if m.Type == 3 {
 		return c.complete(m.InvocationID, m.Error)
 	}
-	return c.takeNumber(m.Arguments[0])
+	return c.takes(c.storm, c.name, m.Arguments[0])
 }
 
 // acknowledged forgets what has arrived.
@@ -364,17 +363,5 @@ func (c *stormSocket) complete(id, failure string) bool {
 		return false
 	}
 	delete(c.owed, id)
-	return true
-}
-
-func (c *stormSocket) takeNumber(n int) bool {
-	if !c.first {
-		c.first, c.next = true, n
-	}
-	if n != c.next {
-		c.fault("%s got %d, want %d", c.name, n, c.next)
-		return false
-	}
-	c.next++
 	return true
 }

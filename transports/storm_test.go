@@ -21,6 +21,25 @@ var (
 	stormTrace = flag.Int("stormtrace", 120, "TestPollsInAStorm, TestStatefulSocketsInAStorm: how many of the last steps before a fault a failure shows")
 )
 
+// stormNumbers are those that a client gets: from the first that comes on each once, in order.
+type stormNumbers struct {
+	first bool // one has come
+	next  int  // the one that must come
+}
+
+// takes takes a number, and tells whether it is the one that must come.
+func (x *stormNumbers) takes(s *storm, name string, n int) bool {
+	if !x.first {
+		x.first, x.next = true, n
+	}
+	if n != x.next {
+		s.fault("%s got %d, want %d", name, n, x.next)
+		return false
+	}
+	x.next++
+	return true
+}
+
 // storm is one run of clients that must miss nothing and get nothing twice, over nodes in virtual time: numbers are sent to everybody, and each
 // client takes note of those that it gets. Nodes are killed and drained meanwhile, the store is away now and then, slow, or
 // loses what it has replied. Which of these a run has depends on its seed.
