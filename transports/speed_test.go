@@ -221,7 +221,10 @@ func TestMemoryStaysFlatWhileSomeDoNotRead(t *testing.T) {
 		return int64(before.HeapAlloc) - last
 	}
 	round(readers)
-	usual := round(readers)
+	var usual int64 // the most of three: what earlier tests leave may be freed in any of them
+	for range 3 {
+		usual = max(usual, round(readers))
+	}
 	release := make(chan struct{})
 	t.Cleanup(func() { close(release) })
 	for _, s := range a.sinks[:stuck] {

@@ -615,6 +615,7 @@ func TestAStreamOfADeadNodeFails(t *testing.T) {
 		c := newCluster(t, 2, a.with)
 		time.Sleep(time.Minute)
 		k := c.openPolling(handshakeJSON)
+		synctest.Wait() // node 1 has executed "connected", and given the work up
 		k.post(0, streamCall("Endless", "7"))
 		k.pollNext(1).expect(200, item("7", 1))
 		c.kill(0)
@@ -637,6 +638,7 @@ func TestADrainedNodeHandsItsWorkOn(t *testing.T) {
 		a := &app{}
 		c := newCluster(t, 2, a.with)
 		k := c.openPolling(handshakeJSON)
+		synctest.Wait() // node 1 has executed "connected", and given the work up
 		a.gate("Slow")
 		k.post(0, method("Slow", "0", "[]"))
 		synctest.Wait()
@@ -659,6 +661,7 @@ func TestADrainedNodeTakesNoWork(t *testing.T) {
 		a := &app{}
 		c := newCluster(t, 2, a.with)
 		k := c.openPolling(handshakeJSON) // the polls at node 0: the other does not follow the hub's log
+		synctest.Wait()                   // node 1 has executed "connected", and given the work up
 		open := a.gate("Slow")
 		k.post(0, method("Slow", "0", "[]"))
 		synctest.Wait()
