@@ -44,7 +44,7 @@ func (l *listeners) append(entries ...Entry) {
 		l.last++
 		raw = append(raw, RawEntry{at(l.last), string(AppendEntry(nil, &e))})
 	}
-	if err := l.hub.append(raw); err != nil {
+	if err := l.hub.append(Batch{Entries: raw, Stored: len(raw)}); err != nil {
 		l.Fatal("the entries are refused")
 	}
 }

@@ -79,7 +79,7 @@ func (n *Node) LookBack(ctx context.Context, hubName string, r LookBack) (LookBa
 		if len(slice.Entries) == 0 {
 			return back, nil
 		}
-		read.note(slice.Entries)
+		read.note(&slice)
 		for _, raw := range slice.Entries {
 			if len(back.Entries) >= r.Limit || scanned >= lookBackScan || held >= pageBytes {
 				back.More = true
@@ -146,11 +146,13 @@ func (r *Record) OpenGroups() []string {
 	return slices.Compact(open)
 }
 
-// reading says how many entries of a log are read at a time by who goes through it: about pageBytes, if the next are as large as those
-// before, and most at the most.
+// reading says how many of the store's entries are read at a time by who goes through a log: about pageBytes, if the next are as large as
+// those before, and most at the most.
 type reading struct{ most, next int }
 
 func (r *reading) size() int { return min(r.most, max(fewEntries, r.next)) }
 
 // note takes what was read, which is at least one entry.
-func (r *reading) note(entries []RawEntry) { r.next = pageBytes / max(1, meanSize(entries)) }
+func (r *reading) note(slice *RangeReply) {
+	r.next = pageBytes / max(1, meanSize(slice.Entries, slice.Stored))
+}

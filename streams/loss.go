@@ -81,7 +81,7 @@ func (h *hub) gone(ctx context.Context, seen []*Item) []*Item {
 			failed = err
 			return false
 		}
-		there := len(reply.Entries) == 1 && reply.Entries[0] == RawEntry{seen[i].Position, seen[i].raw}
+		there := len(reply.Entries) > 0 && reply.Entries[0] == RawEntry{seen[i].Position, seen[i].raw}
 		return !there && seen[i].Position.After(reply.Floor)
 	})
 	if n == 0 || failed != nil {

@@ -95,7 +95,8 @@ func (m *Memory) Range(ctx context.Context, hub string, after Position, limit in
 		return RangeReply{}, nil
 	}
 	defer h.step()()
-	return RangeReply{Gen: h.gen, Floor: h.floor, Last: h.last, Entries: h.read(nil, after, limit)}, nil
+	entries := h.read(nil, after, limit)
+	return RangeReply{Gen: h.gen, Floor: h.floor, Last: h.last, Entries: entries, Stored: len(entries)}, nil
 }
 
 // read appends at most limit entries after a position to dst.

@@ -232,7 +232,7 @@ func (t *memoryTail) collect(after []Cursor, limit int) []Batch {
 		t.entries = h.read(t.entries, c.After, limit)
 		h.mu.Unlock()
 		if entries := t.entries[read:]; len(entries) > 0 {
-			t.list = append(t.list, Batch{Hub: c.Hub, Entries: entries})
+			t.list = append(t.list, Batch{Hub: c.Hub, Entries: entries, Stored: len(entries)})
 		}
 	}
 	return t.list

@@ -332,7 +332,7 @@ func (n *Node) Pending(ctx context.Context, hubName, id string, visit func(*Item
 		if len(slice.Entries) == 0 {
 			break
 		}
-		read.note(slice.Entries)
+		read.note(&slice)
 		for _, raw := range slice.Entries {
 			item, _ := newItem(raw)
 			at = raw.Position

@@ -22,7 +22,7 @@ const (
 type pages struct {
 	log  Log
 	name string
-	// size returns how many entries are read for a page.
+	// size returns how many of the store's entries are read for a page.
 	size func() int
 	// The pages of a hub take maxBytes at most, as items are measured, and those of a node's hubs, which held counts, nodeMaxBytes; but
 	// each hub keeps the one that was used last.

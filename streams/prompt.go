@@ -122,7 +122,7 @@ func (t *tailer) readNow(hub string) bool {
 
 // isMore tells whether a batch is more than whoever appends can deliver, or should.
 func (t *tailer) isMore(b Batch) bool {
-	return len(b.Entries) == t.limit || slices.ContainsFunc(b.Entries, func(e RawEntry) bool { return forMany(e.Data) })
+	return b.Stored == t.limit || slices.ContainsFunc(b.Entries, func(e RawEntry) bool { return forMany(e.Data) })
 }
 
 // runPrompt is run for a tail that appends read too.

@@ -78,11 +78,11 @@ type Log interface {
 	// AppendAll appends entries in their order, with nothing between them: those with a key as AppendOnce does, each with its
 	// own result. Never repeated on its own: ErrOutcomeUnknown when its answer was lost.
 	AppendAll(ctx context.Context, hub string, items []OnceRequest) ([]AppendResult, error)
-	// Range returns at most limit entries after a position, in order.
+	// Range returns entries after a position, in order: those that at most limit of the store's hold.
 	// The reply's Floor tells whether something is missing: it is a gap if, and only if, after < Floor.
 	Range(ctx context.Context, hub string, after Position, limit int) (RangeReply, error)
-	// Trim raises the floor to the last entry at or before upTo and drops the entries at
-	// or before the floor. The floor never falls. An empty log is left as it is.
+	// Trim raises the floor to the last entry at or before upTo, or to one before that where the store holds it together with
+	// later ones, and drops the entries at or before the floor. The floor never falls. An empty log is left as it is.
 	Trim(ctx context.Context, hub string, upTo Position) (TrimReply, error)
 	// Verify proves that the log is still the one that the caller knew; see VerifyRequest.
 	Verify(ctx context.Context, hub string, r VerifyRequest) (VerifyReply, error)
@@ -118,12 +118,14 @@ type RangeReply struct {
 	Floor   Position
 	Last    Position // the log's last position ever given, zero without a log
 	Entries []RawEntry
+	// Stored is how many of the store's entries these were in: one may hold several that were appended together.
+	Stored int
 }
 
 // TrimReply is the log after a trim.
 type TrimReply struct {
 	Floor Position
-	// Entries is the log's length, Bytes about what it takes in the store.
+	// Entries is the log's length, in entries of the store, Bytes about what it takes in the store.
 	Entries, Bytes int64
 }
 
@@ -158,8 +160,8 @@ type VerifyReply struct {
 // Tail reads the ends of several hubs' logs of one bucket. It is used by one
 // goroutine at a time, except Wake and Close.
 type Tail interface {
-	// Read returns, for each hub that has entries after its cursor, at most limit of
-	// them in order. It blocks until there is one, for at most block, and returns nothing
+	// Read returns, for each hub that has entries after its cursor, those that at most limit of
+	// the store's hold, in order. It blocks until there is one, for at most block, and returns nothing
 	// on time-out or Wake. A hub without a log is waited for. ErrUnavailable after the
 	// connection was lost: the caller verifies its hubs before it reads on. What it returns is overwritten by the next Read.
 	Read(ctx context.Context, after []Cursor, limit int, block time.Duration) ([]Batch, error)
@@ -193,6 +195,7 @@ type Cursor struct {
 type Batch struct {
 	Hub     string
 	Entries []RawEntry
+	Stored  int // as in RangeReply
 }
 
 // Records is the connections' records.

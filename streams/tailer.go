@@ -77,7 +77,7 @@ func (h *hub) tail(ctx context.Context, gen string, last Position) error {
 	if accepted.Position.After(last) { // meanwhile: the tail is still to read it
 		h.own = own{accepted}
 	}
-	if len(reply.Entries) == 1 && reply.Entries[0].Position == last {
+	if len(reply.Entries) > 0 && reply.Entries[0].Position == last {
 		h.proof = reply.Entries[0]
 	}
 	h.node.tailHub(ctx, h)
@@ -164,7 +164,7 @@ func (t *tailer) check(ctx context.Context, batches []Batch) error {
 		t.silent = now
 	}
 	for _, b := range batches {
-		if late || len(b.Entries) < t.limit {
+		if late || b.Stored < t.limit {
 			continue
 		}
 		if err := t.hub(b.Hub).verify(ctx); err != nil {
@@ -179,20 +179,20 @@ func (t *tailer) check(ctx context.Context, batches []Batch) error {
 func (t *tailer) measure(batches []Batch) {
 	largest := 0
 	for _, b := range batches {
-		largest = max(largest, meanSize(b.Entries))
+		largest = max(largest, meanSize(b.Entries, b.Stored))
 	}
 	if largest > 0 {
 		t.limit = t.atMost(max(tailBytes/largest, fewEntries))
 	}
 }
 
-// meanSize is that of entries, of which there is at least one, in bytes.
-func meanSize(entries []RawEntry) int {
+// meanSize is that of the store's entries that some were in, of which there is at least one, in bytes.
+func meanSize(entries []RawEntry, stored int) int {
 	size := 0
 	for i := range entries {
 		size += len(entries[i].Data)
 	}
-	return size / len(entries)
+	return size / stored
 }
 
 func (t *tailer) atMost(entries int) int { return min(entries, t.node.tailEntries) }
@@ -240,7 +240,7 @@ func (t *tailer) stopped() {
 
 // deliver returns an error if the log is not the one that was read before.
 func (t *tailer) deliver(b Batch) error {
-	return t.hub(b.Hub).append(b.Entries)
+	return t.hub(b.Hub).append(b)
 }
 
 var (

@@ -159,6 +159,19 @@ func (g *twins) next() twinsCall {
 	case n < 33 && g.chance(3):
 		return g.close()
 	}
+	if g.chance(3) {
+		items := make([]streams.OnceRequest, 1+g.rng.IntN(6))
+		for i := range items {
+			items[i].Entry = fmt.Appendf(nil, "batch %d", i)
+		}
+		return twinsCall{fmt.Sprint("append ", len(items)), func(w *twin) (string, error) {
+			results, err := w.AppendAll(g.Context(), twinsHub, items)
+			for i := 1; i < len(results)-2; i++ {
+				w.inside[results[i].Position] = true
+			}
+			return "", err
+		}}
+	}
 	return twinsCall{"append", func(w *twin) (string, error) {
 		_, err := w.Append(g.Context(), twinsHub, []byte("msg"))
 		return "", err

@@ -19,10 +19,12 @@ type twin struct {
 	positions []streams.Position
 	number    map[streams.Position]int
 	gens      []string
+	// inside are positions that Valkey may hold together with the next one, and so not trim without it.
+	inside map[streams.Position]bool
 }
 
 func newTwin(t *testing.T, s streams.Store) *twin {
-	return &twin{s, t, []streams.Position{{}}, map[streams.Position]int{{}: 0}, []string{""}}
+	return &twin{s, t, []streams.Position{{}}, map[streams.Position]int{{}: 0}, []string{""}, map[streams.Position]bool{}}
 }
 
 // did makes a call, and tells what it has done: what it returned, and what there is since.

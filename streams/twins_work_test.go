@@ -39,9 +39,12 @@ func (g *twins) user() twinsCall {
 
 func (g *twins) trim() twinsCall {
 	place := max(0, min(g.place(), len(g.memory.positions)-1)-pickOf(g, 0, 3, 3))
+	for g.memory.inside[g.memory.at(place)] {
+		place--
+	}
 	return twinsCall{fmt.Sprint("trim up to ", place), func(w *twin) (string, error) {
 		reply, err := w.Trim(g.Context(), twinsHub, w.at(place))
-		return fmt.Sprint(w.place(reply.Floor), reply.Entries), err
+		return w.place(reply.Floor), err
 	}}
 }
 

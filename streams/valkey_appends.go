@@ -12,10 +12,12 @@ import (
 const (
 	batchEntries = 256
 	batchBytes   = 256 << 10 // 256 KiB; one larger entry goes alone
+	// bundledFrom is how many of a hub without keys are made by a script, in bundles: from there on it costs less than as many commands.
+	bundledFrom = 8
 )
 
 // appender sends the appends to one bucket, together where several are to go. Those with a key are made by one script for each hub,
-// the others by a command each; nothing is said about the order of appends that are under way at once.
+// and so are the others where there are many, or else by a command each; nothing is said about the order of appends that are under way at once.
 type appender struct {
 	valkey *Valkey
 	turns  turns[oneAppend]
@@ -72,51 +74,61 @@ func (a *appender) add(ctx context.Context, r oneAppend) (AppendResult, error) {
 
 // addTogether makes the appends of a batch in one round trip, and sets what became of each.
 func (v *Valkey) addTogether(ctx context.Context, batch []*turn[oneAppend]) {
-	commands := make([]valkey.Completed, 0, len(batch))
-	var keyed []*keyedAppends
+	var keyed, unkeyed []*hubAppends
 	for _, w := range batch {
 		if one := &w.request; one.key == "" {
-			commands = append(commands, v.xadd(one))
+			unkeyed = withAppend(unkeyed, one, len(batch))
 		} else {
-			keyed = withKeyed(keyed, one, len(batch))
+			keyed = withAppend(keyed, one, len(batch))
 		}
 	}
-	for _, k := range keyed {
-		k.keys, k.args = k.arguments(false)
-		commands = append(commands, v.evalsha(batchScript, k.keys, k.args))
+	var single scriptedBatch
+	scripts := keyed
+	for _, a := range unkeyed {
+		if len(a.scriptedBatch) >= bundledFrom {
+			scripts = append(scripts, a)
+		} else {
+			single = append(single, a.scriptedBatch...)
+		}
+	}
+	commands := make([]valkey.Completed, 0, len(single)+len(scripts))
+	for _, one := range single {
+		commands = append(commands, v.xadd(one))
+	}
+	for _, a := range scripts {
+		a.script, a.keys, a.args = a.arguments(false)
+		commands = append(commands, v.evalsha(a.script, a.keys, a.args))
 	}
 	results := v.main.DoMulti(ctx, commands...)
-	for _, w := range batch {
-		if one := &w.request; one.key == "" {
-			one.result.Position, one.err = v.added(results[0])
-			results = results[1:]
-		}
+	for i, one := range single {
+		one.result.Position, one.err = v.added(results[i])
 	}
-	for i, k := range keyed {
-		k.tell(v.answered(v.withText(ctx, results[i], batchScript, k.keys, k.args)))
+	for i, a := range scripts {
+		a.tell(v.answered(v.withText(ctx, results[len(single)+i], a.script, a.keys, a.args)))
 	}
 }
 
-// keyedAppends are those of a batch that have a key, of one hub.
-type keyedAppends struct {
+// hubAppends are those of a batch to one hub that one script makes.
+type hubAppends struct {
 	scriptedBatch
+	script     *script
 	keys, args []string
 }
 
-// withKeyed puts an append among those of its hub; a bucket has few hubs. There will be at most so many.
-func withKeyed(list []*keyedAppends, one *oneAppend, most int) []*keyedAppends {
-	i := slices.IndexFunc(list, func(k *keyedAppends) bool { return k.scriptedBatch[0].hub == one.hub })
+// withAppend puts an append among those of its hub; a bucket has few hubs. There will be at most so many.
+func withAppend(list []*hubAppends, one *oneAppend, most int) []*hubAppends {
+	i := slices.IndexFunc(list, func(a *hubAppends) bool { return a.scriptedBatch[0].hub == one.hub })
 	if i < 0 {
-		i, list = len(list), append(list, &keyedAppends{scriptedBatch: make(scriptedBatch, 0, most)})
+		i, list = len(list), append(list, &hubAppends{scriptedBatch: make(scriptedBatch, 0, most)})
 	}
 	list[i].scriptedBatch = append(list[i].scriptedBatch, one)
 	return list
 }
 
 // tell sets what became of each.
-func (k *keyedAppends) tell(reply []valkey.ValkeyMessage, err error) {
-	results, err := k.results(reply, err)
-	for i, one := range k.scriptedBatch {
+func (a *hubAppends) tell(reply []valkey.ValkeyMessage, err error) {
+	results, err := a.results(reply, err)
+	for i, one := range a.scriptedBatch {
 		if one.err = err; err == nil {
 			one.result = results[i]
 		}

@@ -3,6 +3,7 @@ package streams
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -33,24 +34,25 @@ func (v *Valkey) AppendAll(ctx context.Context, hub string, items []OnceRequest)
 	return results, err
 }
 
-// scriptedBatch is what batch.lua takes: appends to the log of one hub, of which there is at least one.
+// scriptedBatch is what one script appends: to the log of one hub, at least one entry.
 type scriptedBatch []*oneAppend
 
-// arguments are the script's. With again it writes what it finds, too.
-func (b scriptedBatch) arguments(again bool) (keys, args []string) {
+// hasKeys tells whether any of the appends has a key: then they are batch.lua's, else bundles.lua's.
+func (b scriptedBatch) hasKeys() bool {
+	return slices.ContainsFunc(b, func(r *oneAppend) bool { return r.key != "" })
+}
+
+// arguments are the script's, and which it is. With again it writes what it finds, too.
+func (b scriptedBatch) arguments(again bool) (s *script, keys, args []string) {
 	hub := b[0].hub
-	keep := time.Duration(0)
+	if !b.hasKeys() {
+		return bundlesScript, []string{hub.log()}, inBundles(b)
+	}
+	keep := time.Millisecond
 	for _, r := range b {
 		if r.key != "" {
-			keep = max(keep, r.keep, time.Millisecond)
+			keep = max(keep, r.keep)
 		}
-	}
-	if keep == 0 { // none has a key
-		args = make([]string, len(b))
-		for i, r := range b {
-			args[i] = r.entry
-		}
-		return []string{hub.log()}, args
 	}
 	const first = 2
 	args = make([]string, first+3*len(b))
@@ -59,10 +61,10 @@ func (b scriptedBatch) arguments(again bool) (keys, args []string) {
 		at := args[first+i:]
 		at[0], at[len(b)], at[2*len(b)] = r.key, r.sum, r.entry
 	}
-	return []string{hub.log(), hub.keys(), hub.keysAside()}, args
+	return batchScript, []string{hub.log(), hub.keys(), hub.keysAside()}, args
 }
 
-// results reads what batch.lua answered, if it did: what became of each append, or errNoLog.
+// results reads what the script answered, if it did: what became of each append, or errNoLog.
 func (b scriptedBatch) results(reply []valkey.ValkeyMessage, err error) ([]AppendResult, error) {
 	if err != nil {
 		return nil, err
@@ -73,6 +75,16 @@ func (b scriptedBatch) results(reply []valkey.ValkeyMessage, err error) ([]Appen
 	a := answer{rest: reply}
 	text := a.text()
 	results := make([]AppendResult, len(b))
+	if !b.hasKeys() {
+		p := a.parse(text)
+		if p.IsZero() {
+			a.err = errAnswer
+		}
+		for i := range results {
+			results[i].Position, p = p, p.next()
+		}
+		return results, a.err
+	}
 	for i := range results {
 		var one string
 		one, text, _ = strings.Cut(text, " ")
@@ -103,13 +115,13 @@ func (v *Valkey) answered(result valkey.ValkeyResult) ([]valkey.ValkeyMessage, e
 // evaluateDurably makes a batch, and waits for replicas if appends do. WAIT counts what its own connection has written: so
 // what was appended before, maybe by another, is written again.
 func (v *Valkey) evaluateDurably(ctx context.Context, b scriptedBatch) ([]valkey.ValkeyMessage, error) {
-	keys, args := b.arguments(v.cfg.Durable > 0)
+	s, keys, args := b.arguments(v.cfg.Durable > 0)
 	if v.cfg.Durable == 0 {
-		return v.answered(v.evaluate(ctx, batchScript, keys, args))
+		return v.answered(v.evaluate(ctx, s, keys, args))
 	}
-	done, waited := v.andWait(ctx, func() valkey.Completed { return v.evalsha(batchScript, keys, args) })
+	done, waited := v.andWait(ctx, func() valkey.Completed { return v.evalsha(s, keys, args) })
 	if hasReply(done.Error(), "NOSCRIPT ") {
-		done, waited = v.andWait(ctx, func() valkey.Completed { return v.eval(batchScript, keys, args) })
+		done, waited = v.andWait(ctx, func() valkey.Completed { return v.eval(s, keys, args) })
 	}
 	reply, err := v.answered(done)
 	if err != nil {

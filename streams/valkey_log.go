@@ -192,50 +192,57 @@ func (v *Valkey) readRange(ctx context.Context, k hubKeys, after Position, limit
 	if err != nil || len(meta) != 3 {
 		return RangeReply{}, errAnswer
 	}
-	newest, err := parseEntries(&parts[1])
+	newest, _, err := parseEntries(&parts[1], Position{})
 	if err != nil {
 		return RangeReply{}, err
 	}
 	a := answer{}
 	reply := RangeReply{Gen: meta[0], Floor: a.parse(meta[1])}
 	reply.Last = later(reply.Floor, a.parse(meta[2]))
-	if len(newest) == 1 {
-		reply.Last = later(reply.Last, newest[0].Position)
+	if n := len(newest); n > 0 {
+		reply.Last = later(reply.Last, newest[n-1].Position)
 	}
-	if reply.Entries, err = parseEntries(&parts[2]); err != nil {
+	if reply.Entries, reply.Stored, err = parseEntries(&parts[2], after); err != nil {
 		return RangeReply{}, err
 	}
 	return reply, a.err
 }
 
-// parseEntries reads an array of stream entries. The data is not copied.
-func parseEntries(m *valkey.ValkeyMessage) ([]RawEntry, error) {
+// parseEntries reads an array of stream entries, what is after a position of them, and returns how many the stream's are. The data is not copied.
+func parseEntries(m *valkey.ValkeyMessage, after Position) (entries []RawEntry, stored int, err error) {
 	list, err := m.ToArray()
 	if err != nil || len(list) == 0 {
-		return nil, err
+		return nil, 0, err
 	}
-	entries := make([]RawEntry, len(list))
+	entries = make([]RawEntry, 0, len(list))
 	for i := range list {
-		entry, err := list[i].ToArray()
-		if err != nil || len(entry) != 2 {
-			return nil, errAnswer
-		}
-		id, err := entry[0].ToString()
+		one, err := parseEntry(&list[i])
 		if err != nil {
-			return nil, errAnswer
+			return nil, 0, errAnswer
 		}
-		fields, err := entry[1].ToArray()
-		if err != nil || len(fields) < 2 {
-			return nil, errAnswer
-		}
-		if entries[i].Position, err = ParsePosition(id); err != nil {
-			return nil, errAnswer
-		}
-		if entries[i].Data, err = fields[1].ToString(); err != nil {
-			return nil, errAnswer
-		}
+		entries = unbundle(entries, one, after)
 	}
-	return entries, nil
+	return entries, len(list), nil
+}
+
+func parseEntry(m *valkey.ValkeyMessage) (e RawEntry, err error) {
+	entry, err := m.ToArray()
+	if err != nil || len(entry) != 2 {
+		return e, errAnswer
+	}
+	id, err := entry[0].ToString()
+	if err != nil {
+		return e, err
+	}
+	if e.Position, err = ParsePosition(id); err != nil {
+		return e, err
+	}
+	fields, err := entry[1].ToArray()
+	if err != nil || len(fields) < 2 {
+		return e, errAnswer
+	}
+	e.Data, err = fields[1].ToString()
+	return e, err
 }
 
 // Trim implements Log.

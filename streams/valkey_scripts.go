@@ -21,6 +21,8 @@ var (
 	recordLua string
 	//go:embed scripts/worklib.lua
 	workLua string
+	//go:embed scripts/bundlelib.lua
+	bundleLua string
 	//go:embed scripts/users.lua
 	usersLua string
 )
@@ -31,6 +33,8 @@ var (
 	verifyLua string
 	//go:embed scripts/batch.lua
 	batchLua string
+	//go:embed scripts/bundles.lua
+	bundlesLua string
 	//go:embed scripts/trim.lua
 	trimLua string
 	//go:embed scripts/open.lua
@@ -100,7 +104,7 @@ const (
 )
 
 var (
-	verifyScript    = newScript(anyway, libLua, verifyLua)
+	verifyScript    = newScript(anyway, libLua, bundleLua, verifyLua)
 	trimScript      = newScript(anyway, libLua, trimLua)
 	openScript      = newScript(growing, libLua, recordLua, pollsLua, openLua)
 	openFullScript  = newScript(anyway, libLua, recordLua, pollsLua, openLua)
@@ -128,6 +132,7 @@ var (
 
 var (
 	batchScript      = newScript(growing, batchLua)
+	bundlesScript    = newScript(growing, bundleLua, bundlesLua)
 	userJoinScript   = newScript(growing, libLua, usersLua, userJoinLua)
 	userLeaveScript  = newScript(anyway, libLua, usersLua, userLeaveLua)
 	userSettleScript = newScript(anyway, libLua, usersLua, userSettleLua)

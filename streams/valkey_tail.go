@@ -180,11 +180,11 @@ func (t *valkeyTail) batches(result valkey.ValkeyResult, after []Cursor) ([]Batc
 		if next == len(t.logs) {
 			return nil, errAnswer
 		}
-		entries, err := parseEntries(&pair[1])
+		entries, stored, err := parseEntries(&pair[1], after[next].After)
 		if err != nil {
 			return nil, errAnswer
 		}
-		list = append(list, Batch{Hub: after[next].Hub, Entries: entries})
+		list = append(list, Batch{Hub: after[next].Hub, Entries: entries, Stored: stored})
 		next++
 	}
 	return list, nil

@@ -92,23 +92,63 @@ type publisher struct {
 	odd    map[string]int // answers that should not be
 }
 
-// publish sends one message, to an audience drawn at random, and notes the outcome.
+// publish sends one message, and notes the outcome.
 func (p *publisher) publish(hub int, audience Audience) Outcome {
-	type message struct {
-		Target      string   `json:"target"`
-		Arguments   []any    `json:"arguments"`
-		Groups      []string `json:"groups,omitempty"`
-		Users       []string `json:"users,omitempty"`
-		Connections []string `json:"connections,omitempty"`
-		Excluded    []string `json:"excluded,omitempty"`
-	}
-	number := len(p.sends) + 1
-	body, _ := json.Marshal(message{
-		target, []any{p.id, number, padding(p.random)}, audience.Groups, audience.Users, audience.Connections, audience.Excluded,
-	})
 	s := Send{Hub: hub, Audience: audience, Invoked: p.run.now()}
+	body, _ := json.Marshal(p.message(1, audience))
 	status, answer, err := p.call(http.MethodPost, "/api/hubs/"+p.run.hubs[hub]+"/send", string(body))
 	s.Answered = p.run.now()
+	p.note(&s, status, answer, err)
+	return s.Outcome
+}
+
+// publishAll sends messages in one batch, and notes the outcome of each.
+func (p *publisher) publishAll(hub int, audiences []Audience) {
+	batch := make([]message, len(audiences))
+	for i, a := range audiences {
+		batch[i] = p.message(1+i, a)
+	}
+	body, _ := json.Marshal(batch)
+	invoked := p.run.now()
+	status, answer, err := p.call(http.MethodPost, "/api/hubs/"+p.run.hubs[hub]+"/batch", string(body))
+	answered := p.run.now()
+	var results struct{ Results []json.RawMessage }
+	if err == nil && status == http.StatusOK {
+		if err := json.Unmarshal(answer, &results); err != nil || len(results.Results) != len(batch) {
+			p.odd[fmt.Sprintf("a batch with %s", answer)]++
+		}
+	}
+	for i, audience := range audiences {
+		s := Send{Hub: hub, Audience: audience, Invoked: invoked, Answered: answered}
+		if i < len(results.Results) {
+			var one struct{ Status int }
+			_ = json.Unmarshal(results.Results[i], &one)
+			p.note(&s, one.Status, results.Results[i], nil)
+		} else {
+			p.note(&s, status, answer, err)
+		}
+	}
+}
+
+// message is what a backend sends.
+type message struct {
+	Target      string   `json:"target"`
+	Arguments   []any    `json:"arguments"`
+	Groups      []string `json:"groups,omitempty"`
+	Users       []string `json:"users,omitempty"`
+	Connections []string `json:"connections,omitempty"`
+	Excluded    []string `json:"excluded,omitempty"`
+}
+
+// message is the one that is sent next, or as many as that after what was sent.
+func (p *publisher) message(next int, audience Audience) message {
+	return message{
+		target, []any{p.id, len(p.sends) + next, padding(p.random)}, audience.Groups, audience.Users, audience.Connections, audience.Excluded,
+	}
+}
+
+// note notes what became of a message.
+func (p *publisher) note(s *Send, status int, answer []byte, err error) {
 	s.Outcome = outcome(http.StatusAccepted, status, answer, err)
 	if s.Outcome == Accepted {
 		var receipt struct{ Position string }
@@ -120,8 +160,7 @@ func (p *publisher) publish(hub int, audience Audience) Outcome {
 	} else if err == nil && status != http.StatusServiceUnavailable {
 		p.odd[fmt.Sprintf("%d %s", status, answer)]++
 	}
-	p.sends = append(p.sends, s)
-	return s.Outcome
+	p.sends = append(p.sends, *s)
 }
 
 // padding makes messages of different sizes, a few of them large.
@@ -138,8 +177,18 @@ func (p *publisher) serve(ctx context.Context, interval time.Duration) {
 	next := time.Now().Add(time.Duration(p.random.Int64N(int64(interval))))
 	for sleep(ctx, time.Until(next)) == nil {
 		hub := p.random.IntN(len(p.run.hubs))
-		p.publish(hub, p.audience(hub))
-		if next = next.Add(interval); time.Since(next) > time.Second {
+		n := 1
+		if p.random.IntN(10) == 0 { // some are sent together, which the log may hold together
+			n = 2 + p.random.IntN(20)
+			audiences := make([]Audience, n)
+			for i := range audiences {
+				audiences[i] = p.audience(hub)
+			}
+			p.publishAll(hub, audiences)
+		} else {
+			p.publish(hub, p.audience(hub))
+		}
+		if next = next.Add(time.Duration(n) * interval); time.Since(next) > time.Second {
 			next = time.Now() // what was not sent while the service was away is not made up for
 		}
 	}

@@ -38,8 +38,7 @@ local function proven()
   if not before(floor, proof) and not before(last, floor) then
     return 1
   end
-  local e = redis.call('XRANGE', log, proof, proof)[1]
-  return e and e[2][2] == ARGV[3] and 1 or 0
+  return holds(log, proof, ARGV[3]) and 1 or 0
 end
 local proof = proven() -- before the log is raised: a raised log proves nothing
 

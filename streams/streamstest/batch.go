@@ -2,6 +2,8 @@ package streamstest
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -13,6 +15,9 @@ var batchTests = []func(*hub){
 	aBatchMakesTheLog,
 	aBatchsKeysAreThoseOfOtherAppends,
 	nothingComesBetweenABatch,
+	aBatchIsReadFromAnywhere,
+	aBatchIsProofAnywhere,
+	aBatchIsTrimmedAnywhere,
 }
 
 func (h *hub) appendAll(items ...streams.OnceRequest) []streams.AppendResult {
@@ -98,4 +103,79 @@ func nothingComesBetweenABatch(h *hub) {
 			h.check(w == writer && r == round && n == k, "entry %d of a batch is %q", k, e.Body)
 		}
 	}
+}
+
+// sizesOfABatch are such that some entries fit together into what a store may hold as one, in several ways, and others do not.
+var sizesOfABatch = []int{1, 1, 200, 0, 5000, 5000, 5000, 5000, 1, 16 << 10, 16 << 10, 2, 40_000, 3, 3, 3, 9000, 9000, 9000, 1, 1}
+
+// batch appends a batch between two other entries, and returns all that the log then holds.
+func (h *hub) batch() []streams.RawEntry {
+	h.Helper()
+	h.send("before")
+	var items []streams.OnceRequest
+	for i, size := range sizesOfABatch {
+		items = append(items, unkeyed(fmt.Sprint(i, strings.Repeat("x", size))))
+	}
+	results := h.appendAll(items...)
+	h.send("after")
+	log := h.log()
+	if len(log) != 1+1+len(items)+1 {
+		h.Fatalf("the log has %d entries", len(log))
+	}
+	for i, r := range results {
+		e := log[2+i]
+		h.check(e.Position == r.Position && e.Data == string(items[i].Entry), "entry %d is at %v, and the log has %d bytes at %v", i, r.Position, len(e.Data), e.Position)
+	}
+	return log
+}
+
+func aBatchIsReadFromAnywhere(h *hub) {
+	log := h.batch()
+	tail := h.store.Tail(streams.Bucket(h.name))
+	defer tail.Close()
+	for i, e := range log {
+		rest := log[i+1:]
+		h.check(slices.Equal(h.slice(e.Position, 1<<20).Entries, rest), "after entry %d the log has other entries", i)
+		some := h.slice(e.Position, 2)
+		h.check(begins(rest, some.Entries, some.Stored, 2), "two entries after entry %d: got %d of %d", i, len(some.Entries), some.Stored)
+		equal(h, "the log's last position", some.Last, log[len(log)-1].Position)
+		if len(rest) == 0 {
+			break
+		}
+		batches, err := tail.Read(h.ctx, []streams.Cursor{{Hub: h.name, After: e.Position}}, 3, patience)
+		h.must("read the tail", err)
+		h.check(len(batches) == 1 && begins(rest, batches[0].Entries, batches[0].Stored, 3), "the tail after entry %d: got %v", i, batches)
+	}
+}
+
+// begins tells whether a list begins with what was read of it, which at most limit of the store's entries held.
+func begins(list, read []streams.RawEntry, stored, limit int) bool {
+	whole := stored == limit || len(read) == len(list)
+	return whole && stored <= limit && len(read) >= stored && len(read) <= len(list) && slices.Equal(read, list[:len(read)])
+}
+
+func aBatchIsProofAnywhere(h *hub) {
+	log := h.batch()
+	for i, e := range log {
+		v := h.verify(streams.VerifyRequest{Proof: e.Position, ProofEntry: e.Data})
+		h.check(v.Proven, "entry %d is no proof", i)
+		other := log[(i+1)%len(log)].Data
+		v = h.verify(streams.VerifyRequest{Proof: e.Position, ProofEntry: other})
+		h.check(!v.Proven || other == e.Data, "another entry in the place of entry %d is proof", i)
+	}
+}
+
+func aBatchIsTrimmedAnywhere(h *hub) {
+	log := h.batch()
+	var floor streams.Position
+	for i, e := range log {
+		r := h.trim(e.Position)
+		h.check(!r.Floor.After(e.Position) && !r.Floor.Before(floor), "trimmed up to entry %d, the floor goes from %v to %v", i, floor, r.Floor)
+		floor = r.Floor
+		got := h.slice(e.Position, 1<<20)
+		h.check(!gap(got, e.Position) && slices.Equal(got.Entries, log[i+1:]), "trimmed up to entry %d, others are missing", i)
+		got = h.slice(floor, 1<<20)
+		h.check(slices.Equal(got.Entries, log[len(log)-len(got.Entries):]), "after the floor are others")
+	}
+	equal(h, "the floor in the end", floor, log[len(log)-1].Position)
 }

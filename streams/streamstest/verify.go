@@ -1,6 +1,8 @@
 package streamstest
 
 import (
+	"time"
+
 	"hubstream/streams"
 )
 
@@ -65,11 +67,15 @@ func theEntryKnownIsProof(h *hub) {
 
 func anotherEntryIsNoProof(h *hub) {
 	p := h.sendApart("1", "2")
+	time.Sleep(3 * time.Millisecond)
+	h.append([]byte("B")) // which some store might take for a part of something
 	for what, r := range map[string]streams.VerifyRequest{
 		"another entry at the position": {Proof: p[0], ProofEntry: string(message("x"))},
 		"a longer entry":                {Proof: p[0], ProofEntry: string(message("1")) + " "},
 		"no entry":                      {Proof: p[0]},
 		"a position without an entry":   {Proof: hole(p[0]), ProofEntry: string(message("1"))},
+		"the next entry":                {Proof: hole(p[0]), ProofEntry: string(message("2"))},
+		"what comes before no entry":    {Proof: hole(p[1]), ProofEntry: string(message("2"))},
 		"a position beyond the end":     {Proof: ahead(p[1]), ProofEntry: string(message("1"))},
 		"a position beyond the end, raised": {
 			Last: ahead(p[1]), Proof: ahead(p[1]), ProofEntry: string(message("1")),
