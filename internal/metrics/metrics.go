@@ -30,6 +30,8 @@ type Node struct {
 	Upstream func() *upstream.Client
 	// State tells whether the node serves, and whether it is draining.
 	State func() (serving, draining bool)
+	// LinesDropped returns how many lines of the log nobody read in time.
+	LinesDropped func() int64
 
 	mu         sync.Mutex
 	streams    *streams.Node
@@ -89,13 +91,14 @@ var (
 	retries     = describe("upstream_retries_total", "Attempts to call upstreams after the first.")
 	calling     = describe("upstream_calls", "Calls of upstreams and streams that are under way.")
 	waiting     = describe("upstream_waiting", "Calls of upstreams that wait for others to end.")
+	lines       = describe("log_lines_dropped_total", "Lines of the log that were dropped, as nobody read them.")
 	broken      = describe("upstream_broken", "1 while an upstream keeps failing and is left alone.", "upstream")
 )
 
 var all = []*prometheus.Desc{
 	info, serving, draining, connections, attaches, sends, deliveries, delay, lag, hubs, window, trims, gaps, lost,
 	undecodable, storeErrors, errorsSeen, polls, takeovers, ghosts, drained, closed, limited,
-	stray, calls, retries, calling, waiting, broken,
+	stray, calls, retries, calling, waiting, broken, lines,
 }
 
 // Describe implements prometheus.Collector.
@@ -113,6 +116,7 @@ func (n *Node) Collect(ch chan<- prometheus.Metric) {
 	c.gauge(serving, truth(isServing))
 	c.gauge(draining, truth(isDraining))
 	each(c.counter, errorsSeen, n.Refusals())
+	c.counter(lines, float64(n.LinesDropped()))
 	if n.Upstream != nil && n.Upstream() != nil {
 		c.upstream(n.Upstream().Counts())
 	}

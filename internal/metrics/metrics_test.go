@@ -39,7 +39,7 @@ func serve(t *testing.T) (*metrics.Node, *streams.Node) {
 	t.Cleanup(func() { server.Drain(t.Context()) })
 	n := &metrics.Node{
 		Name: "n1", Version: "v1",
-		Refusals: func() map[string]int64 { return map[string]int64{"invalid": 3} },
+		Refusals: func() map[string]int64 { return map[string]int64{"invalid": 3} }, LinesDropped: func() int64 { return 2 },
 		Upstream: func() *upstream.Client { return upstreams },
 		State:    func() (bool, bool) { return true, false },
 	}
@@ -132,7 +132,7 @@ func TestNamesFollowPrometheusGuide(t *testing.T) {
 // A node that waits for its store says so, and has no counters that would seem to start again.
 func TestNodeWithoutItsStore(t *testing.T) {
 	t.Parallel()
-	n := &metrics.Node{Name: "n1", Refusals: func() map[string]int64 { return nil }, State: func() (bool, bool) { return false, false }}
+	n := &metrics.Node{Name: "n1", Refusals: func() map[string]int64 { return nil }, LinesDropped: func() int64 { return 0 }, State: func() (bool, bool) { return false, false }}
 	if text := scrape(n); !strings.Contains(text, "hubstream_serving 0") || strings.Contains(text, "hubstream_sends_total") {
 		t.Errorf("got:\n%s", text)
 	}

@@ -32,7 +32,7 @@ func (n *node) newMetrics() http.Handler {
 	n.metrics = &metrics.Node{
 		Name: n.cfg.Node, Version: version(),
 		Refusals: func() map[string]int64 { return n.handler.Refusals() },
-		Upstream: func() *upstream.Client { return n.upstream },
+		Upstream: func() *upstream.Client { return n.upstream }, LinesDropped: n.logged.total.Load,
 		State: func() (serving, draining bool) {
 			draining = n.draining.Load()
 			return n.feed.Load() != nil && !draining, draining

@@ -8,6 +8,13 @@ import (
 	"strings"
 )
 
+// newLog is the node's log, whose reader keeps nobody waiting.
+func newLog(cfg Config, w io.Writer) (*slog.Logger, *lines) {
+	direct := newLogger(cfg, w)
+	l := newLines(w, func(n int64) { direct.Warn("lines of the log are missing: nobody read them", "lines", n) })
+	return newLogger(cfg, l), l
+}
+
 func newLogger(cfg Config, w io.Writer) *slog.Logger {
 	options := &slog.HandlerOptions{Level: cfg.LogLevel, ReplaceAttr: redact}
 	var handler slog.Handler = slog.NewTextHandler(w, options)

@@ -10,9 +10,11 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os/signal"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"hubstream/cmd/api/command"
@@ -54,14 +56,18 @@ func Run(ctx context.Context, args []string, env func(string) string, stdout, st
 	if err != nil {
 		return fmt.Errorf("-listen: %w", err)
 	}
-	log := newLogger(cfg, stderr)
+	signal.Ignore(syscall.SIGPIPE) // who reads the log may go: that is no reason to end
+	log, logged := newLog(cfg, stderr)
+	defer logged.close()
+	announced := newLines(stdout, func(int64) {})
+	defer announced.close()
 	profiler, err := startProfiler(cfg.Pprof)
 	if err != nil {
 		listener.Close()
 		return fmt.Errorf("-pprof: %w", err)
 	}
 	defer profiler.stop()
-	n := &node{cfg: cfg, log: log, stdout: stdout, began: time.Now()}
+	n := &node{cfg: cfg, log: log, logged: logged, stdout: announced, began: time.Now()}
 	// Tokens are checked for as long as there are requests, which a drain may outlast.
 	checking, stopChecking := context.WithCancel(context.WithoutCancel(ctx))
 	defer n.watching.Wait()
@@ -115,6 +121,7 @@ func helpOr(err error, stdout io.Writer) error {
 type node struct {
 	cfg     Config
 	log     *slog.Logger
+	logged  *lines
 	stdout  io.Writer
 	handler *handlers.Handler
 	server  *http.Server
