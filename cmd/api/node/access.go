@@ -117,10 +117,12 @@ func (n *node) newAccess(ctx context.Context) (*access.Verifier, error) {
 	return verifier, nil
 }
 
-// watchKeys takes over the file's keys when it is another than the one seen. A file that cannot be read changes nothing.
+// watchKeys takes over the file's keys when it is another than the one seen. A file that cannot be read changes nothing, and is tried until it can:
+// to give the node the right to read it changes neither its time nor its size.
 func (n *node) watchKeys(ctx context.Context, verifier *access.Verifier, seen stamp) {
 	ticker := time.NewTicker(keysInterval)
 	defer ticker.Stop()
+	told := seen // of a file that cannot be read
 	for {
 		select {
 		case <-ticker.C:
@@ -129,12 +131,15 @@ func (n *node) watchKeys(ctx context.Context, verifier *access.Verifier, seen st
 		}
 		now := stampOf(n.cfg.AccessKeysFile)
 		if now == seen {
+			told = seen
 			continue
 		}
 		keys, endpoints, err := n.cfg.accessKeys()
 		if err != nil {
-			n.log.Error("the access keys were not read again, the earlier ones hold", "error", err)
-			seen = now
+			if now != told {
+				n.log.Error("the access keys were not read again, the earlier ones hold", "error", err)
+				told = now
+			}
 			continue
 		}
 		verifier.Replace(keys, endpoints)

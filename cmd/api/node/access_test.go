@@ -5,6 +5,7 @@ import (
 	"crypto/rsa"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -124,6 +125,39 @@ func TestAccessKeysFileIsReadAgain(t *testing.T) {
 	n.want("the second key", send(keyTwo), 202)
 	if strings.Contains(log.String(), "hunter2") {
 		t.Errorf("it logs keys:\n%s", log.String())
+	}
+}
+
+// A file that could not be read is read when it can be, although it is no other one since: its rights have changed, or who copies it keeps its time.
+func TestAccessKeysFileThatCouldNotBeReadIsTriedAgain(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "keys")
+	when := time.Now().Add(-time.Hour)
+	write := func(text string) {
+		err := os.WriteFile(path+"~", []byte(fmt.Sprintf("%-100s", text)), 0o600)
+		if err == nil {
+			err = os.Chtimes(path+"~", when, when)
+		}
+		if err == nil {
+			err = os.Rename(path+"~", path)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(string(keyOne))
+	log := newOutput()
+	n := startLogging(t, log, "-access-keys-file", path)
+	when = time.Now()
+	write("hunter2")
+	eventually(t, "the mistake is told", func() bool { return strings.Contains(log.String(), "not read again") })
+	write(string(keyTwo))
+	eventually(t, "the second key holds", func() bool {
+		status, _ := n.with(n.token(keyTwo, access.HubAudience), "POST", "/api/hubs/chat/send", `{"target":"m"}`)
+		return status == 202
+	})
+	if text := log.String(); strings.Count(text, "not read again") != 1 {
+		t.Errorf("the mistake is told more than once:\n%s", text)
 	}
 }
 
