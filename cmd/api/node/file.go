@@ -55,6 +55,8 @@ func rawValue(value any) (string, error) {
 		return strconv.FormatBool(v), nil
 	case int64:
 		return strconv.FormatInt(v, 10), nil
+	case float64:
+		return strconv.FormatFloat(v, 'g', -1, 64), nil
 	case []any:
 		parts := make([]string, len(v))
 		for i, element := range v {

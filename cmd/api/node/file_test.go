@@ -25,7 +25,7 @@ func writeFile(t *testing.T, text string) string {
 	return path
 }
 
-// Every setting can be in a file, as text; lists, sizes and truth values also as such.
+// Every setting can be in a file, as text; lists, numbers, sizes and truth values also as such.
 func TestEverySettingCanBeInAFile(t *testing.T) {
 	t.Parallel()
 	for _, s := range each {
@@ -41,8 +41,8 @@ func TestEverySettingCanBeInAFile(t *testing.T) {
 			t.Errorf("%s: got %v, want %v", s.name, got, s.want)
 		}
 	}
-	c, err := node.Parse(nil, only("config", writeFile(t, "valkey = [\"a:1\", \"b:2\"]\ndev = true\nmax-message = 65536\n")))
-	if err != nil || !reflect.DeepEqual(c.Valkey, []string{"a:1", "b:2"}) || !c.Dev || c.MaxMessageBytes != 65536 {
+	c, err := node.Parse(nil, only("config", writeFile(t, "valkey = [\"a:1\", \"b:2\"]\ndev = true\nmax-message = 65536\ntrace-sample = 0.25\n")))
+	if err != nil || !reflect.DeepEqual(c.Valkey, []string{"a:1", "b:2"}) || !c.Dev || c.MaxMessageBytes != 65536 || c.TraceSample != 0.25 {
 		t.Errorf("got %v, %+v", err, c)
 	}
 }
@@ -68,6 +68,8 @@ func TestFilesThatAreRefused(t *testing.T) {
 		"listne = \"x\"\n":                       "listne",
 		"config = \"x\"\n":                       "config",
 		"drain = 1.5\n":                          "drain",
+		"drain = 1979-05-27\n":                   "drain",
+		"trace-sample = nan\n":                   "trace-sample",
 		"drain = \"soon\"\n":                     "drain",
 		"[valkey]\nx = 1\n":                      "valkey",
 		"valkey = [1]\n":                         "valkey",
