@@ -3,6 +3,9 @@ package integration_test
 import (
 	"encoding/json"
 	"net/http"
+	"os/signal"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -65,6 +68,20 @@ func TestDrainingANodeLosesNoPollingClient(t *testing.T) {
 	}
 	if err := c.nodes[0].Stop(); err != nil {
 		t.Errorf("SIGTERM: %v", err)
+	}
+}
+
+// A terminal that is closed, or who hopes that SIGHUP reads the settings again, drains the node.
+func TestHangUpDrainsTheNode(t *testing.T) {
+	t.Parallel()
+	if signal.Ignored(syscall.SIGHUP) {
+		t.Skip("SIGHUP is ignored here, as nohup has it, and so it would be by the node")
+	}
+	n := nodes.StartProcess(t, nodes.Options{Fast: true})
+	n.Signal(syscall.SIGHUP)
+	<-n.Done()
+	if err := n.Stop(); err != nil || !strings.Contains(n.Output(), "msg=draining") {
+		t.Errorf("it ended with %v:\n%s", err, n.Output())
 	}
 }
 

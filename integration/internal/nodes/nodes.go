@@ -232,6 +232,9 @@ func (n *Node) Stop() error {
 	return n.err
 }
 
+// Signal sends a signal to a node that is a process.
+func (n *Node) Signal(sig os.Signal) { _ = n.proc.Signal(sig) }
+
 // Kill ends a node that is a process with SIGKILL.
 func (n *Node) Kill() { n.kill() }
 
