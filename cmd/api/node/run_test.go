@@ -3,7 +3,13 @@ package node_test
 import (
 	"bytes"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
 	"io"
+	"math/big"
 	"net"
 	"net/http"
 	"strings"
@@ -308,6 +314,58 @@ func TestTheSameReasonToWaitIsLoggedOnce(t *testing.T) {
 	if text := log.String(); strings.Count(text, "waiting for the store") > 4 || !strings.Contains(text, "waiting for the store") {
 		t.Errorf("of %d attempts it logs: %s", attempts, text)
 	}
+}
+
+// What is said of a certificate that has expired has the time in it, which is another every second.
+func TestThatACertificateHasExpiredIsLoggedOnce(t *testing.T) {
+	t.Parallel()
+	server, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{expired(t)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	seconds := make(chan struct{}) // closed when attempts have been made in several
+	go func() {
+		var first time.Time
+		for told := false; ; {
+			conn, err := server.Accept()
+			if err != nil {
+				return
+			}
+			_ = conn.(*tls.Conn).Handshake()
+			conn.Close()
+			if first.IsZero() {
+				first = time.Now()
+			}
+			if !told && time.Since(first) > 2500*time.Millisecond {
+				told = true
+				close(seconds)
+			}
+		}
+	}()
+	log := newOutput()
+	n := startLogging(t, log, "-valkey", "valkeys://"+server.Addr().String())
+	<-seconds
+	n.wait()
+	if text := log.String(); strings.Count(text, "certificate has expired") != 1 {
+		t.Errorf("it logs: %s", text)
+	}
+}
+
+// expired makes a certificate that was valid until yesterday.
+func expired(t *testing.T) tls.Certificate {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: now.AddDate(0, 0, -2), NotAfter: now.AddDate(0, 0, -1), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }
 
 // freeAddress is an address that nobody listens on.

@@ -148,8 +148,9 @@ func (n *node) newWaiting() func(error) {
 	return func(err error) {
 		reason := ownAddress.ReplaceAllString(err.Error(), "")
 		n.handler.Unready(reason)
-		if !told[reason] && len(told) < maxReasons {
-			told[reason] = true
+		known := theTime.ReplaceAllString(reason, "")
+		if !told[known] && len(told) < maxReasons {
+			told[known] = true
 			n.log.Warn("waiting for the store", "error", reason)
 		}
 	}
@@ -160,6 +161,9 @@ const maxReasons = 20
 
 // ownAddress is what the network's errors have of this machine's end of a connection, whose port is another at each attempt.
 var ownAddress = regexp.MustCompile(`[^\s>]+->`)
+
+// theTime is what errors of certificates that are not valid now say of when that is.
+var theTime = regexp.MustCompile(`current time \S+`)
 
 // contactPause is the time between attempts to use a store that is not fit for use.
 const contactPause = 500 * time.Millisecond
