@@ -170,11 +170,13 @@ func (n *Node) Now() int64 { return n.clock.now() }
 // Ready returns nil if the store can be used; see Cluster.Ready.
 func (n *Node) Ready(ctx context.Context) error { return n.store.Ready(ctx) }
 
-// Secret returns the secret that all nodes share.
-func (n *Node) Secret(ctx context.Context) ([]byte, error) {
-	proposal := make([]byte, 32)
-	rand.Read(proposal)
-	return n.store.Secret(ctx, proposal)
+// Secret returns the secret that all nodes share: if the store has none, held, the one that this node has had from it, or else a new one.
+func (n *Node) Secret(ctx context.Context, held []byte) ([]byte, error) {
+	if held == nil {
+		held = make([]byte, 32)
+		rand.Read(held)
+	}
+	return n.store.Secret(ctx, held)
 }
 
 // Report tells the other nodes data of this one, and returns what all nodes have told within keep; see Cluster.Report.

@@ -23,13 +23,13 @@ type services struct {
 	transports  *transports.Server
 	forHandlers handlers.Services
 	feed        *web.Feed
-	feeding     sync.WaitGroup
+	tasks       sync.WaitGroup // that go on until stopStreams
 }
 
 // close ends what is left when the connections are drained.
 func (s *services) close() {
 	s.stopStreams()
-	s.feeding.Wait() // it tells that the node has stopped
+	s.tasks.Wait() // the feed tells that the node has stopped
 	s.streams.Wait()
 	_ = s.store.Close() // there is nothing left to lose
 }
@@ -75,7 +75,7 @@ func (n *node) openServices(ctx context.Context) (_ *services, err error) {
 			s.close()
 		}
 	}()
-	keyring, err := n.contact(ctx, working, s.streams)
+	keyring, err := n.contact(ctx, working, s)
 	if err != nil {
 		return nil, err
 	}
@@ -97,7 +97,7 @@ func (n *node) openServices(ctx context.Context) (_ *services, err error) {
 	}
 	s.transports = transports.NewServer(s.streams, keyring, cfg)
 	s.feed = n.newFeed(s)
-	s.feeding.Go(func() { s.feed.Run(working) })
+	s.tasks.Go(func() { s.feed.Run(working) })
 	s.forHandlers = handlers.Services{Streams: s.streams, Hubs: s.transports, Negotiator: negotiator, Keyring: keyring, Tracer: n.tracerOfSends()}
 	if n.cfg.StatefulReconnect {
 		s.forHandlers.StatefulAddress = n.cfg.StatefulAddress
@@ -123,22 +123,14 @@ func (n *node) openStore(ctx context.Context) (_ streams.Store, pace time.Durati
 }
 
 // contact starts the node's work, and agrees with the other nodes on the secret.
-func (n *node) contact(ctx, working context.Context, node *streams.Node) (*negotiate.Keyring, error) {
-	if err := n.untilReached(ctx, func() error { return node.Start(working) }); err != nil {
+func (n *node) contact(ctx, working context.Context, s *services) (*negotiate.Keyring, error) {
+	if err := n.untilReached(ctx, func() error { return s.streams.Start(working) }); err != nil {
 		return nil, err
 	}
 	if n.cfg.Secret != "" {
 		return negotiate.NewKeyring(n.cfg.Secret)
 	}
-	var shared []byte
-	err := n.untilReached(ctx, func() (err error) {
-		shared, err = node.Secret(working)
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	return negotiate.NewKeyring(negotiate.Secret(shared))
+	return n.shareSecret(ctx, working, s)
 }
 
 // newWaiting makes what tells operators why the store cannot be used yet: by /readyz, and in the log each reason once. Attempts may fail in
