@@ -69,7 +69,7 @@ var each = []struct {
 	{"access-keys", strings.Repeat("k", 16) + ", Endpoint=https://a.example;AccessKey=" + strings.Repeat("j", 16), func(c node.Config) any { return c.AccessKeys },
 		[]access.Key{access.Key(strings.Repeat("k", 16)), access.Key("Endpoint=https://a.example;AccessKey=" + strings.Repeat("j", 16))},
 		map[string]string{"hunter2": "key 1: an access key has 7 bytes, at least 16 are needed", strings.Repeat("k", 16) + ",": "key 2", "AccessKey=" + strings.Repeat("k", 16): "Endpoint is missing"}},
-	{"access-keys-file", "/keys", func(c node.Config) any { return c.AccessKeysFile }, "/keys", nil},
+	{"access-keys-file", "/keys", func(c node.Config) any { return c.AccessKeysFile }, "/keys", map[string]string{"": "empty"}},
 	{"endpoints", "https://a.example/,http://b:1", func(c node.Config) any { return c.Endpoints }, []string{"https://a.example", "http://b:1"}, map[string]string{"a.example": "is not an address"}},
 	{"endpoint-tokens", "true", func(c node.Config) any { return c.EndpointTokens }, true, map[string]string{"some": "true nor false"}},
 	{"token-leeway", "0s", func(c node.Config) any { return c.TokenLeeway }, time.Duration(0), map[string]string{"-1s": "between", "2h": "between"}},

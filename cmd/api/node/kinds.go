@@ -219,6 +219,14 @@ func loopback(raw string) error {
 
 func anything(string) error { return nil }
 
+// something refuses nothing, where that would mean less protection than was meant.
+func something(raw string) error {
+	if raw == "" {
+		return errors.New("it is empty")
+	}
+	return nil
+}
+
 func name(raw string) error {
 	if len(raw) > maxNodeName {
 		return fmt.Errorf("it has %d bytes, the limit is %d", len(raw), maxNodeName)

@@ -85,7 +85,7 @@ var settings = []setting{
 	define("access-keys", "Access keys, or connection strings with one, that the tokens of clients and backends are signed with, separated by commas: all are accepted. Default: none, development mode.",
 		func(c *Config) *[]access.Key { return &c.AccessKeys }, accessKeys),
 	define("access-keys-file", "File with more access keys or connection strings, one in a line; read again when it changes.",
-		func(c *Config) *string { return &c.AccessKeysFile }, text(anything)),
+		func(c *Config) *string { return &c.AccessKeysFile }, text(something)),
 	define("endpoints", "Public addresses of the nodes, such as https://push.example.com, separated by commas: tokens must name the host of one, or of a connection string. Default: the host that the request names.",
 		func(c *Config) *[]string { return &c.Endpoints }, list(access.ParseEndpoint)),
 	define("endpoint-tokens", "Let a backend's token be for a whole address, without a path.",
