@@ -2,7 +2,10 @@ package streams
 
 import (
 	"context"
+	"strconv"
+	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -68,4 +71,99 @@ func attachStateful(t *testing.T, n *Node, id string) *Attachment {
 	}
 	a.Start(reply.Start, true)
 	return a
+}
+
+// The official client acknowledges at once what it had before it came back, which counts once it must have had what was sent again. It need
+// say nothing more for a connection that is full until then to go on: a ping will do.
+func TestAnAckThatWasHeldBackLetsTheConnectionGoOn(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := newListeners(t, 64<<20)
+		const large = maxUnackedBytes / 4
+		for range 5 {
+			l.append(broadcast(strings.Repeat("x", large)))
+		}
+		wakes := 0
+		reply := OpenReply{Record: Record{ID: "c", Start: at(0), Cursor: at(0), Transport: TransportWebSockets, Version: 2}, Last: at(l.last)}
+		a := newAttachment(l.hub, &reply, "owner", time.Minute, func() { wakes++ })
+		if err := l.hub.enter(a, "", at(l.last)); err != nil {
+			t.Fatal(err)
+		}
+		next := func(what string, want int) {
+			t.Helper()
+			items, err := a.Next(t.Context(), nil, 64<<20)
+			if err != nil || len(items) != want {
+				t.Fatalf("%s: got %d messages and %v, want %d", what, len(items), err, want)
+			}
+		}
+		next("at first", 4)
+		a.Ack(4)
+		next("at once after the Ack", 0)
+		time.Sleep(ackHold)
+		wakes = 0
+		a.Heard()
+		if wakes != 1 {
+			t.Errorf("it was woken %d times when its Ack took effect, want once", wakes)
+		}
+		next("then", 1)
+		if a.Acked() != 4 {
+			t.Errorf("%d are acknowledged, want 4", a.Acked())
+		}
+	})
+}
+
+// As many matches wait for the Ack of a connection that is behind the window as of one that is not.
+func TestConnectionBehindTheWindowIsFullToo(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	store := NewMemory(MemoryConfig{})
+	n := NewNode(store, Config{Name: "n", WindowBytes: 1}) // all is read from pages
+	if err := n.Start(ctx); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		cancel()
+		n.Wait()
+		store.Close()
+	}()
+	a := attachStateful(t, n, "c")
+	if _, err := a.Next(ctx, nil, 1<<20); err != nil {
+		t.Fatal(err)
+	}
+	const messages = maxUnacked + 1500
+	all := make([]Outgoing, messages)
+	for i := range all {
+		all[i].Entry = &Entry{Kind: KindMessage, Connections: []string{"c"}, Body: []byte(strconv.Itoa(i))}
+	}
+	sent := n.PublishAll(ctx, "hub", all)
+	if err := a.hub.wait(ctx, sent[messages-1].Receipt.Position, 0); err != nil {
+		t.Fatal(err)
+	}
+	got := 0
+	next := func(want int) {
+		t.Helper()
+		for end := got + want; ; {
+			items, err := a.Next(ctx, nil, 1<<20)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, item := range items {
+				if string(item.Body) != strconv.Itoa(got) {
+					t.Fatalf("got message %s, want %d", item.Body, got)
+				}
+				got++
+			}
+			if len(items) == 0 && got == end {
+				return
+			}
+			if len(items) == 0 || got > end {
+				t.Fatalf("%d messages were sent, want %d", got, end)
+			}
+		}
+	}
+	next(maxUnacked)
+	a.Ack(1)
+	next(1)
+	a.Ack(uint64(got))
+	next(messages - got)
 }
