@@ -38,3 +38,25 @@ func TestFilterAllocatesNothing(t *testing.T) {
 		}
 	}
 }
+
+// A plain event stream is of no connection: nothing that ends connections, or changes their groups, means anything to it.
+func TestPlainStreamsFilterStaysAsItIs(t *testing.T) {
+	t.Parallel()
+	f := newFollower(Audience{Groups: []string{"g"}, User: "ann"}, at(1))
+	for i, e := range []Entry{
+		{Kind: KindClose, Flags: FlagAll},
+		{Kind: KindClose, Users: []string{"ann"}},
+		{Kind: KindClose, Groups: []string{"g"}},
+		{Kind: KindControl, Verb: VerbLeave, Users: []string{"ann"}, Named: []string{"g"}},
+		{Kind: KindControl, Verb: VerbLeaveAll, Users: []string{"ann"}},
+		{Kind: KindControl, Verb: VerbJoin, Users: []string{"ann"}, Named: []string{"h"}},
+		{Kind: KindMessage, Groups: []string{"h"}},
+	} {
+		if got := f.step(at(uint64(2+i)), &e); got != skip {
+			t.Errorf("%+v: verdict %d, want %d", e, got, skip)
+		}
+	}
+	if got := f.step(at(10), &Entry{Kind: KindMessage, Groups: []string{"g"}}); got != deliver {
+		t.Errorf("a message to its group: verdict %d, want %d", got, deliver)
+	}
+}

@@ -1,0 +1,41 @@
+package streams
+
+import "testing"
+
+// Appends that meet are acknowledged in any order: what is noted of them must not seem to be missing when the tail reads them in the log's.
+func TestOwnEntriesAreReadInTheLogsOrder(t *testing.T) {
+	t.Parallel()
+	l := newListeners(t, 1<<20)
+	entry := func(n uint64) RawEntry { return RawEntry{at(n), string(AppendEntry(nil, &Entry{Kind: KindMessage}))} }
+	for _, n := range []uint64{4, 2, 3, 1} {
+		l.hub.own.note(l.hub, entry(n))
+	}
+	for _, read := range [][]RawEntry{{}, {entry(1), entry(2)}, {entry(3), entry(4), entry(5)}} {
+		if err := l.hub.append(read); err != nil {
+			t.Fatalf("reading %d entries: %v", len(read), err)
+		}
+	}
+	if n := len(l.hub.own); n > 0 {
+		t.Errorf("%d entries are still to be read", n)
+	}
+	l.hub.own.note(l.hub, entry(5))
+	if n := len(l.hub.own); n > 0 {
+		t.Error("one that was read before it was acknowledged is still to be read")
+	}
+	l.hub.own.note(l.hub, entry(6))
+	if err := l.hub.append([]RawEntry{entry(7)}); err != errEntryMissing {
+		t.Errorf("reading without one that was acknowledged: %v, want %v", err, errEntryMissing)
+	}
+}
+
+// A tail that is far behind does not have a node remember all that it appends: the newest prove the most.
+func TestFewOwnEntriesAreRemembered(t *testing.T) {
+	t.Parallel()
+	l := newListeners(t, 1<<20)
+	for n := range uint64(maxOwn + 10) {
+		l.hub.own.note(l.hub, RawEntry{Position: at(n + 1)})
+	}
+	if n, last := len(l.hub.own), l.hub.own.last(); n != maxOwn || last != at(maxOwn+10) {
+		t.Errorf("%d entries up to %v are remembered, want %d up to %v", n, last, maxOwn, at(maxOwn+10))
+	}
+}
