@@ -601,6 +601,51 @@ func TestPostToAConnectionThatIsClosing(t *testing.T) {
 	})
 }
 
+// Between the look at its record and what a request does to it the connection ends.
+func TestRequestOfAConnectionThatEndsMeanwhileIsRefused(t *testing.T) {
+	for name, request := range map[string]struct {
+		step string // before which the connection ends
+		make func(k *connection)
+	}{
+		"DELETE": {"end", func(k *connection) {
+			k.want("DELETE", k.do(0, http.MethodDelete, "", ""), 404, "No Connection with that ID")
+		}},
+		"poll that answers": {"answer", func(k *connection) {
+			p := k.poll(0, "10").expectNothing(time.Second)
+			k.publish(0, 1)
+			p.expect(204, "")
+		}},
+		"poll that continues": {"continue", func(k *connection) {
+			k.publishSeen(0, 1)
+			k.poll(1, "10").expect(404, "No Connection with that ID") // the last was at node 1
+		}},
+		"POST that calls": {"append", func(k *connection) {
+			k.want("POST", k.do(0, http.MethodPost, "", call(1)), 200, "") // nobody is there to be answered
+		}},
+		"POST that cannot be read": {"close", func(k *connection) {
+			k.want("POST", k.do(0, http.MethodPost, "", "{"), 400, "the body ends inside a message")
+		}},
+	} {
+		bubbleRun(t, name, func(t *testing.T) {
+			c := newCluster(t, 3)
+			k := c.openPolling(handshakeJSON)
+			var over atomic.Bool
+			c.store.onBefore(func(step string) error {
+				if step == request.step && over.CompareAndSwap(false, true) {
+					_, err := c.nodes[0].End(c.ctx, hubName, k.id, "")
+					return err
+				}
+				return nil
+			})
+			request.make(k)
+			if !over.Load() {
+				t.Errorf("there was no step %q", request.step)
+			}
+			k.wantRecord(false)
+		})
+	}
+}
+
 func TestPollBodyHoldsWholeMessagesUpToItsLimit(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		c := newCluster(t, 2)

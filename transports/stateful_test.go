@@ -762,6 +762,10 @@ func TestCloseOfAStatefulConnectionIsFinal(t *testing.T) {
 			a.sendText(sequence(9))
 			a.expect(closeMessage("Connection closed with an error. Sequence ID greater than amount of messages we've received."))
 		},
+		"by a sequence before the first": func(a *socket) {
+			a.sendText(sequence(0))
+			a.expect(closeMessage("Connection closed with an error. Sequence ID greater than amount of messages we've received."))
+		},
 	}
 	for name, end := range ends {
 		bubbleRun(t, name, func(t *testing.T) {

@@ -408,6 +408,16 @@ func TestIdleWebSocketIsPingedAndStaysUp(t *testing.T) {
 	})
 }
 
+// A ping is in the client's protocol: one in another ends the client's parsing.
+func TestIdleMessagePackWebSocketIsPingedInItsProtocol(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := newCluster(t, 1).negotiate().openSocket(0, handshakeMessagePack)
+		for range 2 {
+			s.expectFrame("\x02\x91\x06", ws.OpBinary)
+		}
+	})
+}
+
 func TestClientThatPingedAndFellSilentIsTimedOut(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		k := newCluster(t, 1).negotiate()

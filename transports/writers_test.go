@@ -2,7 +2,9 @@ package transports
 
 import (
 	"io"
+	"net"
 	"runtime"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -231,4 +233,137 @@ func TestBreathWithoutAPipe(t *testing.T) {
 	}
 	gone.close()
 	none.close()
+}
+
+// speaker is an origin that has some words to say, of which some are at hand at a time.
+type speaker struct {
+	outlet
+	mu    sync.Mutex
+	words []string
+}
+
+func (o *speaker) collect(b *batch) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	b.begin()
+	if len(o.words) > 0 {
+		b.out, o.words = []byte(o.words[0]), o.words[1:]
+	}
+	b.more = len(o.words) > 0
+	return true
+}
+
+func (o *speaker) flush() {
+	b := &batch{joined: &streams.Joined{}}
+	for {
+		o.state.Store(flushing)
+		for o.collect(b); len(b.out) > 0; o.collect(b) {
+			if o.write(b.out) != nil {
+				o.state.Store(idle)
+				return
+			}
+		}
+		if o.done() {
+			return
+		}
+	}
+}
+
+func (o *speaker) describe() Write { return Write{} }
+
+func (o *speaker) say(words ...string) {
+	o.mu.Lock()
+	o.words = append(o.words, words...)
+	o.mu.Unlock()
+	o.schedule()
+}
+
+// connected returns a speaker, and the other end of its socket.
+func (w *writers) connected(t *testing.T) (*speaker, net.Conn) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	there, err := net.Dial("tcp", listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	here, err := listener.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := &speaker{}
+	o.conn, o.fd, o.timeout, o.writer, o.origin = here, descriptor(here), time.Minute, w.list[0], o
+	t.Cleanup(func() { o.hangUp(); there.Close() })
+	_ = there.SetReadDeadline(time.Now().Add(time.Minute))
+	return o, there
+}
+
+// The reading goroutine of a connection writes to it, too, and may have to wait for that. The writer goes on meanwhile, and what it had for the
+// connection comes after, in order, with all that has come since.
+func TestWriterDoesNotWaitForWhoeverWritesToASocket(t *testing.T) {
+	w := startWriters(t)
+	o, there := w.connected(t)
+	o.writing.Lock()
+	o.say("1", "2")
+	other := w.list[0].talker(nil)
+	for n := int64(1); n <= 3; n++ { // what was scheduled first is served by then
+		other.schedule()
+		for deadline := time.Now().Add(10 * time.Second); other.asked.Load() < n; runtime.Gosched() {
+			if time.Now().After(deadline) {
+				t.Fatal("the writer waits for a socket that somebody else writes to")
+			}
+		}
+	}
+	o.say("3")
+	if err := o.writeNow([]byte("0")); err != nil {
+		t.Fatal(err)
+	}
+	o.writing.Unlock()
+	got := make([]byte, 4)
+	if _, err := io.ReadFull(there, got); err != nil || string(got) != "0123" {
+		t.Fatalf("got %q %v, want %q", got, err, "0123")
+	}
+	o.say("4")
+	if _, err := io.ReadFull(there, got[:1]); err != nil || got[0] != '4' {
+		t.Fatalf("then got %q %v, want 4", got[:1], err)
+	}
+}
+
+// After its last bytes nothing is written to a socket, and nobody goes on trying.
+func TestNothingIsWrittenAfterTheLastBytes(t *testing.T) {
+	w := startWriters(t)
+	o, there := w.connected(t)
+	o.writing.Lock()
+	o.say("1")
+	o.finished = true
+	o.writing.Unlock()
+	o.say("2")
+	for deadline := time.Now().Add(10 * time.Second); o.state.Load() != idle; runtime.Gosched() {
+		if time.Now().After(deadline) {
+			t.Fatal("somebody still means to write")
+		}
+	}
+	o.hangUp()
+	if got, err := io.ReadAll(there); len(got) > 0 {
+		t.Errorf("got %q %v", got, err)
+	}
+}
+
+// A writer's write that fails ends the socket, which nobody may be reading from, and leaves it to nobody.
+func TestFailedWriteOfAWriterEndsTheSocket(t *testing.T) {
+	w := startWriters(t)
+	o, there := w.connected(t)
+	if err := there.(*net.TCPConn).SetLinger(0); err != nil {
+		t.Fatal(err)
+	}
+	there.Close()
+	for deadline := time.Now().Add(10 * time.Second); !o.failed.Load() || !o.isClosed() || o.state.Load() != idle; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("failed: %v, closed: %v, state: %d", o.failed.Load(), o.isClosed(), o.state.Load())
+		}
+		o.say("1")
+	}
 }
