@@ -2,6 +2,7 @@ package streams
 
 import (
 	"context"
+	"errors"
 	"strconv"
 	"strings"
 	"testing"
@@ -166,4 +167,27 @@ func TestConnectionBehindTheWindowIsFullToo(t *testing.T) {
 	next(1)
 	a.Ack(uint64(got))
 	next(messages - got)
+}
+
+// The window may hold what follows a cursor that the floor has passed, but the record has forgotten the memberships of that time.
+func TestConnectionBehindTheFloorIsNotServedFromTheWindow(t *testing.T) {
+	t.Parallel()
+	l := newListeners(t, 1<<20)
+	l.append(broadcast("1"), broadcast("2"), broadcast("3"))
+	for _, behind := range []bool{false, true} {
+		reply := OpenReply{Record: Record{ID: "c", Start: at(1), Cursor: at(1), Transport: TransportServerSentEvents}, Last: at(l.last), Floor: at(1)}
+		if behind {
+			reply.Floor = at(2)
+		}
+		a := newAttachment(l.hub, &reply, "owner", time.Minute, func() {})
+		if err := l.hub.enter(a, "", at(l.last)); err != nil {
+			t.Fatal(err)
+		}
+		if taken := a.Take(l.joined, bracketed, 1<<10); taken == behind {
+			t.Errorf("behind the floor: %v, and it takes something: %v", behind, taken)
+		}
+		if items, err := a.Next(t.Context(), nil, 1<<10); behind != errors.Is(err, ErrGap) || len(items) > 0 {
+			t.Errorf("behind the floor: %v, and it gets %d messages and %v", behind, len(items), err)
+		}
+	}
 }

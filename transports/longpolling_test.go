@@ -404,6 +404,14 @@ func TestUndecidedPollIsNotAnsweredWithNothing(t *testing.T) {
 		c.store.comeBack()
 		k.poll(2, "10").expect(200, invocation(1))
 	})
+	bubbleRun(t, "ended", func(t *testing.T) {
+		c, k, again := undecided(t)
+		again.expectNothing(100 * time.Millisecond)
+		k.want("DELETE", k.do(0, http.MethodDelete, "", ""), 202, "")
+		again.expect(404, "No Connection with that ID")
+		c.publish(0, 2)
+		k.poll(2, "11").expect(404, "No Connection with that ID")
+	})
 	bubbleRun(t, "drained", func(t *testing.T) {
 		c, k, again := undecided(t)
 		again.cancel()
