@@ -69,6 +69,23 @@ func TestAckOfNewMatchProvesThatResentOnesArrived(t *testing.T) {
 	wantPair(t, &k, at(5), at(5), 3)
 }
 
+// After a re-attach an Ack may be ahead of what was taken again so far: what is still to be sent again may not have arrived.
+func TestAckAheadOfWhatIsSentAgainProvesNothing(t *testing.T) {
+	k := acks{cursor: at(1), sent: time.Now()}
+	k.add(at(2), 1, true)
+	k.written()
+	k.ack(2)
+	wantPair(t, &k, at(2), at(1), 0)
+	k.add(at(3), 1, true)
+	k.caughtUp = true
+	k.written()
+	k.settle()
+	wantPair(t, &k, at(3), at(1), 0)
+	k.add(at(4), 1, false)
+	k.ack(3)
+	wantPair(t, &k, at(4), at(4), 3)
+}
+
 func TestUnacknowledgedMatchesAreLimited(t *testing.T) {
 	k := acks{caughtUp: true}
 	for i := range maxUnacked - 1 {
