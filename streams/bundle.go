@@ -91,7 +91,7 @@ func bundleSize(stored RawEntry) (n uint64, ok bool) {
 		return 0, false
 	}
 	n = bigEndian(data[1:])
-	if n == 0 || n-1 > stored.Position.seq {
+	if n == 0 || n > stored.Position.seq { // another entry is before it
 		return 0, false
 	}
 	rest := data[bundleHeader:]

@@ -44,9 +44,14 @@ func (l *listeners) append(entries ...Entry) {
 		l.last++
 		raw = append(raw, RawEntry{at(l.last), string(AppendEntry(nil, &e))})
 	}
-	if err := l.hub.append(Batch{Entries: raw, Stored: len(raw)}); err != nil {
+	if err := l.read(raw...); err != nil {
 		l.Fatal("the entries are refused")
 	}
+}
+
+// read is what the hub does with entries that the tail has read.
+func (l *listeners) read(entries ...RawEntry) error {
+	return l.hub.append(Batch{Entries: entries, Stored: len(entries)})
 }
 
 func broadcast(body string) Entry {

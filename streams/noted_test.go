@@ -11,7 +11,7 @@ func TestOwnEntriesAreReadInTheLogsOrder(t *testing.T) {
 		l.hub.own.note(l.hub, entry(n))
 	}
 	for _, read := range [][]RawEntry{{}, {entry(1), entry(2)}, {entry(3), entry(4), entry(5)}} {
-		if err := l.hub.append(read); err != nil {
+		if err := l.read(read...); err != nil {
 			t.Fatalf("reading %d entries: %v", len(read), err)
 		}
 	}
@@ -23,7 +23,7 @@ func TestOwnEntriesAreReadInTheLogsOrder(t *testing.T) {
 		t.Error("one that was read before it was acknowledged is still to be read")
 	}
 	l.hub.own.note(l.hub, entry(6))
-	if err := l.hub.append([]RawEntry{entry(7)}); err != errEntryMissing {
+	if err := l.read(entry(7)); err != errEntryMissing {
 		t.Errorf("reading without one that was acknowledged: %v, want %v", err, errEntryMissing)
 	}
 }
