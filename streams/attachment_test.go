@@ -10,21 +10,26 @@ import (
 	"time"
 )
 
+// memoryNode starts a node with a log in memory; it ends with the test.
+func memoryNode(t *testing.T, cfg Config) (context.Context, *Node) {
+	t.Helper()
+	ctx, store := t.Context(), NewMemory(MemoryConfig{})
+	n := NewNode(store, cfg)
+	if err := n.Start(ctx); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		n.Wait()
+		_ = store.Close()
+	})
+	return ctx, n
+}
+
 // What comes for a connection while it is taken out of service, when nothing wakes it any more and its cursor is not saved yet, is for whoever
 // serves it next.
 func TestWhatComesWhileAConnectionIsDetachedIsNotPassed(t *testing.T) {
 	t.Parallel()
-	ctx, cancel := context.WithCancel(t.Context())
-	store := NewMemory(MemoryConfig{})
-	n := NewNode(store, Config{Name: "n"})
-	if err := n.Start(ctx); err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		cancel()
-		n.Wait()
-		store.Close()
-	}()
+	ctx, n := memoryNode(t, Config{Name: "n"})
 	a := attachStateful(t, n, "c")
 	if items, err := a.Next(ctx, nil, 1<<20); err != nil || len(items) > 0 {
 		t.Fatalf("got %d messages and %v at first", len(items), err)
@@ -116,17 +121,7 @@ func TestAnAckThatWasHeldBackLetsTheConnectionGoOn(t *testing.T) {
 // As many matches wait for the Ack of a connection that is behind the window as of one that is not.
 func TestConnectionBehindTheWindowIsFullToo(t *testing.T) {
 	t.Parallel()
-	ctx, cancel := context.WithCancel(t.Context())
-	store := NewMemory(MemoryConfig{})
-	n := NewNode(store, Config{Name: "n", WindowBytes: 1}) // all is read from pages
-	if err := n.Start(ctx); err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		cancel()
-		n.Wait()
-		store.Close()
-	}()
+	ctx, n := memoryNode(t, Config{Name: "n", WindowBytes: 1}) // all is read from pages
 	a := attachStateful(t, n, "c")
 	if _, err := a.Next(ctx, nil, 1<<20); err != nil {
 		t.Fatal(err)

@@ -11,17 +11,7 @@ import (
 // A hub that is in use is followed: whatever is done in one, and however it ends, must not leave it so for ever.
 func TestNothingThatHasEndedUsesItsHub(t *testing.T) {
 	t.Parallel()
-	ctx, cancel := context.WithCancel(t.Context())
-	store := NewMemory(MemoryConfig{})
-	n := NewNode(store, Config{Name: "n"})
-	if err := n.Start(ctx); err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		cancel()
-		n.Wait()
-		store.Close()
-	}()
+	ctx, n := memoryNode(t, Config{Name: "n"})
 	message := func() *Entry { return &Entry{Kind: KindMessage, Flags: FlagAll, Body: []byte("1")} }
 	late, lateEnds := context.WithCancel(ctx)
 	lateEnds()
