@@ -1,7 +1,6 @@
 package streams
 
 import (
-	"context"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -14,13 +13,7 @@ func TestWindowsKeepWithinTheNodesBytes(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		const nodeBytes = 4 << 20
-		ctx, cancel := context.WithCancel(t.Context())
-		store := NewMemory(MemoryConfig{})
-		n := NewNode(store, Config{Name: "n", NodeWindowBytes: nodeBytes})
-		if err := n.Start(ctx); err != nil {
-			t.Fatal(err)
-		}
-		defer func() { cancel(); n.Wait(); _ = store.Close() }()
+		ctx, n := memoryNode(t, Config{Name: "n", NodeWindowBytes: nodeBytes})
 		names := []string{"a", "b", "c"}
 		grow := func(name string) {
 			for range 100 {
