@@ -75,7 +75,7 @@ func TestPollingClientMissesNothingWhenConnectionsAreCut(t *testing.T) {
 		way := relay.Start(t, addr)
 		ways, addrs = append(ways, way), append(addrs, way.Addr)
 	}
-	proxy := proxytest.HAProxy(t, addrs, proxytest.RetryPolls(), proxytest.Retries(10))
+	proxy := proxytest.HAProxy(t, addrs, proxytest.RetryPolls(), proxytest.Retries(100))
 	conn := sharedJS(t).Open(t, jsclient.Options{URL: proxy.URL + "/hubs/" + hub, Transport: jsclient.LongPolling, Protocol: jsclient.JSON})
 	const total = 500
 	b := c.backend(t, hub)
