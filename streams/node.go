@@ -167,8 +167,13 @@ func (n *Node) every(ctx context.Context, interval time.Duration, f func(context
 // Now is the store's clock in milliseconds, as far as this node knows it.
 func (n *Node) Now() int64 { return n.clock.now() }
 
-// Ready returns nil if the store can be used; see Cluster.Ready.
-func (n *Node) Ready(ctx context.Context) error { return n.store.Ready(ctx) }
+// Ready returns nil if the store can be used, see Cluster.Ready, and what it has can be read here.
+func (n *Node) Ready(ctx context.Context) error {
+	if err := n.store.Ready(ctx); err != nil {
+		return err
+	}
+	return n.blind()
+}
 
 // Secret returns the secret that all nodes share: if the store has none, held, the one that this node has had from it, or else a new one.
 func (n *Node) Secret(ctx context.Context, held []byte) ([]byte, error) {

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"hubstream/internal/reasons"
 )
 
 const (
@@ -15,6 +17,7 @@ const (
 	tailBlock      = 5 * time.Second // how long a read waits
 	tailRetry      = time.Second     // the longest pause between attempts to reach the store, or to read
 	firstTailRetry = 20 * time.Millisecond
+	firstTailBlock = 20 * time.Millisecond // after one that failed
 )
 
 // tailer reads the ends of a bucket's hubs into their windows. Guarded by Node.mu but
@@ -26,6 +29,7 @@ type tailer struct {
 	hubs   map[string]*hub
 	nodes  int     // that tail the bucket, as the last beat said
 	prompt *prompt // nil: run alone reads; static
+	blind  blindness
 
 	// of run, or of whoever has the prompt's turn
 	cursors []Cursor
@@ -33,6 +37,7 @@ type tailer struct {
 	limit   int           // of the entries that a read returns of each hub
 	silent  time.Time     // since when nothing came
 	retry   time.Duration // the pause after the next read that fails; zero after one that did not
+	told    reasons.Told  // why it has not gone on since it last did
 }
 
 // tail makes sure that the hub is tailed, from position last on at the latest.
@@ -108,7 +113,7 @@ func (t *tailer) run(ctx context.Context) {
 		return
 	}
 	for t.collect() {
-		batches, err := t.tail.Read(ctx, t.cursors, t.limit, tailBlock)
+		batches, err := t.tail.Read(ctx, t.cursors, t.limit, t.block())
 		if ctx.Err() != nil {
 			t.stopped()
 			return
@@ -126,6 +131,14 @@ func (t *tailer) begin() {
 	t.limit = t.atMost(fewEntries)
 }
 
+// block is how long the next read waits: not for long while it is not known whether the tail can read again.
+func (t *tailer) block() time.Duration {
+	if t.told.Any() {
+		return firstTailBlock
+	}
+	return tailBlock
+}
+
 // settle delivers what was read, or else repairs what it cannot follow.
 func (t *tailer) settle(ctx context.Context, batches []Batch, err error) {
 	if err == nil {
@@ -133,20 +146,30 @@ func (t *tailer) settle(ctx context.Context, batches []Batch, err error) {
 	}
 	if err != nil {
 		t.node.contact.broken()
-		// A store that verifies, and yet lets nothing be read (it has all the connections that it takes), is not asked without end.
-		_ = sleep(ctx, t.retry)
-		t.retry = min(max(2*t.retry, firstTailRetry), tailRetry)
+		t.backOff(ctx)
 		t.recover(ctx, err)
 		t.begin()
 		return
 	}
-	t.retry = 0
 	t.measure(batches)
+	repaired := true
 	for _, b := range batches {
 		if err := t.deliver(b); err != nil {
-			t.recover(ctx, err)
+			repaired = t.recover(ctx, err) && repaired
 		}
 	}
+	if !repaired {
+		t.backOff(ctx)
+		return
+	}
+	t.goesOn()
+}
+
+// backOff waits after what failed, the longer the more often it did in a row. A store that verifies, and yet lets nothing be read (it has all
+// the connections that it takes), is not asked without end.
+func (t *tailer) backOff(ctx context.Context) {
+	_ = sleep(ctx, t.retry)
+	t.retry = min(max(2*t.retry, firstTailRetry), tailRetry)
 }
 
 // check makes sure that what was read follows what was read before. A tail that is
@@ -265,17 +288,25 @@ func (t *tailer) pace(ctx context.Context) {
 	}
 }
 
-// recover waits until the store answers again and every hub is verified.
-func (t *tailer) recover(ctx context.Context, err error) {
-	t.node.log.Warn("tail interrupted", "bucket", t.bucket, "error", err)
+// recover waits until the store answers again and every hub is verified. It returns false if one cannot be, although the store answers, or
+// if ctx ends.
+func (t *tailer) recover(ctx context.Context, cause error) bool {
+	t.interrupted(cause)
 	pause := firstTailRetry
 	for {
 		err := t.verify(ctx)
-		if err == nil || !errors.Is(err, ErrUnavailable) {
-			return
+		if err == nil {
+			t.cannotRead(cause)
+			return true
 		}
+		if !errors.Is(err, ErrUnavailable) {
+			t.interrupted(err)
+			t.cannotRead(err)
+			return false
+		}
+		t.notBlind()
 		if sleep(ctx, pause) != nil {
-			return
+			return false
 		}
 		pause = min(2*pause, tailRetry)
 	}

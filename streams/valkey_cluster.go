@@ -105,6 +105,13 @@ func (v *Valkey) Ready(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("Valkey takes no writes: %w", err)
 	}
+	// Nothing else but a tail reads so: where it is forbidden, what is sent arrives nowhere.
+	_, err = v.ask(ctx, func() valkey.Completed {
+		return v.main.B().Xread().Count(1).Streams().Key(v.keys.probe()).Id(Position{}.String()).Build()
+	})
+	if err != nil {
+		return fmt.Errorf("Valkey lets no log be read: %w", err)
+	}
 	ctx, end, err := v.begin(ctx)
 	if err != nil {
 		return err

@@ -328,6 +328,18 @@ func TestValkeyThatEvictsIsNotReady(t *testing.T) {
 	}
 }
 
+// What is sent is accepted then, and arrives nowhere.
+func TestValkeyWhoseLogsCannotBeReadIsNotReady(t *testing.T) {
+	server := valkeytest.Start(t, valkeytest.Args())
+	server.Do("ACL", "SETUSER", "limited", "on", ">secret", "~*", "&*", "+@all", "-xread")
+	u := use(t, streams.ValkeyConfig{Addresses: []string{"valkey://limited:secret@" + server.Addr}})
+	if err := u.Ready(t.Context()); err == nil || !strings.Contains(err.Error(), "xread") {
+		t.Errorf("got %v, want an error that says what to allow", err)
+	}
+	server.Do("ACL", "SETUSER", "limited", "+xread")
+	must(t, "ready", u.Ready(t.Context()))
+}
+
 func TestValkeyReplicaIsNotReady(t *testing.T) {
 	primary := valkeytest.Start(t, valkeytest.Args("--repl-diskless-sync-delay", "0"))
 	server := valkeytest.Start(t, valkeytest.Args())

@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"regexp"
 	"sync"
 	"time"
 
 	"hubstream/handlers"
+	"hubstream/internal/reasons"
 	"hubstream/negotiate"
 	"hubstream/streams"
 	"hubstream/transports"
@@ -136,26 +136,15 @@ func (n *node) contact(ctx, working context.Context, s *services) (*negotiate.Ke
 // newWaiting makes what tells operators why the store cannot be used yet: by /readyz, and in the log each reason once. Attempts may fail in
 // several ways in turn, ten times a second.
 func (n *node) newWaiting() func(error) {
-	told := map[string]bool{}
+	var told reasons.Told
 	return func(err error) {
-		reason := ownAddress.ReplaceAllString(err.Error(), "")
+		reason, fresh := told.Add(err)
 		n.handler.Unready(reason)
-		known := theTime.ReplaceAllString(reason, "")
-		if !told[known] && len(told) < maxReasons {
-			told[known] = true
+		if fresh {
 			n.log.Warn("waiting for the store", "error", reason)
 		}
 	}
 }
-
-// maxReasons limits those that are told, of which there are a few.
-const maxReasons = 20
-
-// ownAddress is what the network's errors have of this machine's end of a connection, whose port is another at each attempt.
-var ownAddress = regexp.MustCompile(`[^\s>]+->`)
-
-// theTime is what errors of certificates that are not valid now say of when that is.
-var theTime = regexp.MustCompile(`current time \S+`)
 
 // contactPause is the time between attempts to use a store that is not fit for use.
 const contactPause = 500 * time.Millisecond
