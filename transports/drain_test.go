@@ -194,6 +194,23 @@ func TestDrainMayBeCalledAgain(t *testing.T) {
 	})
 }
 
+// A poll that waited went on to wait for the store when its node had been drained, and the node ended some seconds after the time for that.
+func TestDrainOfAPollDoesNotWaitForAStoreThatStaysAway(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 1)
+		k := c.openPolling(handshakeJSON)
+		waiting := k.poll(0, "10").expectNothing(time.Second)
+		c.store.goAway()
+		began := time.Now()
+		done := c.drain(0)
+		waiting.expect(200, "")
+		<-done
+		if d := time.Since(began); d < drainTime/2 || d >= drainTime {
+			t.Errorf("drained for %v of %v, half of which is the store's to come back", d, drainTime)
+		}
+	})
+}
+
 // Clients that do not answer do not hold up the end.
 func TestDrainEndsInTime(t *testing.T) {
 	bubble(t, func(t *testing.T) {

@@ -419,6 +419,9 @@ func (p *poll) serve() {
 			}
 		case <-draining:
 			p.s.counters.drain(streams.TransportLongPolling)
+			// A store that is away is waited for as by a poll that was not opened yet: see leaves.
+			ctx, cancel := context.WithTimeout(ctx, p.s.spread)
+			defer cancel()
 			p.answer(ctx, nil)
 			return
 		case <-p.Context().Done():

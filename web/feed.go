@@ -25,6 +25,8 @@ const (
 	// wait for it.
 	viewerTimeout = 10 * time.Second
 	reportTimeout = 3 * time.Second
+	// lastReportTimeout is how long the node's end may wait for the others to be told of it: they notice without.
+	lastReportTimeout = 500 * time.Millisecond
 
 	streamName = "nodes"
 )
@@ -67,7 +69,9 @@ func (f *Feed) Run(ctx context.Context) {
 		case <-ticker.C:
 		case <-f.kick:
 		case <-ctx.Done():
-			f.step(context.WithoutCancel(ctx), StateStopped)
+			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastReportTimeout)
+			defer cancel()
+			f.step(last, StateStopped)
 			return
 		}
 	}

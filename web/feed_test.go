@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -183,4 +184,29 @@ func TestCloseEndsViewers(t *testing.T) {
 	if answer.StatusCode != http.StatusServiceUnavailable {
 		t.Errorf("a closed feed answers %d", answer.StatusCode)
 	}
+}
+
+// A store that is away would hold up the end of a node that is drained.
+func TestFeedsEndDoesNotWaitForTheStore(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		feed := web.NewFeed(func() web.Report { return web.Report{} }, func(ctx context.Context, _ []byte, _ time.Duration) ([]web.Told, error) {
+			<-ctx.Done()
+			return nil, ctx.Err()
+		})
+		defer feed.Close()
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() {
+			feed.Run(ctx)
+			close(done)
+		}()
+		synctest.Wait()
+		began := time.Now()
+		stop()
+		<-done
+		if took := time.Since(began); took > time.Second {
+			t.Errorf("it ended after %v", took)
+		}
+	})
 }
