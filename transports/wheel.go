@@ -19,6 +19,9 @@ type wheel struct {
 	interval                 int64 // of the ticks, ms
 	keepAlive, clientTimeout int64 // ms
 
+	// Of run: when it last ticked, and until when no client is blamed for its silence.
+	ticked, lenient int64 // ms
+
 	mu      sync.Mutex
 	sockets map[*webSocket]struct{}
 	streams map[*stream]struct{}
@@ -100,6 +103,7 @@ func (w *wheel) all() ([]*webSocket, []*stream) {
 // due returns those that have something to write.
 func (w *wheel) due() (sockets []*webSocket, streams []*stream) {
 	now, clock := w.now(), time.Now().UnixMilli()
+	w.notice(now)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for c := range w.sockets {
@@ -116,6 +120,15 @@ func (w *wheel) due() (sockets []*webSocket, streams []*stream) {
 		}
 	}
 	return sockets, streams
+}
+
+// notice notes a tick that is late: the process stood still. What clients have sent meanwhile waits in their sockets, and is
+// given some time to be read before any of them counts as silent.
+func (w *wheel) notice(now int64) {
+	if now-w.ticked > w.clientTimeout/4 {
+		w.lenient = now + w.clientTimeout/4
+	}
+	w.ticked = now
 }
 
 // tick tells whether the socket has something to write at a time.
@@ -140,7 +153,7 @@ func (c *webSocket) tick(w *wheel, now int64) (due bool) {
 		due = true
 	}
 	// Only a client that has pinged is timed out: JavaScript clients that once polled never ping.
-	if c.clientPings.Load() && now-c.received.Load() > w.clientTimeout {
+	if now >= w.lenient && c.clientPings.Load() && now-c.received.Load() > w.clientTimeout {
 		c.clientPings.Store(false)
 		go c.timeOut()
 	}
@@ -149,12 +162,12 @@ func (c *webSocket) tick(w *wheel, now int64) (due bool) {
 
 // tickWaiting looks after a socket that is told nothing yet.
 func (c *webSocket) tickWaiting(w *wheel, now int64) {
-	switch {
+	switch lenient := now < w.lenient; {
 	case c.protocol() == 0:
-		if now-c.opened.Load() >= c.handshakeTime && c.decided.CompareAndSwap(false, true) {
+		if !lenient && now-c.opened.Load() >= c.handshakeTime && c.decided.CompareAndSwap(false, true) {
 			go c.refuseHandshake(hubprotocol.HandshakeCanceled)
 		}
-	case now >= c.silent.Load():
+	case !lenient && now >= c.silent.Load():
 		c.silent.Store(now + silentAgain.Milliseconds())
 		go c.abandoned()
 	case now-c.pinged.Load() > w.keepAlive-w.interval:
