@@ -363,7 +363,9 @@ func TestPanicOfWhoDeliversEndsTheProcess(t *testing.T) {
 		t.Fatal("it went on")
 	}
 	t.Parallel()
-	cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$")
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, os.Args[0], "-test.run=^"+t.Name()+"$")
 	cmd.Env = append(os.Environ(), "PANIC_OF_WHO_DELIVERS=1")
 	out, err := cmd.CombinedOutput()
 	if exit := (*exec.ExitError)(nil); !errors.As(err, &exit) || !bytes.Contains(out, []byte("panic: it went wrong")) || bytes.Contains(out, []byte("it went on")) {

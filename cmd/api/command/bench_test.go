@@ -46,12 +46,15 @@ func TestBenchFindsNothingWrong(t *testing.T) {
 		t.Run(line, func(t *testing.T) {
 			t.Parallel()
 			c := &cli{t, c.env}
-			r, err := c.measure(line)
-			if err != nil || r.Sent == 0 || r.Delivered == 0 || r.Rate > 0 && r.Latency.Count == 0 || r.SendFailed > 0 || r.Connections != 20 {
-				t.Fatalf("got %v, %+v", err, r)
-			}
-			if strings.Contains(line, "-cut-every") && (r.Cuts == 0 || r.Returns.Count == 0) {
-				t.Errorf("nobody was cut off, or came back: %+v", r)
+			var r bench.Report
+			// A busy machine may come to nothing of what is to be sent in the time that is measured, or send too little to those who are cut off.
+			for seconds, measured := 1, false; !measured; seconds *= 2 {
+				var err error
+				r, err = c.measure(line, "-duration", fmt.Sprintf("%ds", seconds))
+				if err != nil || r.Sent == 0 || r.Delivered == 0 || r.SendFailed > 0 || r.Connections != 20 || seconds > 16 {
+					t.Fatalf("got %v, %+v", err, r)
+				}
+				measured = r.Latency.Count > 0 && (!strings.Contains(line, "-cut-every") || r.Cuts > 0 && r.Returns.Count > 0)
 			}
 			if strings.Contains(line, "-under-way") && r.Delivered != 20*r.Sent {
 				t.Errorf("%d sent to 20 clients, %d delivered", r.Sent, r.Delivered)
