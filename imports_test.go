@@ -34,6 +34,7 @@ var forbidden = []struct{ folder, imports, why string }{
 	{"cmd/api/bench", "hubstream/handlers", "it knows nodes by their protocol and their API"},
 	{"cmd/api/bench", "hubstream/cmd/api/node", "it knows nodes by their protocol and their API"},
 	{"internal/ratelimit", "hubstream/", "it counts names"},
+	{"internal/reasons", "hubstream/", "it knows errors by what they say"},
 	{"internal/upstream", "hubstream/", "what is asked and answered is bytes to it"},
 	{"transports", "github.com/sony/gobreaker", "how upstreams are called is theirs"},
 	{"handlers", "github.com/valkey-io", "only streams speaks to Valkey"},
