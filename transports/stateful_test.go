@@ -198,6 +198,21 @@ func TestNewSocketWaitsForTheOldOnesEnd(t *testing.T) {
 	})
 }
 
+// A client that has missed our Ack sends again what we have. It is acknowledged although nothing new came, or the client would keep it.
+func TestWhatIsSentAgainIsAcknowledgedAgain(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 2)
+		a := c.openStateful(0)
+		a.sendText(call(1))
+		a.expect(failure(1))
+		a.cut()
+		synctest.Wait()
+		b := a.returns(1, 1, call(1))
+		b.expect(sequence(1) + failure(1))
+		b.expect(ack(1))
+	})
+}
+
 // Nothing was sent, nothing is to be replayed.
 func TestReattachWithNothingSent(t *testing.T) {
 	bubble(t, func(t *testing.T) {
@@ -418,6 +433,30 @@ func TestConnectionWithAnAbandonedSocketIsNotTakenOver(t *testing.T) {
 		again.expectEnd()
 		a.wantRecord(false)
 		a.wantRefused(0, http.StatusNotFound, "No Connection with that ID")
+	})
+}
+
+// That it has one is noted again when the store was away.
+func TestAbandonedSocketIsNotedWhenTheStoreIsBack(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 3)
+		a := c.openAndCut(0)
+		tries := 0
+		c.store.onBefore(func(step string) error {
+			if step == "abandon" {
+				if tries++; tries < 3 {
+					return streams.ErrUnavailable
+				}
+			}
+			return nil
+		})
+		ghost := a.dialSocket(1)
+		time.Sleep(6 * time.Second)
+		ghost.cut()
+		again := a.dialSocket(2)
+		again.sendText(sequence(1))
+		again.expectEnd()
+		a.wantRecord(false)
 	})
 }
 
@@ -662,6 +701,31 @@ func TestLostReplyOfFinish(t *testing.T) {
 	})
 }
 
+// Whose connection is another's now, which this node has not read yet, has nothing executed here, and is cut off: there is no end of asking.
+func TestCallOfWhoWasTakenOverIsTriedOnce(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 2)
+		a := c.openStateful(0)
+		time.Sleep(time.Second) // it is noted as heard
+		tries := 0
+		c.store.onBefore(func(step string) error {
+			if step == "finish" {
+				tries++
+				return streams.ErrOwner
+			}
+			return nil
+		})
+		a.sendText(call(1))
+		a.expectEnd()
+		time.Sleep(5 * time.Second)
+		if tries != 1 {
+			t.Errorf("it was tried %d times", tries)
+		}
+		c.store.onBefore(func(string) error { return nil })
+		a.returns(1, 1, call(1)).expect(sequence(1) + failure(1))
+	})
+}
+
 // Clients begin to count when they have handled the handshake's answer.
 func TestNothingThatCountsComesBeforeTheClientHasHandledTheHandshake(t *testing.T) {
 	held := func(c *cluster) *socket {
@@ -761,6 +825,12 @@ func TestCloseOfAStatefulConnectionIsFinal(t *testing.T) {
 		"by a sequence beyond": func(a *socket) {
 			a.sendText(sequence(9))
 			a.expect(closeMessage("Connection closed with an error. Sequence ID greater than amount of messages we've received."))
+		},
+		"by a sequence beyond when it comes back": func(a *socket) {
+			a.cut()
+			synctest.Wait()
+			*a = *a.returns(1, 2)
+			a.expect(sequence(1) + closeMessage("Connection closed with an error. Sequence ID greater than amount of messages we've received."))
 		},
 		"by a sequence before the first": func(a *socket) {
 			a.sendText(sequence(0))
@@ -881,6 +951,73 @@ func TestReattachWaitsForAStoreThatIsAway(t *testing.T) {
 	})
 }
 
+// Where it stays away the client is cut off, and has lost nothing.
+func TestReattachWhileTheStoreStaysAway(t *testing.T) {
+	for _, first := range []string{"open", "range"} {
+		bubbleRun(t, first, func(t *testing.T) {
+			c := newCluster(t, 2)
+			a := c.openStateful(0)
+			c.publish(0, 1)
+			a.expect(invocation(1))
+			a.cut()
+			synctest.Wait()
+			b := a.dialSocket(1) // whose node has nothing of the hub
+			c.store.onBefore(func(step string) error {
+				if step == first {
+					return streams.ErrUnavailable
+				}
+				return nil
+			})
+			b.sendText(sequence(1))
+			b.expectEnd()
+			c.store.onBefore(func(string) error { return nil })
+			a.returns(1, 1).expect(sequence(1) + invocation(1))
+		})
+	}
+}
+
+// A client that is gone before it is told anything has the connection all the same: that is detached, and expires.
+func TestReattachOfAClientThatIsGoneBeforeItIsTold(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 2)
+		time.Sleep(2 * time.Minute) // contact with the store long enough to end anybody
+		a := c.openAndCut(0)
+		b := a.dialSocket(1)
+		c.store.onceAfterOpen(b.cut)
+		b.sendText(sequence(1))
+		synctest.Wait()
+		if r, _ := b.record(); r.Ticket != 1 || r.Detached != r.Owner {
+			t.Errorf("got ticket %d, owner %q, detached %q", r.Ticket, r.Owner, r.Detached)
+		}
+		time.Sleep(80 * time.Second)
+		b.wantRecord(false)
+	})
+}
+
+// What it has not received is not kept any more: it is told so.
+func TestReattachBelowTheFloor(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 2)
+		a := c.openStateful(0)
+		c.publish(0, 1)
+		a.expect(invocation(1))
+		a.cut()
+		synctest.Wait()
+		b := a.dialSocket(1)
+		last, err := c.nodes[0].Publish(c.ctx, hubName, messageTo("another", "{}"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.store.Trim(c.ctx, hubName, last.Position); err != nil {
+			t.Fatal(err)
+		}
+		b.sendText(sequence(1))
+		b.expect(sequence(1) + closeMessage("The connection fell too far behind: messages that it had not received are no longer kept."))
+		b.expectClose(ws.StatusNormalClosure)
+		a.wantRefused(0, http.StatusNotFound, "No Connection with that ID")
+	})
+}
+
 func TestReattachOfAConnectionThatEndedMeanwhile(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		c := newCluster(t, 2)
@@ -932,6 +1069,48 @@ func TestAConnectionThatCannotBeEndedIsCut(t *testing.T) {
 		a.expectEnd()
 		c.store.onBefore(func(string) error { return nil })
 		a.returns(1, 1).expect(sequence(1))
+	})
+}
+
+// The same when it cannot be continued, either.
+func TestAConnectionThatCannotBeContinuedNorEndedIsCut(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 2)
+		a := c.openAndCut(0)
+		b := a.dialSocket(1)
+		c.store.onBefore(func(step string) error {
+			switch step {
+			case "open":
+				return streams.ErrGeneration
+			case "end":
+				return streams.ErrUnavailable
+			}
+			return nil
+		})
+		b.sendText(sequence(1))
+		b.expectEnd()
+		c.store.onBefore(func(string) error { return nil })
+		a.returns(1, 1).expect(sequence(1))
+	})
+}
+
+// What is wrong on a socket whose client is served on another, of which its node has not read yet, ends the socket alone. A Close would reach
+// a JavaScript client as if it were for the other.
+func TestErrorOnASocketThatWasLeftEndsNotTheConnection(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 2)
+		a := c.openStateful(0)
+		synctest.Wait()
+		r, _ := a.record()
+		_, err := c.store.Store.Open(c.ctx, hubName, streams.OpenRequest{
+			Mode: streams.OpenReattach, ID: a.id, Owner: "another's", Lease: time.Minute, Ticket: r.Tickets + 1, // and nobody is told of it
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		a.sendText("no hub message\x1e")
+		a.expectEnd()
+		a.wantRecord(true)
 	})
 }
 

@@ -589,6 +589,22 @@ func TestWorkGoesOnWhenTheStoresAnswersAreLost(t *testing.T) {
 			k.pollNext(0).expect(200, result("0", 42))
 		})
 	})
+	t.Run("accepted from a socket", func(t *testing.T) {
+		bubble(t, func(t *testing.T) {
+			a := &app{}
+			c := newCluster(t, 1, a.with)
+			s := c.negotiate().openSocket(0, handshakeJSON)
+			synctest.Wait()
+			open := a.gate("Slow")
+			loseOnce(c, "accept")
+			s.sendText(method("Slow", "0", "[]")) // is there still when it is accepted again
+			time.Sleep(time.Second)
+			open()
+			s.expect(result("0", 42))
+			synctest.Wait()
+			a.wantTold(t, connected, told("Slow", "2", "0", "[]"))
+		})
+	})
 	t.Run("adopted", func(t *testing.T) {
 		bubble(t, func(t *testing.T) {
 			a := &app{}
