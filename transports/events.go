@@ -85,7 +85,7 @@ type eventStream struct {
 func (e *eventStream) begin(c *request, r streams.OpenRequest, opened *streams.OpenReply) error {
 	att, err := e.s.attachWaiting(c.Context(), e.hub, r, opened, e.wake)
 	if err != nil {
-		c.refuse(http.StatusNotFound, "No Connection with that ID")
+		c.refuse(http.StatusNotFound, noConnection)
 		return err
 	}
 	h := c.w.Header()

@@ -654,6 +654,28 @@ func TestRequestOfAConnectionThatEndsMeanwhileIsRefused(t *testing.T) {
 	}
 }
 
+// Of an answer with messages that may have been committed its client must not be told by another, even by nothing: that would be lost. Its poll is
+// cut when its time is over and the store still away.
+func TestPollWhoseAnswerMayBeCommittedIsCutInTheEnd(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 2)
+		k := c.openPolling(handshakeJSON)
+		p := k.poll(0, "10").expectNothing(time.Second)
+		c.store.onAfter(func(step string) error {
+			if step == "answer" {
+				c.store.goAway()
+				return streams.ErrUnavailable
+			}
+			return nil
+		})
+		c.publish(1, 1)
+		p.expectNothing(80 * time.Second).expectCut()
+		c.store.onAfter(func(string) error { return nil })
+		c.store.comeBack()
+		k.poll(1, "10").expect(200, invocation(1))
+	})
+}
+
 func TestPollBodyHoldsWholeMessagesUpToItsLimit(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		c := newCluster(t, 2)

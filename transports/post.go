@@ -49,7 +49,10 @@ func (s *Server) servePost(c *request) {
 	p.opened = &opened
 	if status, err := p.take(c.Context(), body); err != nil {
 		text := err.Error()
-		if status == http.StatusServiceUnavailable { // it says where the store is, and what that has said
+		switch status {
+		case http.StatusNotFound:
+			text = noConnection
+		case http.StatusServiceUnavailable: // it says where the store is, and what that has said
 			text = storeAway
 		}
 		c.refuse(status, text)
@@ -274,7 +277,7 @@ func (s *Server) serveDelete(c *request) {
 	case err != nil:
 		s.refuseError(c, err)
 	case end.Outcome == streams.EndAlready:
-		c.refuse(http.StatusNotFound, "No Connection with that ID")
+		c.refuse(http.StatusNotFound, noConnection)
 	default:
 		h := c.w.Header()
 		h.Set("Content-Type", "text/plain")

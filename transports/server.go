@@ -283,7 +283,7 @@ func (s *Server) identify(c *request) bool {
 	token, err := s.tokens.Open(id)
 	if err != nil || token.Hub != c.hub || c.who.Authenticated && token.User != c.who.User {
 		s.log.Debug("connection token refused", "hub", c.hub, "error", err)
-		c.refuse(http.StatusNotFound, "No Connection with that ID")
+		c.refuse(http.StatusNotFound, noConnection)
 		return false
 	}
 	c.token = token
@@ -317,13 +317,16 @@ func (s *Server) refuseError(c *request, err error) {
 		// Who is refused takes the connection for ended, without closing a socket of it that is still open: a JavaScript client would
 		// be sent the same on that and on its next connection's.
 		s.end(c.hub, c.token.ConnectionID, "")
-		c.refuse(http.StatusNotFound, "No Connection with that ID")
+		c.refuse(http.StatusNotFound, noConnection)
 	case isAway(err):
 		c.refuse(http.StatusServiceUnavailable, storeAway)
 	default:
-		c.refuse(http.StatusNotFound, "No Connection with that ID")
+		c.refuse(http.StatusNotFound, noConnection)
 	}
 }
+
+// noConnection is what clients are told whose connection is over, or never was.
+const noConnection = "No Connection with that ID"
 
 // storeAway is what clients are told of a store that cannot be used.
 const storeAway = "the connection's store is not reachable"

@@ -104,7 +104,7 @@ func TestClientThatMayNotHaveSeenTheHandshakeCannotReturn(t *testing.T) {
 		c := newCluster(t, 2)
 		a := c.negotiate(stateful).openSocket(0, handshakeStateful)
 		a.cut()
-		synctest.Wait()
+		a.wantRecord(false)
 		a.wantRefused(1, http.StatusNotFound, "No Connection with that ID")
 	})
 }

@@ -1004,6 +1004,38 @@ func TestAnUpstreamGivesAConnectionItsUser(t *testing.T) {
 	})
 }
 
+// Whose connection ends while the upstream is asked, which lets it in, has not begun: the upstream is told so.
+func TestAnUpstreamIsToldOfWhatDidNotBegin(t *testing.T) {
+	for name, shakesHands := range map[string]func(k *connection) (over func()){
+		"socket": func(k *connection) func() {
+			s := k.dialSocket(0)
+			s.sendText(handshakeJSON)
+			return s.expectEnd
+		},
+		"posted": func(k *connection) func() {
+			k.poll(0, "1").expect(200, "")
+			waiting := make(chan answer, 1)
+			go func() { waiting <- k.do(1, http.MethodPost, "", handshakeJSON) }()
+			return func() { k.want("handshake", <-waiting, 404, "No Connection with that ID") }
+		},
+	} {
+		bubbleRun(t, name, func(t *testing.T) {
+			a := &app{}
+			c := newCluster(t, 2, a.with, func(cfg *transports.Config) { cfg.Authorize = true })
+			open := a.gate("connected")
+			k := c.negotiate()
+			over := shakesHands(k)
+			synctest.Wait()
+			if _, err := c.nodes[1].End(c.ctx, hubName, k.id, ""); err != nil {
+				t.Fatal(err)
+			}
+			open()
+			over()
+			a.wantTold(t, connected, `disconnected disconnected {"type":11,"error":"The connection did not begin."}`)
+		})
+	}
+}
+
 func TestAnUpstreamDecidesWhichSocketsOpen(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		a := &app{}

@@ -156,6 +156,28 @@ func TestHandshakeErrors(t *testing.T) {
 	}
 }
 
+// The same where it may become a stateful connection: what was said is no Sequence of who comes back. Nor is one, where it may not.
+func TestHandshakeErrorsWhereAClientMayReturn(t *testing.T) {
+	for _, test := range []struct {
+		change []func(*negotiate.Token)
+		said   string
+		want   string
+	}{
+		{[]func(*negotiate.Token){stateful}, `{"protocol":"bson","version":1}` + "\x1e", `{"error":"The protocol 'bson' is not supported."}` + "\x1e"},
+		{[]func(*negotiate.Token){stateful}, ping, `{"error":"An unexpected error occurred during connection handshake. Missing required property 'protocol'."}` + "\x1e"},
+		{nil, sequence(1), `{"error":"An unexpected error occurred during connection handshake. Missing required property 'protocol'."}` + "\x1e"},
+	} {
+		bubbleRun(t, test.said, func(t *testing.T) {
+			k := newCluster(t, 1).negotiate(test.change...)
+			s := k.dialSocket(0)
+			s.sendText(test.said)
+			s.expectFrame(test.want, ws.OpText)
+			s.expectClose(ws.StatusNormalClosure)
+			k.wantRecord(false)
+		})
+	}
+}
+
 func TestWebSocketWithoutAHandshakeIsEnded(t *testing.T) {
 	for _, begun := range []string{"", `{"protocol":`} {
 		bubbleRun(t, fmt.Sprintf("after %q", begun), func(t *testing.T) {
