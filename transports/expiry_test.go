@@ -155,20 +155,22 @@ func TestHandshakeOfAPollWhoseTokenHasExpired(t *testing.T) {
 
 // A client for which there is something whenever it polls is closed as others are.
 func TestPollOfATokenThatHasExpiredInABusyHub(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		c := newCluster(t, 2)
-		k := c.openPolling(handshakeJSON)
-		c.until(time.Second)
-		for n := range 4 {
-			c.publishSeen(0, n)
-			k.poll(n%2, fmt.Sprint(3+n)).expect(200, invocation(n))
+	for _, nodes := range []int{1, 2} {
+		bubbleRun(t, fmt.Sprint(nodes, " nodes"), func(t *testing.T) {
+			c := newCluster(t, nodes)
+			k := c.openPolling(handshakeJSON)
+			c.until(time.Second)
+			for n := range 4 {
+				c.publishSeen(0, n)
+				k.poll(n%nodes, fmt.Sprint(3+n)).expect(200, invocation(n))
+				time.Sleep(200 * time.Millisecond)
+			}
 			time.Sleep(200 * time.Millisecond)
-		}
-		time.Sleep(200 * time.Millisecond)
-		c.publishSeen(0, 4)
-		k.poll(0, "7").expect(200, expiredMessage)
-		k.wantRecord(false)
-	})
+			c.publishSeen(0, 4)
+			k.poll(0, "7").expect(200, expiredMessage)
+			k.wantRecord(false)
+		})
+	}
 }
 
 // asrs.s.cht: the token says how long the handshake may take.

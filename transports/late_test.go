@@ -212,6 +212,37 @@ func TestLatePollIsNotAnsweredAPart(t *testing.T) {
 	})
 }
 
+// The log is lost while it is to be given its answer again: it is told, and nothing of that is given.
+func TestLatePollWhoseLogIsLost(t *testing.T) {
+	for _, fails := range []string{"answer", "range"} {
+		bubbleRun(t, fails, func(t *testing.T) {
+			c := newCluster(t, 4)
+			k := c.openPolling(handshakeJSON)
+			const messages = 1500 // more than a page
+			for n := range messages {
+				c.publish(0, n)
+			}
+			synctest.Wait()
+			k.poll(1, mark1, script...).expect(200, invocations(0, messages-1))
+			var steps atomic.Int32
+			var away atomic.Bool
+			away.Store(true)
+			c.store.onBefore(func(step string) error {
+				if step == fails && away.Load() && (step == "answer" || steps.Add(1) >= 3) {
+					return streams.ErrUnavailable
+				}
+				return nil
+			})
+			late := k.poll(2, mark1, script...).expectNothing(2 * time.Second)
+			c.loseLog()
+			late.expectNothing(time.Millisecond)
+			away.Store(false)
+			late.expect(200, closeMessage("Messages were lost on the server; the connection cannot be continued."))
+			k.wantRecord(false)
+		})
+	}
+}
+
 // What it was answered is not kept any more. Its client has it, for all that is known, and misses nothing.
 func TestLatePollWhoseAnswerIsTrimmed(t *testing.T) {
 	for _, when := range []string{"before it is opened", "before it is read"} {

@@ -191,6 +191,16 @@ func TestHandshakeBeforeWithAndAfterThePolls(t *testing.T) {
 			c.publish(0, 2)
 			third.expect(200, encode(invocation(2)))
 		})
+		bubbleRun(t, name+" after, at one node", func(t *testing.T) {
+			c := newCluster(t, 1)
+			k := c.negotiate()
+			k.poll(0, "1").expect(200, "")
+			second := k.poll(0, "2").expectNothing(time.Second)
+			k.post(0, handshake)
+			second.expect(200, accepted)
+			c.publishSeen(0, 1)
+			k.poll(0, "3").expect(200, encode(invocation(1))) // follows on that, and is not opened
+		})
 	}
 }
 
@@ -430,6 +440,125 @@ func TestAnswerThatCouldNotBeWrittenIsSentAgain(t *testing.T) {
 		c.publish(0, 2)
 		k.poll(1, "11").expect(200, invocations(1, 2))
 		k.poll(2, "12").expectNothing(5 * time.Second)
+	})
+}
+
+// Clients other than JavaScript's and Java's have no marks.
+func TestAnswerToAnUnmarkedPollThatCouldNotBeWrittenIsSentAgain(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 2)
+		k := c.openPolling(handshakeJSON)
+		c.publish(0, 1)
+		k.unread(0, "")
+		k.poll(1, "").expect(200, invocation(1))
+	})
+}
+
+// A poll whose node cannot serve it, as it cannot read the hub's log, is answered when its time is over, or another of its client has come, or
+// what it waits for is not kept any more.
+func TestPollWhoseNodeCannotReadTheLog(t *testing.T) {
+	for what, test := range map[string]func(k *connection, p *pending){
+		"its time is over": func(k *connection, p *pending) {
+			k.publish(0, 1)
+			within(k, p.expect(200, ""), 20*time.Second, 30*time.Second)
+			k.poll(1, "11").expect(200, invocation(1))
+		},
+		"another comes": func(k *connection, p *pending) {
+			other := k.poll(1, "11")
+			within(k, p.expect(200, ""), time.Second, 2*time.Second)
+			k.publish(0, 1)
+			other.expect(200, invocation(1))
+		},
+		"it fell behind": func(k *connection, p *pending) {
+			last, err := k.nodes[0].Publish(k.ctx, hubName, messageTo("another", "{}"))
+			if err != nil {
+				k.Fatal(err)
+			}
+			if _, err := k.store.Trim(k.ctx, hubName, last.Position); err != nil {
+				k.Fatal(err)
+			}
+			p.expect(404, "No Connection with that ID")
+			k.wantRecord(false)
+		},
+	} {
+		bubbleRun(t, what, func(t *testing.T) {
+			c := newCluster(t, 4)
+			k := c.openPolling(handshakeJSON)
+			c.store.onBefore(func(step string) error {
+				if step == "range" {
+					return streams.ErrUnavailable
+				}
+				return nil
+			})
+			test(k, k.poll(2, "10").expectNothing(time.Second)) // at a node that has nothing of the hub
+		})
+	}
+}
+
+// A poll may wait for longer than other connections may be unheard of.
+func TestPollThatMayWaitForLongIsNotExpired(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 2, func(cfg *transports.Config) { cfg.PollTimeout = 80 * time.Second })
+		time.Sleep(2 * time.Minute) // contact with the store long enough to end anybody
+		k := c.openPolling(handshakeJSON)
+		p := k.poll(0, "10").expectNothing(70 * time.Second)
+		c.publish(1, 1)
+		p.expect(200, invocation(1))
+	})
+}
+
+func TestPollsLeaveNothingBehind(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 2)
+		k := c.openPolling(handshakeJSON)
+		k.poll(0, "10").expect(200, "") // for its time is over
+		waiting := k.poll(0, "11").expectNothing(time.Second)
+		c.publish(1, 1)
+		waiting.expect(200, invocation(1))
+		gone := k.poll(1, "12").expectNothing(time.Second)
+		if n := c.nodes[1].Totals().Connections[streams.TransportLongPolling]; n != 1 {
+			t.Errorf("%d polls are served while one waits", n)
+		}
+		gone.cancel()
+		synctest.Wait()
+		for i, n := range c.nodes {
+			if n := n.Totals().Connections[streams.TransportLongPolling]; n != 0 {
+				t.Errorf("%d polls are served at node %d when none is there", n, i)
+			}
+		}
+	})
+}
+
+// An answer that goes beyond the log's end has what the log has lost: its client is told.
+func TestPollWhoseAnswerIsBeyondTheLogsEnd(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 1)
+		k := c.openPolling(handshakeJSON)
+		c.store.onBefore(func(step string) error {
+			if step == "answer" {
+				return streams.ErrBeyond
+			}
+			return nil
+		})
+		p := k.poll(0, "10").expectNothing(time.Second)
+		c.publish(0, 1)
+		p.expect(200, closeMessage("Messages were lost on the server; the connection cannot be continued."))
+		k.wantRecord(false)
+	})
+}
+
+// Nothing can be said before it is known in which protocol.
+func TestPollOfAConnectionThatIsClosedBeforeItsHandshake(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 2)
+		k := c.negotiate()
+		k.poll(0, "1").expect(200, "")
+		waiting := k.poll(1, "2").expectNothing(time.Second)
+		if _, err := c.nodes[0].CloseConnection(c.ctx, hubName, k.id, "enough", true); err != nil {
+			t.Fatal(err)
+		}
+		waiting.expect(204, "")
+		k.wantRecord(false)
 	})
 }
 

@@ -62,6 +62,7 @@ func TestPollIsSentNothingOfALostLog(t *testing.T) {
 		{"held", 1, 0, 0},
 		{"held, goes on", 0, 0, 0},
 		{"waits for the store", 1, time.Second, 0},
+		{"waits for the store, which has committed it", 1, time.Second, 0},
 		{"waits for the store, past its time", 1, 15 * time.Second, 20 * time.Second},
 	} {
 		bubbleRun(t, test.name, func(t *testing.T) {
@@ -72,12 +73,17 @@ func TestPollIsSentNothingOfALostLog(t *testing.T) {
 			synctest.Wait()
 			var away atomic.Bool
 			away.Store(test.waits > 0)
-			c.store.onBefore(func(step string) error {
+			fails := func(step string) error {
 				if step == "answer" && away.Load() {
 					return streams.ErrUnavailable
 				}
 				return nil
-			})
+			}
+			if test.name == "waits for the store, which has committed it" {
+				c.store.onAfter(fails)
+			} else {
+				c.store.onBefore(fails)
+			}
 			var p *pending
 			publish := func() {
 				for n := range 4 {
