@@ -624,6 +624,25 @@ func TestWorkGoesOnWhenTheStoresAnswersAreLost(t *testing.T) {
 	})
 }
 
+// What comes along with a posted handshake is executed.
+func TestACallAlongWithAPostedHandshake(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		a := &app{}
+		c := newCluster(t, 2, a.with)
+		k := c.negotiate()
+		k.poll(0, "1").expect(200, "")
+		k.post(1, handshakeJSON+method("Add", "1", "[]"))
+		got := k.pollNext(0).expectAny()
+		if !strings.HasPrefix(got, accepted) {
+			t.Errorf("got %q, want the handshake's answer", got)
+		}
+		if got == accepted {
+			k.pollNext(0).expect(200, result("1", 42))
+		}
+		a.wantTold(t, connected, told("Add", "2", "1", "[]"))
+	})
+}
+
 // A stream of a node that has died ends with an error; the rest of the connection's work goes on.
 func TestAStreamOfADeadNodeFails(t *testing.T) {
 	bubble(t, func(t *testing.T) {
@@ -919,6 +938,7 @@ func TestAnUpstreamDecidesWhoConnects(t *testing.T) {
 			k.want("its answer", got, 200, `{"error":"`+want+`"}`+"\x1e")
 			k.wantRecord(false)
 		}
+		a.wantTold(t, connected, connected, connected, connected) // and of no end of what did not begin
 		a.mu.Lock()
 		a.told = nil
 		a.mu.Unlock()
