@@ -122,6 +122,28 @@ func (l *losing) lasts(ids ...string) (ends []time.Duration) {
 	return ends
 }
 
+// A connection that has been there for long, of which the node has heard nothing since, is carried over as others are.
+func TestConnectionThatHasLongBeenThereIsCarriedOver(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := newLosing(t)
+		l.both()
+		time.Sleep(10 * time.Minute)
+		synctest.Wait()
+		l.lose("2", func() {}) // but nothing is lost
+		log, err := l.Range(l.ctx, faultyHub, streams.Position{}, 1)
+		l.must(err)
+		for id := range l.conns {
+			l.gets(id, "2")
+			found, err := l.Lookup(l.ctx, faultyHub, id) // as another node would
+			l.must(err)
+			if found.Record.Gen != log.Gen {
+				t.Errorf("the record of %q is of generation %s, the log of %s", id, found.Record.Gen, log.Gen)
+			}
+		}
+	})
+}
+
 // They would all come back together.
 func TestConnectionsOfALostLogAreClosedByAndBy(t *testing.T) {
 	t.Parallel()

@@ -66,6 +66,9 @@ func TestTailOfAHubThatNobodyUsesIsClosed(t *testing.T) {
 			_ = a.Detach(t.Context(), 0, LeavingNone)
 			time.Sleep(2 * time.Minute)
 			want(round+1, round+1)
+			if n.allHubs()[0].proof.Position.IsZero() {
+				t.Error("nothing is known of the log any more: after a failover it would be taken for lost")
+			}
 		}
 		time.Sleep(10 * time.Minute)
 		if left := len(n.allHubs()); left != 0 {
@@ -83,6 +86,39 @@ func startNode(t *testing.T, n *Node) {
 	t.Cleanup(func() {
 		n.Wait()
 		_ = n.store.Close()
+	})
+}
+
+// What a node remembers of connections that it served is for as long as they may come back, and does not grow with their number.
+func TestWhatIsRememberedOfConnectionsIsForgotten(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		n := NewNode(NewMemory(MemoryConfig{}), Config{Name: "n"})
+		startNode(t, n)
+		if _, _, err := n.Follow(t.Context(), "hub", Audience{}, Receipt{}, func() {}); err != nil {
+			t.Fatal(err)
+		}
+		h := n.allHubs()[0]
+		h.mu.Lock()
+		h.serve("c", "n.1", 1)
+		h.polled["c"], h.memberships["c"] = &polled{at: time.Now()}, membership{at: time.Now()}
+		h.mu.Unlock()
+		for _, test := range []struct {
+			after                       time.Duration
+			recent, polled, memberships int
+		}{
+			{recentTime - 10*time.Second, 1, 0, 0},
+			{20 * time.Second, 0, 0, 0},
+		} {
+			time.Sleep(test.after)
+			synctest.Wait()
+			h.mu.RLock()
+			if len(h.recent) != test.recent || len(h.polled) != test.polled || len(h.memberships) != test.memberships {
+				t.Errorf("after %v more: %d served, %d polled and %d memberships are remembered, want %d, %d and %d", test.after,
+					len(h.recent), len(h.polled), len(h.memberships), test.recent, test.polled, test.memberships)
+			}
+			h.mu.RUnlock()
+		}
 	})
 }
 
