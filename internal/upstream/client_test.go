@@ -322,6 +322,30 @@ func TestEventsAreRepeated(t *testing.T) {
 	}
 }
 
+// An event that was not answered in time is told again, or nobody would; a message is not, as its time is over.
+func TestAnEventThatTimesOutIsToldAgain(t *testing.T) {
+	t.Parallel()
+	var told atomic.Int32
+	c := server(t, func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body) // else nobody notices that the client has gone
+		if told.Add(1) == 1 || r.URL.Path == "/chat/Send" {
+			<-r.Context().Done()
+		}
+	}, func(c *upstream.Config) {
+		c.Timeout, c.EventTimeout, c.EventPatience = time.Second, time.Second, time.Minute
+	})
+	event := request()
+	event.Category, event.Event = "connections", "disconnected"
+	if answer, err := c.Call(t.Context(), event); err != nil || answer.Status != http.StatusOK || told.Load() != 2 {
+		t.Errorf("got %+v, %v after %d, want it taken the second time", answer, err, told.Load())
+	}
+	_, err := c.Call(t.Context(), request())
+	wantError(t, err, upstream.TimedOut, "")
+	if n := told.Load(); n != 3 {
+		t.Errorf("the message was sent %d times, want once", n-2)
+	}
+}
+
 // An upstream that keeps failing is left alone, and tried again after a while; others are not concerned.
 func TestABrokenUpstreamIsLeftAlone(t *testing.T) {
 	t.Parallel()
