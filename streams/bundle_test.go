@@ -1,6 +1,7 @@
 package streams
 
 import (
+	"context"
 	"slices"
 	"strings"
 	"testing"
@@ -139,17 +140,6 @@ func BenchmarkUnbundle(b *testing.B) {
 func TestReadsKnowWhatBundlesHold(t *testing.T) {
 	t.Parallel()
 	l := newListeners(t, 64<<20)
-	data := batchOf(200)[0].entry
-	batch := Batch{Hub: l.hub.name, Stored: 10}
-	for i := range 300 {
-		batch.Entries = append(batch.Entries, RawEntry{at(uint64(i + 1)), data})
-	}
-	if err := l.hub.append(batch); err != nil {
-		t.Fatal(err)
-	}
-	if n := l.hub.pageEntries(); n != pageEntries/30 {
-		t.Errorf("pages of bundles of 30 have %d of the store's entries, want %d", n, pageEntries/30)
-	}
 	large := Batch{Stored: 1, Entries: slices.Repeat([]RawEntry{{at(1), strings.Repeat("x", 1<<10)}}, 64)} // 64 KiB
 	tail := tailer{node: l.hub.node}
 	tail.measure([]Batch{large})
@@ -160,5 +150,82 @@ func TestReadsKnowWhatBundlesHold(t *testing.T) {
 	look.note(&RangeReply{Stored: large.Stored, Entries: large.Entries})
 	if want := pageBytes / (64 << 10); look.size() != want {
 		t.Errorf("a look reads %d of the store's entries of 64 KiB, want %d", look.size(), want)
+	}
+}
+
+// A read of the tail that has bundles may be many entries: they are delivered a few at a time, and who is sent one does not wait for all.
+func TestManyEntriesOfBundlesAreDeliveredInParts(t *testing.T) {
+	t.Parallel()
+	const entries = 20 * tailEntries
+	l := newListeners(t, 64<<20)
+	a := l.listen("a")
+	var seen []uint64
+	a.wake = func() {
+		seen = append(seen, l.hub.win.end.seq)
+		if _, err := a.Next(t.Context(), nil, 1<<20); err != nil {
+			t.Error(err)
+		}
+	}
+	data := string(AppendEntry(nil, &Entry{Kind: KindMessage, Connections: []string{"a"}}))
+	b := Batch{Hub: l.hub.name, Stored: entries / 100}
+	for i := range uint64(entries) {
+		b.Entries = append(b.Entries, RawEntry{at(i + 1), data})
+	}
+	tail := tailer{node: l.hub.node, reading: []*hub{l.hub}}
+	if err := tail.deliver(b); err != nil {
+		t.Fatal(err)
+	}
+	if len(seen) != entries/tailEntries || seen[0] != tailEntries {
+		t.Errorf("of %d entries its receiver is told after %v", entries, seen)
+	}
+}
+
+// bundledLog is a log of which the store holds some entries together, the first of them by itself.
+type bundledLog struct {
+	Log
+	bundle int
+	single uint64 // so many entries are by themselves
+	last   uint64
+	read   []int // limits of the reads
+}
+
+func (l *bundledLog) Range(_ context.Context, _ string, after Position, limit int) (RangeReply, error) {
+	l.read = append(l.read, limit)
+	reply := RangeReply{Last: at(l.last)}
+	for seq := after.seq + 1; seq <= l.last && reply.Stored < limit; reply.Stored++ {
+		n := uint64(l.bundle)
+		if seq <= l.single {
+			n = 1
+		}
+		for range min(n, l.last+1-seq) {
+			reply.Entries = append(reply.Entries, RawEntry{at(seq), string(AppendEntry(nil, &Entry{Kind: KindMessage}))})
+			seq++
+		}
+	}
+	return reply, nil
+}
+
+// A page has so many entries, whether they are bundled or not, and whatever the tail reads now; and little more is read for it.
+func TestPagesOfBundlesAreNoLarger(t *testing.T) {
+	t.Parallel()
+	const single, bundle = 10 * pageEntries, 100
+	l := newListeners(t, 64<<20)
+	l.append(broadcast("now"))
+	log := &bundledLog{bundle: bundle, single: single, last: 20 * pageEntries}
+	p := &l.hub.pages
+	p.log, p.tip = log, func() (Position, string) { return at(log.last), "" }
+	for from := at(0); from.seq < log.last; {
+		pg, err := p.after(t.Context(), from)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(pg.items) > pageEntries || pg.items[0].Position != from.next() || pg.end != pg.items[len(pg.items)-1].Position {
+			t.Fatalf("the page after %v has %d entries, from %v to %v", from, len(pg.items), pg.items[0].Position, pg.end)
+		}
+		from = pg.end
+	}
+	want := slices.Concat(slices.Repeat([]int{pageEntries}, 11), slices.Repeat([]int{pageEntries / bundle}, 9))
+	if !slices.Equal(log.read, want) {
+		t.Errorf("of the store's entries pages read %v, want %v", log.read, want)
 	}
 }

@@ -34,8 +34,6 @@ type hub struct {
 	own own
 	// doubt: one of them was not there.
 	doubt bool
-	// bundled is how many entries each of the store's held that the tail has read last.
-	bundled int
 	// verified is where the log ended when it was verified last: generations up to there are known.
 	verified Position
 	// advanced is closed when the window's end moves; nil when nobody waits.
@@ -133,7 +131,7 @@ func newHub(n *Node, name string) *hub {
 	return h
 }
 
-// pageEntries is how many of the store's entries a page has: fewer where the newest ones are large, or hold several.
+// pageEntries is how many entries a page has: fewer where the newest ones are large.
 func (h *hub) pageEntries() int {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
@@ -141,7 +139,7 @@ func (h *hub) pageEntries() int {
 		return h.node.pageEntries
 	}
 	most := min(pageBytes, h.node.cfg.WindowBytes/4)
-	return max(1, min(h.node.pageEntries, most*h.win.len()/h.win.bytes)/max(1, h.bundled))
+	return min(h.node.pageEntries, max(1, most*h.win.len()/h.win.bytes))
 }
 
 // tip is up to where the tail has read the log, and its generation.
@@ -154,8 +152,7 @@ func (h *hub) tip() (Position, string) {
 // append takes what the tail has read, unless an entry is missing there that the store had acknowledged to this node. What comes
 // with a generation that was not verified it does not take: the log may have been lost, and made anew by who found none, without
 // the end of any connection. With an error the log is to be verified before it is read on.
-func (h *hub) append(b Batch) error {
-	entries := b.Entries
+func (h *hub) append(entries []RawEntry) error {
 	var lost *lostLog
 	var told []*Item
 	wake, calls := h.woken[:0], h.calls[:0]
@@ -173,7 +170,6 @@ func (h *hub) append(b Batch) error {
 	}
 	everybody := false
 	before := h.win.bytes
-	h.bundled = len(entries) / max(1, b.Stored)
 	for _, e := range entries {
 		if !e.Position.After(h.win.end) {
 			continue

@@ -51,7 +51,7 @@ func (l *listeners) append(entries ...Entry) {
 
 // read is what the hub does with entries that the tail has read.
 func (l *listeners) read(entries ...RawEntry) error {
-	return l.hub.append(Batch{Entries: entries, Stored: len(entries)})
+	return l.hub.append(entries)
 }
 
 func broadcast(body string) Entry {

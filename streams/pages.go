@@ -22,7 +22,7 @@ const (
 type pages struct {
 	log  Log
 	name string
-	// size returns how many of the store's entries are read for a page.
+	// size returns how many entries a page has at the most.
 	size func() int
 	// The pages of a hub take maxBytes at most, as items are measured, and those of a node's hubs, which held counts, nodeMaxBytes; but
 	// each hub keeps the one that was used last.
@@ -37,6 +37,8 @@ type pages struct {
 	byFrom map[Position]*list.Element // of *page
 	recent list.List                  // most recently used first
 	bytes  int
+	// bundled is how many entries each of the store's held that were read last.
+	bundled int
 }
 
 // page is the entries after from, up to end. What it holds does not change: if it was read at the log's end, what came
@@ -137,8 +139,9 @@ func (c *pages) keep(pg *page) {
 func (c *pages) load(ctx context.Context, pg *page) {
 	defer close(pg.ready)
 	tip, gen := c.tip()
-	reply, err := c.log.Range(ctx, c.name, pg.from, c.size())
-	read := reply.Entries
+	most := c.size()
+	reply, err := c.read(ctx, pg.from, most)
+	read := reply.Entries[:min(len(reply.Entries), most)] // each of the store's may hold hundreds
 	for len(read) > 0 && read[len(read)-1].Position.After(tip) {
 		read = read[:len(read)-1]
 	}
@@ -165,6 +168,20 @@ func (c *pages) load(ctx context.Context, pg *page) {
 		return
 	}
 	c.keep(pg)
+}
+
+// read reads about most entries after a position, if as many are bundled there as were where it read last.
+func (c *pages) read(ctx context.Context, after Position, most int) (RangeReply, error) {
+	c.mu.Lock()
+	stored := max(1, most/max(1, c.bundled))
+	c.mu.Unlock()
+	reply, err := c.log.Range(ctx, c.name, after, stored)
+	if err == nil && reply.Stored > 0 {
+		c.mu.Lock()
+		c.bundled = len(reply.Entries) / reply.Stored
+		c.mu.Unlock()
+	}
+	return reply, err
 }
 
 func (c *pages) forget(pg *page) {

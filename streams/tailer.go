@@ -261,9 +261,16 @@ func (t *tailer) stopped() {
 	delete(t.node.tailers, t.bucket)
 }
 
-// deliver returns an error if the log is not the one that was read before.
+// deliver returns an error if the log is not the one that was read before. Of a log with bundles a read may return a hundred thousand
+// entries: they are taken a few at a time, for nobody else has the hub, and nothing leaves its window, meanwhile.
 func (t *tailer) deliver(b Batch) error {
-	return t.hub(b.Hub).append(b)
+	h := t.hub(b.Hub)
+	for entries := range slices.Chunk(b.Entries, t.node.tailEntries) {
+		if err := h.append(entries); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 var (
