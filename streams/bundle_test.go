@@ -2,6 +2,7 @@ package streams
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -227,5 +228,23 @@ func TestPagesOfBundlesAreNoLarger(t *testing.T) {
 	want := slices.Concat(slices.Repeat([]int{pageEntries}, 11), slices.Repeat([]int{pageEntries / bundle}, 9))
 	if !slices.Equal(log.read, want) {
 		t.Errorf("of the store's entries pages read %v, want %v", log.read, want)
+	}
+}
+
+// Appends that go together take room for themselves, be they to one hub or each to another.
+func TestAppendsOfManyHubsTakeLittleRoom(t *testing.T) {
+	t.Parallel()
+	for _, hubs := range []int{1, 2, 16, batchEntries} {
+		var list []*hubAppends
+		for i := range batchEntries {
+			list = withAppend(list, &oneAppend{hub: hubKeys(fmt.Sprint(i % hubs))}, batchEntries)
+		}
+		room := 0
+		for _, a := range list {
+			room += cap(a.scriptedBatch)
+		}
+		if len(list) != hubs || room > 3*batchEntries {
+			t.Errorf("%d appends to %d hubs have room for %d, in %d lists", batchEntries, hubs, room, len(list))
+		}
 	}
 }

@@ -115,11 +115,16 @@ type hubAppends struct {
 	keys, args []string
 }
 
-// withAppend puts an append among those of its hub; a bucket has few hubs. There will be at most so many.
+// withAppend puts an append among those of its hub; a bucket has few hubs. There will be at most so many: room is made for them where
+// all are to one hub.
 func withAppend(list []*hubAppends, one *oneAppend, most int) []*hubAppends {
 	i := slices.IndexFunc(list, func(a *hubAppends) bool { return a.scriptedBatch[0].hub == one.hub })
 	if i < 0 {
-		i, list = len(list), append(list, &hubAppends{scriptedBatch: make(scriptedBatch, 0, most)})
+		a := &hubAppends{}
+		if i = len(list); i == 0 {
+			a.scriptedBatch = make(scriptedBatch, 0, most)
+		}
+		list = append(list, a)
 	}
 	list[i].scriptedBatch = append(list[i].scriptedBatch, one)
 	return list
