@@ -152,6 +152,11 @@ func TestReadsKnowWhatBundlesHold(t *testing.T) {
 	if want := pageBytes / (64 << 10); look.size() != want {
 		t.Errorf("a look reads %d of the store's entries of 64 KiB, want %d", look.size(), want)
 	}
+	look = reading{most: pageEntries}
+	look.note(&RangeReply{Stored: 10, Entries: make([]RawEntry, 10*50)})
+	if want := pageEntries / 50; look.size() != want {
+		t.Errorf("a look reads %d of the store's entries of 50 each, want %d", look.size(), want)
+	}
 }
 
 // A read of the tail that has bundles may be many entries: they are delivered a few at a time, and who is sent one does not wait for all.

@@ -146,13 +146,13 @@ func (r *Record) OpenGroups() []string {
 	return slices.Compact(open)
 }
 
-// reading says how many of the store's entries are read at a time by who goes through a log: about pageBytes, if the next are as large as
-// those before, and most at the most.
+// reading says how many of the store's entries are read at a time by who goes through a log: about pageBytes and most entries at the
+// most, if the next are as large as those before and hold as many.
 type reading struct{ most, next int }
 
 func (r *reading) size() int { return min(r.most, max(fewEntries, r.next)) }
 
 // note takes what was read, which is at least one entry.
 func (r *reading) note(slice *RangeReply) {
-	r.next = pageBytes / max(1, meanSize(slice.Entries, slice.Stored))
+	r.next = min(pageBytes/max(1, meanSize(slice.Entries, slice.Stored)), r.most*slice.Stored/len(slice.Entries))
 }
