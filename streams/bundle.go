@@ -18,8 +18,9 @@ const (
 	bundleFormat = 'B' // where entries have EntryFormat
 	bundleHeader = 5
 	bundleLength = 4
-	// bundleBytes limits a bundle: so many of the stream's entries are read at once, whatever is in them.
-	bundleBytes = 8 << 10 // 8 KiB
+	// bundleBytes limits a bundle: so many of the stream's entries are read at once, whatever is in them. With what Valkey keeps beside
+	// it, a bundle is 8 KiB: to one that is larger its allocator gives 10.
+	bundleBytes = 8<<10 - 64
 )
 
 // inBundles are the entries of a batch as the stream is to hold them.

@@ -45,6 +45,25 @@ func TestValkeyBatchIsFewEntries(t *testing.T) {
 	}
 }
 
+// What bundles take of Valkey's memory is little more than what is in them, for they fit what its allocator gives out.
+func TestValkeyBundlesWasteNoMemory(t *testing.T) {
+	t.Parallel()
+	server := valkeytest.Start(t)
+	u := use(t, streams.ValkeyConfig{Addresses: []string{server.Addr}, Prefix: "bundles"})
+	items := slices.Repeat([]streams.OnceRequest{{Entry: message(strings.Repeat("x", 150))}}, 100)
+	size := 0
+	for range 20 {
+		_, err := u.AppendAll(t.Context(), hub, items)
+		must(t, "append a batch", err)
+		size += len(items) * len(items[0].Entry)
+	}
+	reply, err := u.Trim(t.Context(), hub, streams.Position{})
+	must(t, "ask for the log's size", err)
+	if most := int64(size) * 6 / 5; reply.Bytes > most {
+		t.Errorf("entries of %d bytes take %d of Valkey, want at most %d", size, reply.Bytes, most)
+	}
+}
+
 // Positions go on one by one where a stream's sequence numbers are larger than the numbers of a script are exact.
 func TestValkeyBatchAtLargeSequenceNumbers(t *testing.T) {
 	t.Parallel()
