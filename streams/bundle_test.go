@@ -177,7 +177,8 @@ func TestManyEntriesOfBundlesAreDeliveredInParts(t *testing.T) {
 	for i := range uint64(entries) {
 		b.Entries = append(b.Entries, RawEntry{at(i + 1), data})
 	}
-	tail := tailer{node: l.hub.node, reading: []*hub{l.hub}}
+	tail := tailer{node: l.hub.node}
+	tail.read(l.hub)
 	if err := tail.deliver(b); err != nil {
 		t.Fatal(err)
 	}

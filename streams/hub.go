@@ -28,6 +28,8 @@ type hub struct {
 	// before.
 	resets uint64
 	losses uint64 // of these, the latter
+	// read is what resets was when the tail's read began; the tailer's.
+	read uint64
 	// proof is the newest entry that the tail has read; without a tail, the newest one that was appended here.
 	proof RawEntry
 	// own are the entries that were appended here, and that the tail is still to read.
@@ -160,6 +162,10 @@ func (h *hub) append(entries []RawEntry) error {
 	if !h.tailing { // retired while the read was under way
 		h.mu.Unlock()
 		return nil
+	}
+	if h.read != h.resets {
+		h.mu.Unlock()
+		return errReadBefore
 	}
 	known, err := h.ofKnownGenerations(entries)
 	entries = entries[:known]

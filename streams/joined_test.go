@@ -51,6 +51,7 @@ func (l *listeners) append(entries ...Entry) {
 
 // read is what the hub does with entries that the tail has read.
 func (l *listeners) read(entries ...RawEntry) error {
+	l.hub.read = l.hub.resets
 	return l.hub.append(entries)
 }
 

@@ -39,3 +39,32 @@ func TestFewOwnEntriesAreRemembered(t *testing.T) {
 		t.Errorf("%d entries up to %v are remembered, want %d up to %v", n, last, maxOwn, at(maxOwn+10))
 	}
 }
+
+// What the tail has read of a log that is then found to be lost, by a request meanwhile, is not taken for what the next one has: its
+// positions may be beyond the new one's end, whose entries would be passed over until then.
+func TestWhatWasReadBeforeALossIsNotDelivered(t *testing.T) {
+	l := newListeners(t, 1<<20)
+	l.hub.gen = "before"
+	entry := func(n uint64) RawEntry { return RawEntry{at(n), string(AppendEntry(nil, &Entry{Kind: KindMessage}))} }
+	tail := tailer{node: l.hub.node, tail: l.hub.node.store.Tail(Bucket(l.hub.name))}
+	defer tail.tail.Close()
+	deliver := func(n uint64) {
+		t.Helper()
+		if err := tail.deliver(Batch{Hub: l.hub.name, Entries: []RawEntry{entry(n)}, Stored: 1}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tail.read(l.hub)
+	deliver(1)
+	l.hub.lose(VerifyReply{Gen: "after", Last: at(2)})
+	deliver(9)
+	if end, _ := l.hub.tip(); end != at(2) {
+		t.Fatalf("the hub has gone on to %v, and the log ends at %v", end, at(2))
+	}
+	tail.list("")
+	tail.read(l.hub)
+	deliver(3)
+	if end, _ := l.hub.tip(); end != at(3) {
+		t.Errorf("the hub has gone on to %v, want %v", end, at(3))
+	}
+}

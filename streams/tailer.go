@@ -250,6 +250,7 @@ func (t *tailer) list(name string) {
 func (t *tailer) read(h *hub) {
 	h.mu.RLock()
 	after := h.win.end
+	h.read = h.resets
 	h.mu.RUnlock()
 	t.cursors = append(t.cursors, Cursor{h.name, after})
 	t.reading = append(t.reading, h)
@@ -266,7 +267,12 @@ func (t *tailer) stopped() {
 func (t *tailer) deliver(b Batch) error {
 	h := t.hub(b.Hub)
 	for entries := range slices.Chunk(b.Entries, t.node.tailEntries) {
-		if err := h.append(entries); err != nil {
+		err := h.append(entries)
+		if err == errReadBefore {
+			t.tail.Wake() // to read it again
+			return nil
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -276,6 +282,7 @@ func (t *tailer) deliver(b Batch) error {
 var (
 	errEntryMissing    = errors.New("an entry that had been acknowledged is missing")
 	errOtherGeneration = errors.New("the log has a generation that was not verified")
+	errReadBefore      = errors.New("the window has begun anew since: what was read may be of a log that was lost")
 )
 
 // hub is one of those that are read.
