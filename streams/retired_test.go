@@ -128,7 +128,7 @@ func TestWhatIsReadOfARetiredHubIsNotKept(t *testing.T) {
 	n := NewNode(NewMemory(MemoryConfig{}), Config{Name: "n"})
 	h := newHub(n, "hub")
 	data := string(AppendEntry(nil, &Entry{Kind: KindMessage, Flags: FlagAll, Body: []byte("m")}))
-	if err := h.append(Batch{Hub: "hub", Entries: []RawEntry{{at(1), data}}, Stored: 1}); err != nil {
+	if err := h.append([]RawEntry{{at(1), data}}); err != nil {
 		t.Fatal(err)
 	}
 	if h.win.len() != 0 || n.windowBytes.Load() != 0 || !h.proof.Position.IsZero() {
