@@ -196,13 +196,13 @@ func TestPendingPollIsAnsweredByASendAtAnotherNode(t *testing.T) {
 	}
 }
 
-// 5,000 messages while the polls go round the nodes and several backends send: none lost, none twice, none early.
+// 3,000 messages while the polls go round the nodes and several backends send: none lost, none twice, none early.
 func TestPollsOverAllNodesLoseNothing(t *testing.T) {
 	t.Parallel()
 	c := sharedCluster(t)
 	hub := newHub(t)
 	p := openPolling(t, c, hub)
-	const total, workers = 5_000, 4
+	const total, workers = 3_000, 12
 	failed := make(chan string, workers)
 	for w := range workers {
 		go func() {
