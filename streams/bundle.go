@@ -67,42 +67,39 @@ func bundled(batch scriptedBatch) int {
 // unbundle appends to dst what is in an entry of the stream, after a position: the entries of a bundle, or itself. What looks like a
 // bundle and is none is left as it is: nobody can read it.
 func unbundle(dst []RawEntry, stored RawEntry, after Position) []RawEntry {
-	n, ok := bundleSize(stored)
-	if !ok {
+	before, data := len(dst), stored.Data
+	if len(data) < bundleHeader || data[0] != bundleFormat {
+		return append(dst, stored)
+	}
+	n, rest := bigEndian(data[1:]), data[bundleHeader:]
+	if n == 0 || n > stored.Position.seq || n > uint64(len(rest)/bundleLength) { // another entry is before it, and each takes its length
 		return append(dst, stored)
 	}
 	dst = slices.Grow(dst, int(n))
 	p := Position{stored.Position.ms, stored.Position.seq - n}
-	rest := stored.Data[bundleHeader:]
 	for range n {
-		size := bigEndian(rest)
-		p.seq++
-		if p.After(after) {
-			dst = append(dst, RawEntry{p, rest[bundleLength : bundleLength+size]})
+		entry, left, ok := cutEntry(rest)
+		if !ok {
+			return append(dst[:before], stored)
 		}
-		rest = rest[bundleLength+size:]
+		if p.seq++; p.After(after) {
+			dst = append(dst, RawEntry{p, entry})
+		}
+		rest = left
+	}
+	if rest != "" {
+		return append(dst[:before], stored)
 	}
 	return dst
 }
 
-// bundleSize is the number of a bundle's entries. It returns false of what is no bundle.
-func bundleSize(stored RawEntry) (n uint64, ok bool) {
-	data := stored.Data
-	if len(data) < bundleHeader || data[0] != bundleFormat {
-		return 0, false
+// cutEntry takes the first entry off what is left of a bundle. It returns false if there is none.
+func cutEntry(rest string) (entry, left string, ok bool) {
+	if len(rest) < bundleLength || uint64(len(rest)-bundleLength) < bigEndian(rest) {
+		return "", "", false
 	}
-	n = bigEndian(data[1:])
-	if n == 0 || n > stored.Position.seq { // another entry is before it
-		return 0, false
-	}
-	rest := data[bundleHeader:]
-	for range n {
-		if len(rest) < bundleLength || uint64(len(rest)-bundleLength) < bigEndian(rest) {
-			return 0, false
-		}
-		rest = rest[bundleLength+bigEndian(rest):]
-	}
-	return n, rest == ""
+	end := bundleLength + bigEndian(rest)
+	return rest[bundleLength:end], rest[end:], true
 }
 
 func bigEndian(data string) uint64 {
