@@ -231,12 +231,7 @@ func TestEventStreamIsNeverRefusedWith5xx(t *testing.T) {
 			t.Errorf("refused after %v", d)
 		}
 		c.store.comeBack()
-		c.store.onBefore(func(step string) error {
-			if step == "open" {
-				return streams.ErrFull
-			}
-			return nil
-		})
+		c.store.refuse("open", streams.ErrFull)
 		k.wantNoEvents(0, 404, "the connection's store is not reachable")
 		c.store.onBefore(func(string) error { return nil })
 		k.openEvents(0)
@@ -256,12 +251,7 @@ func TestEventStreamDoesNotHangOnATailThatIsAway(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		c := newCluster(t, 2)
 		c.publish(1, 1)
-		c.store.onBefore(func(step string) error {
-			if step == "range" {
-				return streams.ErrUnavailable
-			}
-			return nil
-		})
+		c.store.refuse("range", streams.ErrUnavailable)
 		began := time.Now()
 		c.negotiate().wantNoEvents(0, 404, "No Connection with that ID")
 		if d := time.Since(began); d < 9*time.Second || d > 11*time.Second {

@@ -381,12 +381,7 @@ func TestUndecidedPollIsNotAnsweredWithNothing(t *testing.T) {
 	undecided := func(t *testing.T, change ...func(*transports.Config)) (*cluster, *connection, *pending) {
 		c := newCluster(t, 3, change...)
 		k := c.openPolling(handshakeJSON)
-		c.store.onBefore(func(step string) error {
-			if step == "wrote" {
-				return streams.ErrUnavailable
-			}
-			return nil
-		})
+		c.store.refuse("wrote", streams.ErrUnavailable)
 		c.publish(0, 1)
 		k.poll(0, "10").expect(200, invocation(1)) // did not arrive
 		return c, k, k.poll(1, "10")
@@ -484,12 +479,7 @@ func TestPollWhoseNodeCannotReadTheLog(t *testing.T) {
 		bubbleRun(t, what, func(t *testing.T) {
 			c := newCluster(t, 4)
 			k := c.openPolling(handshakeJSON)
-			c.store.onBefore(func(step string) error {
-				if step == "range" {
-					return streams.ErrUnavailable
-				}
-				return nil
-			})
+			c.store.refuse("range", streams.ErrUnavailable)
 			test(k, k.poll(2, "10").expectNothing(time.Second)) // at a node that has nothing of the hub
 		})
 	}
@@ -534,12 +524,7 @@ func TestPollWhoseAnswerIsBeyondTheLogsEnd(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		c := newCluster(t, 1)
 		k := c.openPolling(handshakeJSON)
-		c.store.onBefore(func(step string) error {
-			if step == "answer" {
-				return streams.ErrBeyond
-			}
-			return nil
-		})
+		c.store.refuse("answer", streams.ErrBeyond)
 		p := k.poll(0, "10").expectNothing(time.Second)
 		c.publish(0, 1)
 		p.expect(200, closeMessage("Messages were lost on the server; the connection cannot be continued."))

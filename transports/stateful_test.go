@@ -614,12 +614,7 @@ func TestAcksComeOnceASecondAndAfterTheEffectIsDurable(t *testing.T) {
 			t.Errorf("got %d Acks, the last %d; want about one a second and 50", count, last)
 		}
 		// Nothing is acknowledged that is not durable.
-		c.store.onBefore(func(step string) error {
-			if step == "finish" {
-				return streams.ErrUnavailable
-			}
-			return nil
-		})
+		c.store.refuse("finish", streams.ErrUnavailable)
 		a.sendText(call(50))
 		time.Sleep(10 * time.Second)
 		a.skipPings()
@@ -1059,12 +1054,7 @@ func TestAConnectionThatCannotBeEndedIsCut(t *testing.T) {
 		c := newCluster(t, 2)
 		a := c.openStateful(0)
 		time.Sleep(time.Second) // it is noted as heard
-		c.store.onBefore(func(step string) error {
-			if step == "end" {
-				return streams.ErrUnavailable
-			}
-			return nil
-		})
+		c.store.refuse("end", streams.ErrUnavailable)
 		a.sendText("no hub message\x1e")
 		a.expectEnd()
 		c.store.onBefore(func(string) error { return nil })

@@ -40,6 +40,16 @@ func (s *store) comeBack() { s.away.Store(false) }
 func (s *store) onBefore(f func(step string) error) { s.before.Store(&f) }
 func (s *store) onAfter(f func(step string) error)  { s.after.Store(&f) }
 
+// refuse has every step of a name fail before it is made.
+func (s *store) refuse(name string, err error) {
+	s.onBefore(func(step string) error {
+		if step == name {
+			return err
+		}
+		return nil
+	})
+}
+
 // onceAfterOpen calls f after the first Open from now on.
 func (s *store) onceAfterOpen(f func()) {
 	var opened atomic.Bool
