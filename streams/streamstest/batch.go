@@ -14,6 +14,7 @@ var batchTests = []func(*hub){
 	aBatchIsAppendedInItsOrder,
 	aBatchMakesTheLog,
 	aBatchsKeysAreThoseOfOtherAppends,
+	entriesWithoutAKeyAreNoRepetitions,
 	nothingComesBetweenABatch,
 	aBatchIsReadFromAnywhere,
 	aBatchIsProofAnywhere,
@@ -71,6 +72,18 @@ func aBatchsKeysAreThoseOfOtherAppends(h *hub) {
 	other := h.sibling() // a hub may remember all its keys for as long as the one that it has to remember longest
 	other.appendAll(short)
 	h.eventually("the key is forgotten", func() bool { return !other.appendAll(short)[0].Replayed })
+}
+
+// Also beside others that have keys.
+func entriesWithoutAKeyAreNoRepetitions(h *hub) {
+	h.send("first")
+	for _, key := range []string{"a", "b"} {
+		h.appends("a batch", [][]byte{message("1"), message("1"), message("2")}, func() {
+			for i, r := range h.appendAll(unkeyed("1"), unkeyed("1"), once(key, "s", "2")) {
+				h.check(!r.Replayed && !r.KeyReused, "entry %d: %+v", i, r)
+			}
+		})
+	}
 }
 
 func nothingComesBetweenABatch(h *hub) {

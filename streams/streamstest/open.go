@@ -191,6 +191,7 @@ func aCursorBelowTheFloorIsAGap(h *hub) {
 	h.polling("poll")
 	h.opens(request(streams.OpenPost, "post", ""), streams.OpenCreated)
 	p := h.sendApart("1", "2", "3")
+	h.opens(request(streams.OpenPost, "post at the floor", ""), streams.OpenCreated)
 	h.save("socket", "n1", p[1], 0)
 	h.opens(poll("poll", "n1", "a"), streams.OpenAttached)
 	h.answer("poll", "n1", "a", p[1])
@@ -210,6 +211,7 @@ func aCursorBelowTheFloorIsAGap(h *hub) {
 	h.refuses(reattach, streams.ErrGap)
 	h.refuses(poll("poll", "n4", "d"), streams.ErrGap)
 	h.refuses(poll("post", "n4", "d"), streams.ErrGap)
+	h.opens(poll("post at the floor", "n4", "d"), streams.OpenFirstPoll)
 	h.opens(request(streams.OpenPost, "poll", ""), streams.OpenFound) // a POST reads nothing
 }
 

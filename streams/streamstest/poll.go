@@ -25,6 +25,7 @@ var pollTests = []func(*hub){
 	theFirstPollIsRepeated,
 	theFirstPollThatFailedIsRepeatedOnce,
 	theFirstPollThatFailedIsNotTheNext,
+	noMarkDoesNotProveTheFirstPoll,
 	aPollFollowsAPostedHandshake,
 	aPollFollowsAPost,
 	aPollDisplacesAnother,
@@ -357,6 +358,16 @@ func theFirstPollThatFailedIsNotTheNext(h *hub) {
 	old.Arrived = time.Now().Add(-2 * time.Minute)
 	rec = h.opens(old, streams.OpenFirstPoll).Record
 	h.begins(poll("old", "n2", "next"), rec.Cursor)
+}
+
+// A first poll that failed is known not to be the next by two marks that differ, not by one that is missing.
+func noMarkDoesNotProveTheFirstPoll(h *hub) {
+	for first, next := range map[string]string{"m": "", "": "m"} {
+		id := "first " + first
+		h.opens(poll(id, "n1", first), streams.OpenFirstPoll)
+		h.wrote(id, 1, false)
+		h.opens(poll(id, "n2", next), streams.OpenFirstPoll)
+	}
 }
 
 func aPollFollowsAPostedHandshake(h *hub) {

@@ -24,8 +24,10 @@ var workTests = []func(*hub){
 	workWithoutAWorkerIsAdopted,
 	callsInTheBackgroundKeepTheirWork,
 	repliesAreMadeOnce,
+	repliesTellWhereTheClientIs,
 	repliesToTheGoneAreDropped,
 	eventsAreMadeOnce,
+	noEventsAreMadeUnasked,
 	acceptsOfManyStayInOrder,
 }
 
@@ -327,6 +329,25 @@ func repliesAreMadeOnce(h *hub) {
 	h.want("another's reply", func() error { _, err := h.store.Reply(h.ctx, h.name, r); return err }(), streams.ErrOwner)
 }
 
+// A client that polls has what it was answered, although only its next poll confirms that.
+func repliesTellWhereTheClientIs(h *hub) {
+	h.working("c")
+	cursor := h.record("c").Cursor
+	reply := func() streams.Position {
+		r, err := h.store.Reply(h.ctx, h.name, streams.ReplyRequest{ID: "c", Worker: "w1", Call: "7", Number: 1})
+		h.must("reply", err)
+		return r.Cursor
+	}
+	equal(h, "before the first poll", reply(), cursor)
+	h.opens(poll("c", "n1", "first"), streams.OpenFirstPoll)
+	h.wrote("c", 1, true)
+	h.opens(poll("c", "n1", "m"), streams.OpenAttached)
+	sent := h.send("1")
+	h.answer("c", "n1", "m", sent)
+	equal(h, "cursor", h.record("c").Cursor, cursor)
+	equal(h, "after an answer", reply(), sent)
+}
+
 func repliesToTheGoneAreDropped(h *hub) {
 	h.working("c")
 	h.accept(accept("w1", "a", "call", "2"))
@@ -360,6 +381,22 @@ func eventsAreMadeOnce(h *hub) {
 	r, err := h.store.NextWork(h.ctx, h.name, streams.NextRequest{ID: "d", Worker: "w1"})
 	h.must("next", err)
 	h.item("events of a hub are counted together", r, 1, "c3")
+}
+
+// Neither of a connection that never was, since its handshake was refused, nor where nobody asked for them.
+func noEventsAreMadeUnasked(h *hub) {
+	for id, r := range map[string]streams.HandshakeRequest{
+		"refused": {Refused: true, Connected: true, Reply: reply("refused", "{}")},
+		"renamed": {Rename: true, User: "bob", Reply: reply("renamed", "{}")},
+	} {
+		h.opens(request(streams.OpenPost, id, ""), streams.OpenCreated)
+		r.ID, r.Protocol, r.Version, r.Lease, r.Context, r.Worker = id, 1, 1, long, "context", worker("w1")
+		shaken, err := h.store.Handshake(h.ctx, h.name, r)
+		h.must("handshake", err)
+		h.check(!shaken.Run && !h.record(id).Works, "%s: there is work", id)
+		h.check(!h.end(streams.EndRequest{ID: id, Worker: worker("w1")}).Run, "%s: its end is an event", id)
+	}
+	h.check(len(h.adopt("w2")) == 0, "there is something to adopt")
 }
 
 func acceptsOfManyStayInOrder(h *hub) {
