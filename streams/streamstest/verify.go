@@ -105,6 +105,7 @@ func aLowerEndIsRaised(h *hub) {
 	v = h.verify(streams.VerifyRequest{Last: ahead(p)})
 	h.check(!v.Last.Before(ahead(p)), "last is %v, want it raised to %v", v.Last, ahead(p))
 	equal(h, "generation: the store's process is the same", v.Gen, before.Gen)
+	equal(h, "last, as others are told", h.verify(streams.VerifyRequest{}).Last, v.Last)
 	next := h.send("2")
 	h.check(next.After(ahead(p)), "position %v was given again after %v had been seen", next, ahead(p))
 
