@@ -19,6 +19,9 @@ type blindness struct {
 
 // interrupted tells operators why the tail does not go on.
 func (t *tailer) interrupted(err error) {
+	t.node.mu.Lock()
+	t.stuck = true
+	t.node.mu.Unlock()
 	if reason, fresh := t.told.Add(err); fresh {
 		t.node.log.Warn("tail interrupted", "bucket", t.bucket, "error", reason)
 	}
@@ -49,7 +52,9 @@ func (t *tailer) goesOn() {
 		return
 	}
 	t.told = reasons.Told{}
-	t.notBlind()
+	t.node.mu.Lock()
+	t.blind, t.stuck = blindness{}, false
+	t.node.mu.Unlock()
 	t.node.log.Info("tail reads again", "bucket", t.bucket)
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -19,6 +20,7 @@ type blindStore struct {
 	*streams.FaultyMemory
 	reason atomic.Pointer[func(bucket int) error] // nil: they can
 	full   atomic.Bool                            // Verify says so
+	broken sync.Map                               // hub -> error: of Verify, and of each read with the hub in it
 	reads  atomic.Int64
 }
 
@@ -31,6 +33,9 @@ func (s *blindStore) Tail(bucket int) streams.Tail {
 func (s *blindStore) Verify(ctx context.Context, hub string, r streams.VerifyRequest) (streams.VerifyReply, error) {
 	if s.full.Load() {
 		return streams.VerifyReply{}, streams.ErrFull
+	}
+	if err, broken := s.broken.Load(hub); broken {
+		return streams.VerifyReply{}, err.(error)
 	}
 	return s.FaultyMemory.Verify(ctx, hub, r)
 }
@@ -48,6 +53,11 @@ func (t blindTail) Read(ctx context.Context, after []streams.Cursor, limit int, 
 	if reason := t.s.reason.Load(); reason != nil {
 		if err := (*reason)(t.bucket); err != nil {
 			return nil, err
+		}
+	}
+	for _, c := range after {
+		if err, broken := t.s.broken.Load(c.Hub); broken {
+			return nil, err.(error)
 		}
 	}
 	return t.Tail.Read(ctx, after, limit, block)
@@ -207,6 +217,94 @@ func TestTailThatCannotTakeWhatItReadsAsksByAndBy(t *testing.T) {
 		must(t, "ready", node.Ready(ctx))
 		if items, err := att.Next(ctx, nil, 1<<20); err != nil || len(items) != 1 {
 			t.Errorf("got %d messages, %v, when there was room again", len(items), err)
+		}
+	})
+}
+
+// A read is of all of a bucket's hubs. While one of them could not be verified, nothing arrived in the others.
+func TestHubThatCannotBeVerifiedHoldsUpNoOther(t *testing.T) {
+	t.Parallel()
+	for what, broken := range map[string]error{
+		"wrong type": fmt.Errorf("%w: WRONGTYPE", streams.ErrRefused),
+		"no room":    streams.ErrFull,
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) { aHubIsBroken(t, broken) })
+		})
+	}
+}
+
+func aHubIsBroken(t *testing.T, broken error) {
+	ctx := t.Context()
+	store, node, log := blindNode(t)
+	others := streams.SameBucket(hub, 2)
+	first, it := followHub(t, node, others[0]), followHub(t, node, hub)
+	wantNext := func(what string, att *streams.Attachment, n int) {
+		t.Helper()
+		synctest.Wait()
+		if items, err := att.Next(ctx, nil, 1<<20); err != nil || len(items) != n {
+			t.Errorf("%s: got %d messages, %v, want %d", what, len(items), err, n)
+		}
+	}
+	send := func(hub string) {
+		t.Helper()
+		_, err := store.Append(ctx, hub, message("m"))
+		must(t, "append", err)
+	}
+	store.broken.Store(hub, broken)
+	for range 3 {
+		time.Sleep(20 * time.Second)
+		send(hub)
+		send(others[0])
+		time.Sleep(100 * time.Millisecond)
+		wantNext("beside it", first, 1)
+		wantNext("in it", it, 0)
+	}
+	second := followHub(t, node, others[1])
+	send(others[1])
+	time.Sleep(100 * time.Millisecond)
+	wantNext("of a hub that came later", second, 1)
+	must(t, "ready", node.Ready(ctx))
+	if n := node.Totals().HubsUnread; n != 1 {
+		t.Errorf("%d hubs are unread, want 1", n)
+	}
+
+	store.broken.Delete(hub)
+	time.Sleep(1100 * time.Millisecond)
+	wantNext("when it is mended", it, 3)
+	if n := node.Totals().HubsUnread; n != 0 {
+		t.Errorf("%d hubs are unread in the end", n)
+	}
+	for line, times := range map[string]int{"hub cannot be read": 1, "hub is read again": 1} {
+		if n := strings.Count(log.String(), line); n != times {
+			t.Errorf("%q was logged %d times, want %d:\n%s", line, n, times, log)
+		}
+	}
+}
+
+// The hub that was alone in its bucket kept those that came to it later from being read, too.
+func TestHubThatComesBesideABrokenOneIsRead(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		ctx := t.Context()
+		store, node, _ := blindNode(t)
+		followHub(t, node, hub)
+		store.broken.Store(hub, fmt.Errorf("%w: WRONGTYPE", streams.ErrRefused))
+		time.Sleep(20 * time.Second)
+		if n := node.Totals().HubsUnread; n != 1 {
+			t.Errorf("%d hubs are unread, want 1", n)
+		}
+		other := streams.SameBucket(hub, 1)[0]
+		att := followHub(t, node, other)
+		_, err := store.Append(ctx, other, message("m"))
+		must(t, "append", err)
+		time.Sleep(1100 * time.Millisecond)
+		if items, err := att.Next(ctx, nil, 1<<20); err != nil || len(items) != 1 {
+			t.Errorf("got %d messages, %v, want 1", len(items), err)
+		}
+		if n := node.Totals().HubsUnread; n != 1 {
+			t.Errorf("%d hubs are unread, want 1", n)
 		}
 	})
 }

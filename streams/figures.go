@@ -12,6 +12,8 @@ type Figures struct {
 	Connections map[Transport]int64
 	// Hubs that this node tails, or has used lately.
 	Hubs int
+	// HubsUnread are those of the hubs that the node tails whose logs it cannot read now.
+	HubsUnread int
 	// Sends counts the messages that were published and appended here, not closes and answers. Deliveries counts those that were handed
 	// to transports to be written.
 	Sends, Deliveries int64
@@ -135,6 +137,9 @@ func (n *Node) Totals() Figures {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	f.Hubs = len(n.hubs)
+	for _, t := range n.tailers {
+		f.HubsUnread += t.unread()
+	}
 	return f
 }
 

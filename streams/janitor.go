@@ -424,6 +424,7 @@ func (n *Node) retire(ctx context.Context) {
 			h.pages.clear()
 			if t := n.tailers[Bucket(name)]; t != nil {
 				delete(t.hubs, name)
+				delete(t.aside, name)
 				t.tail.Wake()
 			}
 		}

@@ -129,7 +129,7 @@ func (t *tailer) isMore(b Batch) bool {
 func (t *tailer) runPrompt(ctx context.Context) {
 	p := t.prompt
 	for {
-		p.tail.Wait(tailBlock)
+		p.tail.Wait(t.block())
 		p.await()
 		if !t.readOn(ctx) {
 			return // with the turn, which nobody else is to have any more
@@ -142,7 +142,7 @@ func (t *tailer) readOn(ctx context.Context) bool {
 	p := t.prompt
 	for {
 		p.turn.Store(turnTaken)
-		if !t.collect() {
+		if !t.collect(ctx) {
 			return false
 		}
 		batches, err := p.tail.Read(ctx, t.cursors, t.limit, 0)

@@ -11,6 +11,8 @@ import (
 var (
 	// ErrUnavailable says that the store could not be asked; nothing was changed.
 	ErrUnavailable = errors.New("the store is not reachable")
+	// ErrRefused is an ErrUnavailable that may be of what was asked for alone: the store answers, and may serve others.
+	ErrRefused = fmt.Errorf("%w: it refuses", ErrUnavailable)
 	// ErrOutcomeUnknown says that a change was sent and its answer lost: it may have
 	// been made. Only appends and Continue return it; every other change is safe to repeat.
 	ErrOutcomeUnknown = errors.New("the outcome is unknown")

@@ -30,6 +30,8 @@ type tailer struct {
 	nodes  int     // that tail the bucket, as the last beat said
 	prompt *prompt // nil: run alone reads; static
 	blind  blindness
+	stuck  bool              // it does not go on
+	aside  map[string]*aside // the hubs that are not read
 
 	// of run, or of whoever has the prompt's turn
 	cursors []Cursor
@@ -38,6 +40,7 @@ type tailer struct {
 	silent  time.Time     // since when nothing came
 	retry   time.Duration // the pause after the next read that fails; zero after one that did not
 	told    reasons.Told  // why it has not gone on since it last did
+	partial bool          // not all hubs are read
 }
 
 // tail makes sure that the hub is tailed, from position last on at the latest.
@@ -94,7 +97,7 @@ func (n *Node) tailHub(ctx context.Context, h *hub) {
 	bucket := Bucket(h.name)
 	t := n.tailers[bucket]
 	if t == nil {
-		t = &tailer{node: n, bucket: bucket, tail: n.store.Tail(bucket), hubs: map[string]*hub{}, nodes: 1}
+		t = &tailer{node: n, bucket: bucket, tail: n.store.Tail(bucket), hubs: map[string]*hub{}, nodes: 1, aside: map[string]*aside{}}
 		t.begin()
 		n.tailers[bucket] = t
 		t.startPrompt()
@@ -112,7 +115,7 @@ func (t *tailer) run(ctx context.Context) {
 		t.runPrompt(ctx)
 		return
 	}
-	for t.collect() {
+	for t.collect(ctx) {
 		batches, err := t.tail.Read(ctx, t.cursors, t.limit, t.block())
 		if ctx.Err() != nil {
 			t.stopped()
@@ -131,10 +134,13 @@ func (t *tailer) begin() {
 	t.limit = t.atMost(fewEntries)
 }
 
-// block is how long the next read waits: not for long while it is not known whether the tail can read again.
+// block is how long the next read waits: not for long while it is not known whether the tail can read again, or a hub is to be tried again.
 func (t *tailer) block() time.Duration {
-	if t.told.Any() {
+	switch {
+	case t.told.Any():
 		return firstTailBlock
+	case t.partial:
+		return asideRetry
 	}
 	return tailBlock
 }
@@ -152,13 +158,13 @@ func (t *tailer) settle(ctx context.Context, batches []Batch, err error) {
 		return
 	}
 	t.measure(batches)
-	repaired := true
 	for _, b := range batches {
-		if err := t.deliver(b); err != nil {
-			repaired = t.recover(ctx, err) && repaired
+		if cause := t.deliver(b); cause != nil {
+			t.interrupted(cause)
+			err = cause
 		}
 	}
-	if !repaired {
+	if err != nil && !t.recover(ctx, err) {
 		t.backOff(ctx)
 		return
 	}
@@ -222,14 +228,25 @@ func (t *tailer) atMost(entries int) int { return min(entries, t.node.tailEntrie
 
 // collect lists the hubs to read. It returns false when there are none any more: the
 // tailer has then left the node.
-func (t *tailer) collect() bool {
+func (t *tailer) collect(ctx context.Context) bool {
+	t.relist(ctx)
 	t.node.mu.Lock()
 	defer t.node.mu.Unlock()
-	t.list("")
 	if len(t.hubs) == 0 {
 		delete(t.node.tailers, t.bucket)
 	}
 	return len(t.hubs) > 0
+}
+
+// relist lists the hubs to read.
+func (t *tailer) relist(ctx context.Context) {
+	if t.partial {
+		t.readmit(ctx)
+	}
+	t.node.mu.Lock()
+	defer t.node.mu.Unlock()
+	t.list("")
+	t.partial = len(t.aside) > 0
 }
 
 // list lists the hubs to read: all, or the one with the name, if there is such. Node.mu is held.
@@ -246,8 +263,11 @@ func (t *tailer) list(name string) {
 	}
 }
 
-// read adds a hub to those to read.
+// read adds a hub to those to read, unless it is set aside.
 func (t *tailer) read(h *hub) {
+	if t.aside[h.name] != nil {
+		return
+	}
 	h.mu.RLock()
 	after := h.win.end
 	h.read = h.resets
@@ -302,19 +322,21 @@ func (t *tailer) pace(ctx context.Context) {
 	}
 }
 
-// recover waits until the store answers again and every hub is verified. It returns false if one cannot be, although the store answers, or
-// if ctx ends.
+// recover waits until the store answers again and the hubs are verified, or set aside. It returns false if none of them can be verified, although
+// the store answers, or if ctx ends.
 func (t *tailer) recover(ctx context.Context, cause error) bool {
 	t.interrupted(cause)
 	pause := firstTailRetry
 	for {
-		err := t.verify(ctx)
+		err := t.verifyEach(ctx)
 		if err == nil {
 			t.cannotRead(cause)
 			return true
 		}
-		if !errors.Is(err, ErrUnavailable) {
+		if errors.Is(err, ErrRefused) || !errors.Is(err, ErrUnavailable) {
 			t.interrupted(err)
+		}
+		if !errors.Is(err, ErrUnavailable) {
 			t.cannotRead(err)
 			return false
 		}
@@ -323,6 +345,7 @@ func (t *tailer) recover(ctx context.Context, cause error) bool {
 			return false
 		}
 		pause = min(2*pause, tailRetry)
+		t.relist(ctx) // those that came meanwhile do not wait for those that were here
 	}
 }
 

@@ -39,7 +39,7 @@ func classify(err error) (mapped error, repeatable bool) {
 			return fmt.Errorf("%w: %s", errPassing, text), true
 		}
 	}
-	return fmt.Errorf("%w: %s", ErrUnavailable, text), false
+	return fmt.Errorf("%w: %s", ErrRefused, text), false
 }
 
 // classifyAppend is classify for a command that must not be made twice: unless it is

@@ -227,7 +227,7 @@ func status(reply []valkey.ValkeyMessage) ([]valkey.ValkeyMessage, error) {
 }
 
 // errAnswer says that an answer is not what its command's should be.
-var errAnswer = fmt.Errorf("%w: unexpected answer", ErrUnavailable)
+var errAnswer = fmt.Errorf("%w: unexpected answer", ErrRefused)
 
 // evaluateJoined is evaluate for a script of a hub, which may have to wait for others, and goes together with others.
 func (v *Valkey) evaluateJoined(ctx context.Context, hub string, s *script, keys, args []string) (valkey.ValkeyMessage, error) {

@@ -73,6 +73,7 @@ var (
 	delay       = describe("publish_to_write_seconds", "Time from a message's append to its write to a client; of several in one write, the oldest's.")
 	lag         = describe("lag_seconds", "Age of the oldest entry that an attached connection has not been handed yet.")
 	hubs        = describe("hubs", "Hubs whose logs the node follows, or has used lately.")
+	hubsUnread  = describe("hubs_unread", "Hubs that the node follows and whose logs it cannot read now: nothing of theirs is delivered here.")
 	window      = describe("window_bytes", "What the node holds in memory of hubs' logs, in bytes.")
 	trims       = describe("trims_total", "Trims of hubs' logs by this node.")
 	gaps        = describe("gaps_total", "Times that the node, reading a log, fell behind its retention.")
@@ -96,7 +97,7 @@ var (
 )
 
 var all = []*prometheus.Desc{
-	info, serving, draining, connections, attaches, sends, deliveries, delay, lag, hubs, window, trims, gaps, lost,
+	info, serving, draining, connections, attaches, sends, deliveries, delay, lag, hubs, hubsUnread, window, trims, gaps, lost,
 	undecodable, storeErrors, errorsSeen, polls, takeovers, ghosts, drained, closed, limited,
 	stray, calls, retries, calling, waiting, broken, lines,
 }
@@ -167,6 +168,7 @@ func (c collector) streams(f streams.Figures) {
 	c.delays(f.Delays)
 	c.gauge(lag, f.Lag.Seconds())
 	c.gauge(hubs, float64(f.Hubs))
+	c.gauge(hubsUnread, float64(f.HubsUnread))
 	c.gauge(window, float64(f.WindowBytes))
 	c.counter(trims, float64(f.Trims))
 	c.counter(gaps, float64(f.Gaps))

@@ -69,7 +69,7 @@ func TestSeriesAreBounded(t *testing.T) {
 		t.Errorf("%d series when idle, %d after 50 sends to 50 users of 50 hubs", idle, busy)
 	}
 	for _, want := range []string{
-		"hubstream_sends_total 50", "hubstream_hubs 50", `hubstream_errors_total{reason="invalid"} 3`,
+		"hubstream_sends_total 50", "hubstream_hubs 50", "hubstream_hubs_unread 0", `hubstream_errors_total{reason="invalid"} 3`,
 		`hubstream_connections{transport="EventStream"} 0`, `hubstream_build_info{node="n1",version="v1"} 1`,
 		"hubstream_serving 1", "go_goroutines", "process_resident_memory_bytes",
 	} {
