@@ -76,6 +76,12 @@ func (v *Valkey) Secret(ctx context.Context, proposal []byte) ([]byte, error) {
 // ask sends one command that is safe to repeat, until it is answered or the call's
 // time is over.
 func (v *Valkey) ask(ctx context.Context, command func() valkey.Completed) (valkey.ValkeyMessage, error) {
+	return v.askFor(ctx, v.cfg.CallTimeout, command)
+}
+
+// askFor is ask that does not repeat the command any more when some time is over.
+func (v *Valkey) askFor(ctx context.Context, patience time.Duration, command func() valkey.Completed) (valkey.ValkeyMessage, error) {
+	began := time.Now()
 	ctx, end, err := v.begin(ctx)
 	if err != nil {
 		return valkey.ValkeyMessage{}, err
@@ -88,11 +94,14 @@ func (v *Valkey) ask(ctx context.Context, command func() valkey.Completed) (valk
 		}
 		v.observe(err)
 		mapped, repeatable := classify(err)
-		if !repeatable || ctx.Err() != nil || sleep(ctx, pause) != nil {
+		if !repeatable || ctx.Err() != nil || time.Since(began) >= patience || sleep(ctx, pause) != nil {
 			return reply, mapped
 		}
 	}
 }
+
+// readyPatience is how long Ready tries again what may pass at once, such as a connection that was cut. Whoever asks wants to know how it is now.
+const readyPatience = 200 * time.Millisecond
 
 // oldestVersion is the first whose scripts may write what they read.
 const oldestVersion = 7
@@ -101,12 +110,12 @@ const oldestVersion = 7
 func (v *Valkey) Ready(ctx context.Context) error {
 	// Refused, like every write, by a replica, without enough replicas, or when the disk
 	// does not take what is written. Nothing has that name.
-	_, err := v.ask(ctx, func() valkey.Completed { return v.main.B().Del().Key(v.keys.probe()).Build() })
+	_, err := v.askFor(ctx, readyPatience, func() valkey.Completed { return v.main.B().Del().Key(v.keys.probe()).Build() })
 	if err != nil {
 		return fmt.Errorf("Valkey takes no writes: %w", err)
 	}
 	// Nothing else but a tail reads so: where it is forbidden, what is sent arrives nowhere.
-	_, err = v.ask(ctx, func() valkey.Completed {
+	_, err = v.askFor(ctx, readyPatience, func() valkey.Completed {
 		return v.main.B().Xread().Count(1).Streams().Key(v.keys.probe()).Id(Position{}.String()).Build()
 	})
 	if err != nil {

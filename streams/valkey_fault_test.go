@@ -360,6 +360,20 @@ func TestValkeyReplicaIsNotReady(t *testing.T) {
 	must(t, "ready", u.Ready(t.Context()))
 }
 
+// Who asks whether a node is ready waited for as long as a call may take, although Valkey had answered at once.
+func TestValkeyWithoutItsReplicasIsNotReadyAtOnce(t *testing.T) {
+	server := valkeytest.Start(t, valkeytest.Args())
+	u := use(t, streams.ValkeyConfig{Addresses: []string{server.Addr}, CallTimeout: 20 * time.Second})
+	server.Do("CONFIG", "SET", "min-replicas-to-write", "1")
+	start := time.Now()
+	err := u.Ready(t.Context())
+	if took := time.Since(start); err == nil || !strings.Contains(err.Error(), "NOREPLICAS") || took > 10*time.Second {
+		t.Errorf("ready: got %v after %v", err, took)
+	}
+	server.Do("CONFIG", "SET", "min-replicas-to-write", "0")
+	must(t, "ready", u.Ready(t.Context()))
+}
+
 func TestValkeyThatIsFull(t *testing.T) {
 	server := valkeytest.Start(t, valkeytest.Args())
 	u := use(t, streams.ValkeyConfig{Addresses: []string{server.Addr}})
