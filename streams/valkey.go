@@ -92,8 +92,9 @@ type Valkey struct {
 	evaluators           [Buckets]evaluator
 	bindings             bindings
 
-	// noUnblock: the server forbids CLIENT UNBLOCK; tails wait for less time instead.
-	noUnblock atomic.Bool
+	// noUnblock: operators were told that a server forbids CLIENT UNBLOCK.
+	noUnblock    atomic.Bool
+	unblockRetry time.Duration // static: how long until a tail asks again whether it does
 
 	down   atomic.Bool // closed
 	errors errorMeter
@@ -108,7 +109,7 @@ type Valkey struct {
 // ErrUnavailable; what trying again would not mend (credentials, settings) it returns at once.
 // It does not ask whether the store is fit for use: Ready does.
 func NewValkey(ctx context.Context, cfg ValkeyConfig) (*Valkey, error) {
-	v := &Valkey{cfg: cfg, log: cfg.Logger, calls: make(chan struct{}, maxCalls), open: map[*valkeyTail]struct{}{}}
+	v := &Valkey{cfg: cfg, log: cfg.Logger, calls: make(chan struct{}, maxCalls), open: map[*valkeyTail]struct{}{}, unblockRetry: unblockRetry}
 	if v.log == nil {
 		v.log = slog.New(slog.DiscardHandler)
 	}

@@ -446,6 +446,33 @@ func TestValkeyWithoutUnblockStillWakes(t *testing.T) {
 	}
 }
 
+// Until the node ended it was taken for forbidden, although operators had followed what its log told them to do.
+func TestValkeyUnblockThatIsAllowedLaterIsUsed(t *testing.T) {
+	server := valkeytest.Start(t, valkeytest.Args())
+	server.Do("ACL", "SETUSER", "limited", "on", ">secret", "~*", "&*", "+@all", "-client|unblock")
+	u := use(t, streams.ValkeyConfig{Addresses: []string{"valkey://limited:secret@" + server.Addr}})
+	u.RetryUnblock(10 * time.Millisecond)
+	tail := u.Tail(streams.Bucket(hub))
+	defer tail.Close()
+	wakes := func(block time.Duration) bool {
+		start := time.Now()
+		defer time.AfterFunc(50*time.Millisecond, tail.Wake).Stop()
+		_, err := tail.Read(t.Context(), []streams.Cursor{{Hub: hub}}, 10, block)
+		must(t, "read", err)
+		return time.Since(start) < min(block, 900*time.Millisecond)
+	}
+	if wakes(500 * time.Millisecond) {
+		t.Fatal("the read was unblocked, which is forbidden")
+	}
+	server.Do("ACL", "SETUSER", "limited", "+client|unblock")
+	eventually(t, "a read", func() error {
+		if !wakes(time.Minute) { // a second, where it is forbidden
+			return errors.New("it was not unblocked, which is allowed by now")
+		}
+		return nil
+	})
+}
+
 func TestValkeyTailTellsALostConnectionOnce(t *testing.T) {
 	server := valkeytest.Start(t, valkeytest.Args())
 	r := startRelay(t, server.Addr)

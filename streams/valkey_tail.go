@@ -13,6 +13,8 @@ import (
 const (
 	// unwakeableBlock is the longest that a read blocks where it cannot be unblocked.
 	unwakeableBlock = time.Second
+	// unblockRetry is how long such a tail takes it for granted that it cannot.
+	unblockRetry = 30 * time.Second
 	// wakePause is the first pause before a read is unblocked again, which may have been
 	// about to begin; it doubles up to longestWakePause.
 	wakePause        = time.Millisecond
@@ -32,6 +34,7 @@ type valkeyTail struct {
 	keys   map[string]string // hub -> its log's key
 	logs   []string
 	starts []string
+	asked  time.Time // when the server was last asked whether it allows CLIENT UNBLOCK
 
 	wake chan struct{} // a bell
 	done chan struct{} // closed by Close
@@ -43,6 +46,7 @@ type valkeyTail struct {
 	blocked uint64                 // the number of the read that is blocked; 0: none
 	reads   uint64
 	waking  uint64 // the number of the read that is being unblocked
+	forbids bool   // the server forbids CLIENT UNBLOCK: reads block for less time instead
 	closed  bool
 }
 
@@ -77,6 +81,7 @@ func (t *valkeyTail) Read(ctx context.Context, after []Cursor, limit int, block 
 	if len(after) == 0 {
 		return nil, t.pause(ctx, block)
 	}
+	t.askAgain(ctx, conn)
 	block = t.begin(block)
 	stop := context.AfterFunc(ctx, t.disconnect)
 	reply, err := t.read(ctx, conn, limit, block)
@@ -119,7 +124,7 @@ func (t *valkeyTail) begin(block time.Duration) time.Duration {
 	if rung(t.wake) || block <= 0 {
 		return 0
 	}
-	if t.valkey.noUnblock.Load() {
+	if t.forbids {
 		block = min(block, unwakeableBlock)
 	}
 	t.reads++
@@ -255,13 +260,31 @@ func (t *valkeyTail) greet(ctx context.Context, conn valkey.DedicatedClient) (in
 	if text, _ := role.ToString(); text == "replica" {
 		return 0, errReplica
 	}
-	// Not blocked, so this changes nothing; but it tells whether it is allowed.
-	err = conn.Do(ctx, unblock(conn.B(), client)).Error()
-	t.valkey.unblockable(err)
-	if isForbidden(err) {
-		return client, nil
+	if err := t.ask(ctx, conn, client); !isForbidden(err) {
+		return client, err
 	}
-	return client, err
+	return client, nil
+}
+
+// ask unblocks the tail's connection, which is not blocked, so that nothing changes; but it tells whether it is allowed.
+func (t *valkeyTail) ask(ctx context.Context, conn valkey.DedicatedClient, client int64) error {
+	err := conn.Do(ctx, unblock(conn.B(), client)).Error()
+	t.unblockable(err)
+	t.asked = time.Now()
+	return err
+}
+
+// askAgain asks now and then where it was forbidden: operators may have allowed it since.
+func (t *valkeyTail) askAgain(ctx context.Context, conn valkey.DedicatedClient) {
+	t.mu.Lock()
+	forbids, client := t.forbids, t.client
+	t.mu.Unlock()
+	if !forbids || time.Since(t.asked) < t.valkey.unblockRetry {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, t.valkey.cfg.CallTimeout)
+	defer cancel()
+	_ = t.ask(ctx, conn, client) // the read fails as this does
 }
 
 func unblock(b valkey.Builder, client int64) valkey.Completed {
@@ -269,9 +292,20 @@ func unblock(b valkey.Builder, client int64) valkey.Completed {
 }
 
 // unblockable learns from an answer to CLIENT UNBLOCK whether it is allowed.
-func (v *Valkey) unblockable(err error) {
-	if isForbidden(err) && !v.noUnblock.Swap(true) {
+func (t *valkeyTail) unblockable(err error) {
+	v, forbidden := t.valkey, isForbidden(err)
+	if err != nil && !forbidden {
+		return
+	}
+	t.mu.Lock()
+	changed := t.forbids != forbidden
+	t.forbids = forbidden
+	t.mu.Unlock()
+	switch {
+	case forbidden && !v.noUnblock.Swap(true):
 		v.log.Warn("Valkey forbids CLIENT UNBLOCK: hubs that a node comes to serve may wait a second; allow it with ACL +client|unblock")
+	case changed && !forbidden && v.noUnblock.Swap(false):
+		v.log.Info("Valkey allows CLIENT UNBLOCK again")
 	}
 }
 
@@ -291,7 +325,7 @@ func (t *valkeyTail) Wake() {
 	ring(t.wake)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.blocked == 0 || t.waking == t.blocked || t.closed || t.valkey.noUnblock.Load() {
+	if t.blocked == 0 || t.waking == t.blocked || t.closed || t.forbids {
 		return
 	}
 	t.waking = t.blocked
@@ -309,7 +343,7 @@ func (t *valkeyTail) unblock(read uint64, client int64) {
 		results := v.main.DoMulti(ctx, v.main.B().Exists().Key(t.anchor).Build(), unblock(v.main.B(), client))
 		cancel()
 		err := results[1].Error()
-		v.unblockable(err)
+		t.unblockable(err)
 		if errors.Is(err, valkey.ErrClosing) || isForbidden(err) {
 			return
 		}
