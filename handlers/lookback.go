@@ -34,7 +34,7 @@ const (
 type logAnswer struct {
 	Next    string     `json:"next"` // where to go on
 	More    bool       `json:"more"` // there is more already
-	Gap     bool       `json:"gap"`  // what was before is no longer kept
+	Gap     bool       `json:"gap"`  // some of what follows after, or one of the entries, is no longer kept
 	Entries []logEntry `json:"entries"`
 }
 
@@ -77,8 +77,7 @@ func (h *Handler) showLog(c echo.Context, s *Services) error {
 		return err
 	}
 	answer := logAnswer{
-		Next: back.Next.String(), More: back.More, Entries: make([]logEntry, 0, len(back.Entries)),
-		Gap: !r.After.IsZero() && r.After.Before(back.Floor),
+		Next: back.Next.String(), More: back.More, Entries: make([]logEntry, 0, len(back.Entries)), Gap: back.Gap,
 	}
 	for i := range back.Entries {
 		answer.Entries = append(answer.Entries, logEntryOf(&back.Entries[i], back.Gen, h.console.Payloads()))

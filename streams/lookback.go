@@ -30,6 +30,8 @@ type LookBackReply struct {
 	Gen         string
 	Floor, Last Position
 	Entries     []LookBackEntry
+	// Gap: of what is after After, or after an entry that was returned, some was trimmed before it could be read.
+	Gap bool
 	// Next is where to go on; the log's end unless More.
 	Next Position
 	More bool
@@ -68,6 +70,7 @@ func (n *Node) LookBack(ctx context.Context, hubName string, r LookBack) (LookBa
 		at = NewPosition(uint64(max(n.Now()-r.Since.Milliseconds(), 0)), 0)
 	}
 	var back LookBackReply
+	reached := r.After // up to where nothing is missing; zero: nothing was asked to be there
 	read, held := reading{most: n.pageEntries}, 0
 	for scanned := 0; ; {
 		slice, err := n.store.Range(ctx, hubName, at, read.size())
@@ -75,6 +78,7 @@ func (n *Node) LookBack(ctx context.Context, hubName string, r LookBack) (LookBa
 			return LookBackReply{}, err
 		}
 		back.Gen, back.Floor, back.Last = slice.Gen, slice.Floor, slice.Last
+		back.Gap = back.Gap || !reached.IsZero() && reached.Before(slice.Floor)
 		back.Next = at
 		if len(slice.Entries) == 0 {
 			return back, nil
@@ -86,7 +90,7 @@ func (n *Node) LookBack(ctx context.Context, hubName string, r LookBack) (LookBa
 				return back, nil
 			}
 			scanned++
-			at = raw.Position
+			at, reached = raw.Position, raw.Position
 			back.Next = at
 			item, _ := newItem(raw) // what cannot be read names nobody
 			e := LookBackEntry{Item: item, Size: len(raw.Data), At: time.UnixMilli(int64(at.ms))}
