@@ -243,6 +243,13 @@ func TestTokens(t *testing.T) {
 	c.refused("at least 1s", "token", "-hub", "chat", "-lifetime", "0s")
 	c.refused("is not NAME=VALUE", "token", "-hub", "chat", "-claim", "role")
 	c.refused("unexpected argument", "token", "-hub", "chat", "x")
+	for claim, flag := range map[string]string{
+		"exp=4102444800": "-lifetime", "aud=http://elsewhere": "-backend", "iat=1": "when the token is made", "nbf=1": "when the token is made",
+		"nameid=bob": "-user", `hubstream.groups=["blue"]`: "-group",
+	} { // they were replaced without a word
+		c.refused(flag, "token", "-hub", "chat", "-user", "ann", "-group", "red", "-claim", claim)
+	}
+	c.want(jwt, "token", "-hub", "chat", "-claim", "nameid=bob", "-claim", `hubstream.groups=["blue"]`)
 	(&cli{t, nil}).refused("a token is made with an access key", "token", "-hub", "chat")
 }
 

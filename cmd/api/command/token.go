@@ -37,6 +37,9 @@ func token(_ context.Context, c *call) error {
 		if !ok || name == "" {
 			return fmt.Errorf("-claim %q is not NAME=VALUE", claim)
 		}
+		if set := setBy(name, &t); set != "" {
+			return fmt.Errorf("-claim %s would be replaced: %s", name, set)
+		}
 		t.Claims[name] = valueOf(value)
 	}
 	switch {
@@ -53,6 +56,23 @@ func token(_ context.Context, c *call) error {
 	}
 	fmt.Fprintln(c.out, signed)
 	return nil
+}
+
+// setBy tells what sets a claim that every token has, or this one has by another flag; empty if a claim of that name is the token's.
+func setBy(name string, t *access.Token) string {
+	switch {
+	case name == "aud":
+		return "-hub, -backend and -path say what the token is for"
+	case name == "exp":
+		return "-lifetime says how long the token is good"
+	case name == "iat" || name == "nbf":
+		return "it is when the token is made"
+	case name == "nameid" && t.User != "":
+		return "-user names the user"
+	case name == "hubstream.groups" && len(t.Groups) > 0:
+		return "-group names the groups"
+	}
+	return ""
 }
 
 // valueOf is what an argument means: JSON, or else its text.
