@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"reflect"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -265,5 +266,18 @@ func TestHelpListsEverySetting(t *testing.T) {
 	}
 	if n := strings.Count(out.String(), "\n  -"); n != len(each) {
 		t.Errorf("the help has %d settings, the tests %d", n, len(each))
+	}
+}
+
+func TestVersionSaysWhatTheBinaryIs(t *testing.T) {
+	t.Parallel()
+	for _, word := range []string{"version", "-version", "--version"} {
+		var out strings.Builder
+		if err := node.Run(t.Context(), []string{word}, none, &out, &out); err != nil {
+			t.Fatal(err)
+		}
+		if text := out.String(); !strings.HasPrefix(text, "hubstream ") || !strings.Contains(text, runtime.Version()) || strings.Count(text, "\n") != 1 {
+			t.Errorf("%s: got %q", word, text)
+		}
 	}
 }

@@ -37,6 +37,8 @@ func Run(ctx context.Context, args []string, env func(string) string, stdout, st
 			return helpOr(check(stdout, args[1:], env), stdout)
 		case "settings":
 			return writeReference(stdout)
+		case "version", "-version", "--version":
+			return writeVersion(stdout)
 		}
 		if command.Is(args[0]) {
 			return command.Run(ctx, args, env, stdout, stderr)
@@ -217,7 +219,7 @@ func (n *node) serve(ctx context.Context, address net.Addr, opened <-chan openin
 			n.handler.Start(s.forHandlers)
 			n.feed.Store(s.feed)
 			n.metrics.Serve(s.streams, s.transports)
-			n.log.Info("ready", "store", n.storeName())
+			n.log.Info("ready", "version", version(), "store", n.storeName())
 			if !announced {
 				n.announce(address)
 				announced = true

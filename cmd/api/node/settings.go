@@ -309,7 +309,7 @@ var kubernetes = regexp.MustCompile(`^HUBSTREAM_(\w+_)?(SERVICE_HOST|SERVICE_POR
 func writeHelp(w io.Writer) error {
 	var b strings.Builder
 	b.WriteString("hubstream is a push service that speaks SignalR.\n\nEach setting is a flag, a variable of the environment, or a line of the file that -config names; the first of them wins.\n" +
-		"hubstream check prints the effective settings, or what is wrong with them.\n\nOther commands, each with -help:\n\n" + command.Help())
+		"hubstream check prints the effective settings, or what is wrong with them.\nhubstream version prints what it was built from.\n\nOther commands, each with -help:\n\n" + command.Help())
 	c := defaults()
 	for _, s := range settings {
 		fmt.Fprintf(&b, "\n  -%s, %s", s.name, variable(s.name))
