@@ -93,7 +93,7 @@ func (h *Handler) authorizeClient(c echo.Context, token string) error {
 		return err
 	}
 	who, err := h.access.Client(token, hub, c.Request().Host)
-	if errors.Is(err, access.ErrExpired) && who.Authenticated {
+	if (errors.Is(err, access.ErrExpired) || errors.Is(err, access.ErrRetired)) && who.Authenticated {
 		h.sendBack(c.Request(), hub, &who)
 	}
 	if err != nil {

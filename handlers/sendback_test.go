@@ -54,3 +54,37 @@ func TestScriptWhoseTokenHasExpiredIsSentBack(t *testing.T) {
 		}
 	}
 }
+
+// Its event stream stayed open when the key was taken away, and each of its calls failed from then on.
+func TestScriptWhoseKeyIsTakenAwayIsSentBack(t *testing.T) {
+	t.Parallel()
+	const call = `{"type":1,"target":"M","invocationId":"0","arguments":[]}` + "\x1e"
+	aud := map[string]any{"aud": "http://hub.example/client/?hub=chat"}
+	eve := map[string]any{"aud": "http://hub.example/client/?hub=chat", "nameid": "eve"}
+	for what, v := range map[string]struct {
+		keys    []access.Key // one after the other
+		claims  map[string]any
+		refused bool
+		closed  bool
+	}{
+		"taken away":                   {[]access.Key{keyTwo}, aud, true, true},
+		"taken away for long":          {[]access.Key{keyTwo, access.Key(strings.Repeat("k", 44)), keyTwo}, aud, true, true},
+		"taken away and given again":   {[]access.Key{keyTwo, keyOne}, aud, false, false},
+		"taken away, of somebody else": {[]access.Key{keyTwo}, eve, true, false},
+	} {
+		f := newGuarded(t, access.Config{})
+		id := strings.Repeat("A", 22)
+		f.connectUser(id, "ann", streams.OpenEvents, 1)
+		for _, key := range v.keys {
+			f.verifier.Replace([]access.Key{key}, nil)
+		}
+		w := f.do("POST", "/hubs/chat?id="+f.connectionToken(id, "chat"), call, "Authorization", "Bearer "+claims(t, keyOne, v.claims), "User-Agent", scriptAgent)
+		if refused := w.Code == http.StatusUnauthorized; refused != v.refused || refused && !strings.Contains(w.Body.String(), "not signed with a key") {
+			t.Errorf("%s: got %d %s", what, w.Code, w.Body)
+		}
+		e := f.last()
+		if closed := e.Kind == streams.KindClose && e.Flags&streams.FlagReconnect != 0; closed != v.closed {
+			t.Errorf("%s: closed %v, want %v", what, closed, v.closed)
+		}
+	}
+}

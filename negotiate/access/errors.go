@@ -1,12 +1,17 @@
 package access
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+)
 
 // Why a token is refused. The texts are fit to be shown to who has sent it, and say nothing of keys.
 var (
 	ErrMissing   = errors.New("an access token is needed")
 	ErrMalformed = errors.New("the access token is not a signed JWT")
 	ErrSignature = errors.New("the access token is not signed with a key that is accepted here")
+	// ErrRetired is an ErrSignature: the key was accepted, and was taken away since.
+	ErrRetired   = fmt.Errorf("%w any more", ErrSignature)
 	ErrNoExpiry  = errors.New("the access token has no expiry (exp)")
 	ErrExpired   = errors.New("the access token has expired")
 	ErrNotYet    = errors.New("the access token is not valid yet (nbf)")

@@ -1,6 +1,7 @@
 package access
 
 import (
+	"bytes"
 	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
@@ -54,7 +55,9 @@ type Verifier struct {
 type keySet struct {
 	keys  []key
 	hosts []string
-	known *lru.Cache[[sha256.Size]byte, *verified]
+	// retired are keys that were accepted before, the newest first. What they have signed is refused, but it is known whose it was.
+	retired []key
+	known   *lru.Cache[[sha256.Size]byte, *verified]
 }
 
 // key is an access key, and a name for it that says nothing about it.
@@ -72,6 +75,8 @@ type verified struct {
 	provided bool
 	// temporary: signed with a temporary key.
 	temporary bool
+	// retired: signed with a key that is not accepted any more.
+	retired bool
 	// until is when it is to be verified again, as its key may have gone; zero: never.
 	until time.Time
 }
@@ -97,11 +102,27 @@ func (v *Verifier) Replace(keys []Key, endpoints []string) {
 	for _, endpoint := range endpoints {
 		s.hosts = append(s.hosts, parseAudience(endpoint).host)
 	}
+	if before := v.keys.Load(); before != nil {
+		s.retire(before)
+	}
 	v.keys.Store(s)
 }
 
+// maxRetired is how many keys are remembered that were taken away: each costs a look at every token that no other has signed.
+const maxRetired = 8
+
+// retire remembers the keys of the set before that this one has not.
+func (s *keySet) retire(before *keySet) {
+	for _, k := range slices.Concat(before.keys, before.retired) {
+		same := func(other key) bool { return bytes.Equal(other.bytes, k.bytes) }
+		if len(s.retired) < maxRetired && !slices.ContainsFunc(s.keys, same) {
+			s.retired = append(s.retired, k)
+		}
+	}
+}
+
 // Client checks the token of a client of a hub, at the host that its request names. The error is one of this package's, wrapped.
-// With ErrExpired the identity is whose the token was, if it was for the hub, else the zero one.
+// With ErrExpired and ErrRetired the identity is whose the token was, if it was for the hub, else the zero one.
 func (v *Verifier) Client(token, hub, host string) (Identity, error) {
 	keys := v.keys.Load()
 	t, err := v.open(keys, token)
@@ -170,7 +191,7 @@ func (s *keySet) isOurs(host, requested string) bool {
 	return slices.Contains(s.hosts, host)
 }
 
-// open returns what a token says, if it is good now; with ErrExpired, what it said.
+// open returns what a token says, if it is good now; with ErrExpired and ErrRetired, what it said.
 func (v *Verifier) open(keys *keySet, token string) (*verified, error) {
 	if token == "" {
 		return nil, ErrMissing
@@ -192,6 +213,8 @@ func (v *Verifier) open(keys *keySet, token string) (*verified, error) {
 		}
 	}
 	switch {
+	case t.retired:
+		return t, ErrRetired
 	case now.After(t.identity.Expires):
 		keys.known.Remove(sum)
 		return t, ErrExpired
@@ -206,23 +229,29 @@ func (v *Verifier) open(keys *keySet, token string) (*verified, error) {
 
 // verify proves who has signed a token, and reads it.
 func (v *Verifier) verify(keys *keySet, token string, now time.Time) (*verified, error) {
-	claims, name, until := claimSet{}, "", time.Time{}
+	claims, name, until, retired := claimSet{}, "", time.Time{}, false
 	parsed, err := parser.ParseWithClaims(token, &claims, func(t *jwt.Token) (any, error) {
 		if _, critical := t.Header["crit"]; critical {
 			return nil, ErrMalformed // it has extensions that must be understood
 		}
 		if strings.HasPrefix(t.Method.Alg(), "HS") {
-			candidates := keys.keys
+			candidates, former := keys.keys, keys.retired
 			if temporary, passes, ok := keys.temporary(t.Header["kid"], now); ok {
-				candidates, until = []key{temporary}, passes
+				candidates, former, until = []key{temporary}, nil, passes
 			}
-			for _, k := range candidates {
-				if t.Method.Verify(token[:strings.LastIndexByte(token, '.')], t.Signature, k.bytes) == nil {
-					name = k.name
-					return k.bytes, nil
-				}
+			signed := func(k key) bool {
+				return t.Method.Verify(token[:strings.LastIndexByte(token, '.')], t.Signature, k.bytes) == nil
 			}
-			return nil, ErrSignature
+			i := slices.IndexFunc(candidates, signed)
+			if i < 0 {
+				candidates, retired = former, true
+				i = slices.IndexFunc(candidates, signed)
+			}
+			if i < 0 {
+				return nil, ErrSignature
+			}
+			name = candidates[i].name
+			return candidates[i].bytes, nil
 		}
 		return v.cfg.Provider.keysFor(t)
 	})
@@ -238,6 +267,7 @@ func (v *Verifier) verify(keys *keySet, token string, now time.Time) (*verified,
 	if err != nil {
 		return nil, err
 	}
+	t.retired = retired
 	if strings.HasPrefix(parsed.Method.Alg(), "HS") {
 		t.identity.Key, t.until, t.temporary = name, until, !until.IsZero()
 		if t.temporary && until.Before(t.identity.Expires) {
