@@ -135,6 +135,10 @@ func (s *store) NextWork(ctx context.Context, hub string, r streams.NextRequest)
 	return reply, err
 }
 
+func (s *store) Reply(ctx context.Context, hub string, r streams.ReplyRequest) (streams.ReplyReply, error) {
+	return step(s, "reply", func() (streams.ReplyReply, error) { return s.Store.Reply(ctx, hub, r) })
+}
+
 // Adopt is the step "adopt", and after it "adopted" if it has adopted something.
 func (s *store) Adopt(ctx context.Context, hub string, r streams.AdoptRequest) (streams.AdoptReply, error) {
 	reply, err := step(s, "adopt", func() (streams.AdoptReply, error) { return s.Store.Adopt(ctx, hub, r) })
