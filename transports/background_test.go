@@ -285,3 +285,40 @@ func TestANodeStopsWhileAStreamHasSomethingToSay(t *testing.T) {
 		}
 	})
 }
+
+// Who does not read an upload does not hold up the connection's other messages for ever, for all that its own items come; nor a connection's end,
+// which stands behind what is not read.
+func TestAnUploadThatIsNotRead(t *testing.T) {
+	deaf := &backend{answer: func(ctx context.Context, _ *upstream.Request) (*upstream.Stream, error) { return flows(ctx, counts) }}
+	both := `{"type":4,"invocationId":"1","target":"Up","arguments":[],"streamIds":["0"]}` + "\x1e"
+	bubbleRun(t, "while items come", func(t *testing.T) {
+		s := newCluster(t, 1, deaf.with, func(cfg *transports.Config) { cfg.StreamIdle = 12 * time.Second }).negotiate().openSocket(0, handshakeJSON)
+		s.sendText(both, item("0", 1), method("Add", "2", "[]"))
+		var all string
+		for !strings.Contains(all, result("2", 42)) || !strings.Contains(all, `{"type":3,"invocationId":"1"`) {
+			all += payload(s)
+		}
+		if want := failed("1", "The stream was ended: the upstream did not read it for 12s."); !strings.Contains(all, want) {
+			t.Errorf("got %q, want %q", all, want)
+		}
+	})
+	bubbleRun(t, "when its client goes", func(t *testing.T) {
+		quiet := &backend{answer: func(ctx context.Context, _ *upstream.Request) (*upstream.Stream, error) { return flows(ctx, silent) }}
+		s := newCluster(t, 1, quiet.with).negotiate().openSocket(0, handshakeJSON)
+		s.sendText(both, item("0", 1))
+		synctest.Wait()
+		s.cut()
+		time.Sleep(10 * time.Second)
+		quiet.wantTold(t, connected, `disconnected disconnected {"type":11}`)
+	})
+	bubbleRun(t, "for a while", func(t *testing.T) {
+		slow := &backend{answer: func(_ context.Context, r *upstream.Request) (*upstream.Stream, error) {
+			time.Sleep(10 * time.Second)
+			_, _ = io.ReadAll(r.Stream)
+			return completes(result("1", 5))
+		}}
+		s := newCluster(t, 1, slow.with, func(cfg *transports.Config) { cfg.StreamIdle = 12 * time.Second }).negotiate().openSocket(0, handshakeJSON)
+		s.sendText(uploading("1", "0"), item("0", 1), void("0"))
+		s.expect(result("1", 5))
+	})
+}

@@ -22,7 +22,7 @@ func (w *session) execute(next streams.NextReply) (done streams.NextRequest, sta
 	case streams.WorkConnected:
 		ok = w.event(upstream.EventConnected, item[1:], "")
 	case streams.WorkDisconnected:
-		w.endCalls("The connection has ended.")
+		w.endCalls(connectionEnded)
 		sequence, reason, _ := strings.Cut(item[1:], " ")
 		ok = w.event(upstream.EventDisconnected, sequence, reason)
 	default:

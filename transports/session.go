@@ -171,6 +171,9 @@ func (w *session) begin(next streams.NextReply) {
 	}
 }
 
+// connectionEnded is why calls end with their connection.
+const connectionEnded = "The connection has ended."
+
 // stoppedRunning is what clients are told of streams that cannot be moved with the rest of their connection's work.
 const stoppedRunning = "The node that ran the stream has stopped."
 

@@ -1,6 +1,12 @@
 package transports
 
 import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"hubstream/streams"
 	"hubstream/transports/hubprotocol"
 )
 
@@ -20,11 +26,45 @@ func (w *session) upload(m *hubprotocol.Message) {
 		w.s.counters.strayItems.Add(1)
 		return
 	}
-	_, err := c.body.Write(uploadLine(w.who.Protocol, m.Raw))
+	err := c.write(uploadLine(w.who.Protocol, m.Raw))
 	c.active()
 	if err != nil || m.Type == hubprotocol.Completion {
 		c.endUpload(m.InvocationID)
 	}
+}
+
+// write writes to the request.
+func (c *call) write(line []byte) error {
+	ctx, written := context.WithCancel(c.ctx)
+	defer written()
+	first := min(idleLook, c.w.s.cfg.StreamIdle)
+	unread := time.AfterFunc(first, func() { c.unread(ctx, first) })
+	defer unread.Stop()
+	_, err := c.body.Write(line)
+	return err
+}
+
+// unread ends the call if its upstream, which has not read for a time, goes on so for StreamIdle, whatever it answers meanwhile; or once
+// the connection has ended: the work's item that says so stands behind what is not read. ctx ends when it reads.
+func (c *call) unread(ctx context.Context, waited time.Duration) {
+	for ; waited < c.w.s.cfg.StreamIdle; waited += idleLook {
+		if c.w.gone(ctx) {
+			c.stop(connectionEnded)
+			return
+		}
+		if sleep(ctx, idleLook) != nil {
+			return
+		}
+	}
+	c.stop(fmt.Sprintf("The stream was ended: the upstream did not read it for %v.", c.w.s.cfg.StreamIdle))
+}
+
+// gone tells whether the connection is known to have ended.
+func (w *session) gone(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, w.s.cfg.StoreTimeout)
+	defer cancel()
+	_, err := w.s.node.Lookup(ctx, w.hub, w.id)
+	return errors.Is(err, streams.ErrGone)
 }
 
 func (w *session) uploadOf(streamID string) *call {
