@@ -133,21 +133,23 @@ func readValue(in *msgp.Reader) ([]byte, error) {
 		}
 		return nil, errCutOff
 	}
-	return value.Bytes(), nil
+	return value.bytes, nil
 }
 
-// limitedBuffer refuses to hold more than an item may have.
+// limitedBuffer refuses to hold more than an item may have. It is no bytes.Buffer with a Write of its own: what is copied to
+// one goes past that, by ReadFrom.
 type limitedBuffer struct {
-	bytes.Buffer
-	full bool
+	bytes []byte
+	full  bool
 }
 
 func (b *limitedBuffer) Write(p []byte) (int, error) {
-	if b.Len()+len(p) > maxItemBytes {
+	if len(b.bytes)+len(p) > maxItemBytes {
 		b.full = true
 		return 0, io.ErrShortBuffer
 	}
-	return b.Buffer.Write(p)
+	b.bytes = append(b.bytes, p...)
+	return len(p), nil
 }
 
 // read reads all items and gives them on as hub messages. Nobody reads ahead of what is taken.
