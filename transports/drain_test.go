@@ -248,3 +248,39 @@ func TestDrainReturnsWhenAllAreGone(t *testing.T) {
 		}
 	})
 }
+
+// Who is just about to open when a node begins to stop is sent away as the others are, and not when the time is over.
+func TestDrainSendsAwayWhoIsJustOpening(t *testing.T) {
+	open := func(t *testing.T, dial func(k *connection)) {
+		c := newCluster(t, 1)
+		begun, goOn := make(chan struct{}), make(chan struct{})
+		c.store.onceAfterOpen(func() { close(begun); <-goOn })
+		go dial(c.negotiate())
+		<-begun
+		began := time.Now()
+		done := c.drain(0)
+		close(goOn)
+		<-done
+		if d := time.Since(began); d > time.Second {
+			t.Errorf("drained for %v", d)
+		}
+	}
+	bubbleRun(t, "socket", func(t *testing.T) {
+		ended := make(chan struct{})
+		open(t, func(k *connection) {
+			defer close(ended)
+			k.dialSocket(0).expectClose(ws.StatusNormalClosure)
+		})
+		<-ended
+	})
+	bubbleRun(t, "event stream", func(t *testing.T) {
+		ended := make(chan struct{})
+		open(t, func(k *connection) {
+			defer close(ended)
+			e := k.openEvents(0)
+			e.expectEvents(`{"type":7,"allowReconnect":true}` + "\x1e")
+			e.expectEnd()
+		})
+		<-ended
+	})
+}
