@@ -141,17 +141,42 @@ func TestUploadsThatNobodyWaitsFor(t *testing.T) {
 	})
 }
 
-// The IDs of a call and of its streams are free when it is over.
+// The IDs of a call and of its streams are free when it is over, while others go on.
 func TestIDsOfACallThatIsOverMayBeUsedAgain(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		b := &backend{answer: func(_ context.Context, r *upstream.Request) (*upstream.Stream, error) {
+		b := &backend{answer: func(ctx context.Context, r *upstream.Request) (*upstream.Stream, error) {
+			if r.Stream == nil {
+				return flows(ctx, silent)
+			}
 			_, _ = io.ReadAll(r.Stream)
 			return completes(result("1", 5))
 		}}
 		s := newCluster(t, 1, b.with).negotiate().openSocket(0, handshakeJSON)
+		s.sendText(streamCall("Any", "7"))
 		for range 3 {
 			s.sendText(uploading("1", "0"), void("0"))
 			s.expect(result("1", 5))
+			synctest.Wait()
+		}
+	})
+}
+
+// A node whose clients are elsewhere follows their hub's log while it has calls of theirs, so that it hears of what they send by
+// others, and no longer.
+func TestANodeFollowsALogForItsCalls(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		b := &backend{answer: func(ctx context.Context, _ *upstream.Request) (*upstream.Stream, error) { return flows(ctx, silent) }}
+		c := newCluster(t, 3, b.with)
+		time.Sleep(time.Hour) // node 2 does not know of the hub
+		k := c.openPolling(handshakeJSON)
+		p := k.pollNext(1)
+		k.post(2, streamCall("Any", "7"))
+		p.expectNothing(time.Second)
+		k.post(1, `{"type":5,"invocationId":"7"}`+"\x1e")
+		within(t, p.expect(200, void("7")), time.Second, 2*time.Second)
+		time.Sleep(time.Hour)
+		if n := c.nodes[2].Figures().Hubs; n != 0 {
+			t.Errorf("an hour later the node uses %d hubs", n)
 		}
 	})
 }
