@@ -347,3 +347,34 @@ func TestAnUploadThatIsNotRead(t *testing.T) {
 		s.expect(result("1", 5))
 	})
 }
+
+// numbers notes the numbers of events.
+type numbers struct {
+	app
+	seen []uint64
+}
+
+func (n *numbers) with(cfg *transports.Config) { cfg.Upstream = n }
+
+func (n *numbers) Call(ctx context.Context, r *upstream.Request) (*upstream.Answer, error) {
+	if r.Category == upstream.CategoryConnections {
+		n.mu.Lock()
+		n.seen = append(n.seen, r.Sequence)
+		n.mu.Unlock()
+	}
+	return n.app.Call(ctx, r)
+}
+
+// Events say in which order they were, for they may be told out of it.
+func TestEventsAreNumbered(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		n := &numbers{}
+		s := newCluster(t, 1, n.with).negotiate().openSocket(0, handshakeJSON)
+		synctest.Wait()
+		s.cut()
+		n.wantTold(t, connected, `disconnected disconnected {"type":11}`)
+		if len(n.seen) != 2 || n.seen[0] == 0 || n.seen[1] <= n.seen[0] {
+			t.Errorf("numbers %v", n.seen)
+		}
+	})
+}
