@@ -207,3 +207,20 @@ func TestAnUploadMayTakeItsTime(t *testing.T) {
 		s.Close()
 	}, func(c *upstream.Config) { c.Timeout = 5 * time.Second })
 }
+
+// A rule's header, which may be what lets the request in, goes along, and an event's number.
+func TestARequestHasItsRulesHeader(t *testing.T) {
+	var got http.Header
+	bubble(t, func(r *http.Request) (*http.Response, error) { got = r.Header; return says(200, "") }, func(t *testing.T, c *upstream.Client) {
+		for sequence, want := range map[uint64]string{0: "", 7: "7"} {
+			r := request()
+			r.Sequence = sequence
+			if _, err := c.Call(t.Context(), r); err != nil {
+				t.Fatal(err)
+			}
+			if got.Get("Authorization") != "Bearer x" || got.Get("X-Hubstream-Sequence") != want {
+				t.Errorf("number %d: %v", sequence, got)
+			}
+		}
+	}, func(c *upstream.Config) { c.Rules[0].Header = http.Header{"Authorization": {"Bearer x"}} })
+}

@@ -27,9 +27,6 @@ type Rule struct {
 type Pattern []string
 
 func parsePattern(text string) Pattern {
-	if strings.TrimSpace(text) == "*" || strings.TrimSpace(text) == "" {
-		return nil
-	}
 	var p Pattern
 	for name := range strings.SplitSeq(text, ",") {
 		if name = strings.TrimSpace(name); name == "*" {
