@@ -73,17 +73,16 @@ func (o *outlet) hangUp() {
 // isClosed tells whether hangUp was called, maybe for a write that has failed.
 func (o *outlet) isClosed() bool { return o.use.Load() == closed }
 
-// writeSome writes as much as the socket takes at once. o.writing is held.
-func (o *outlet) writeSome(b []byte) (n int, err error) {
-	if !o.use.CompareAndSwap(unused, inUse) {
-		return 0, net.ErrClosed
+// hold keeps fd from being closed until letGo. It returns false if it is closed already.
+func (o *outlet) hold() bool { return o.use.CompareAndSwap(unused, inUse) }
+
+// letGo closes the connection, and returns false, if that was asked for meanwhile.
+func (o *outlet) letGo() bool {
+	if o.use.CompareAndSwap(inUse, unused) {
+		return true
 	}
-	n, err = writeReady(o.fd, b)
-	if !o.use.CompareAndSwap(inUse, unused) {
-		_ = o.conn.Close()
-		return 0, net.ErrClosed
-	}
-	return n, err
+	_ = o.conn.Close()
+	return false
 }
 
 // schedule makes sure that what is there now gets written. It does not block.
@@ -129,44 +128,29 @@ func (o *outlet) dispatch() {
 // done ends a flush, unless there is something new. It is for who has the state flushing.
 func (o *outlet) done() bool { return o.state.CompareAndSwap(flushing, idle) }
 
-// serve writes what is there now, without waiting. It is the writer's.
-func (o *outlet) serve(b *batch) {
+// serve collects what is there now and has the round write it, without waiting. It is the writer's.
+func (o *outlet) serve(b *batch, r *round) {
 	o.state.Store(flushing)
 	complete := o.origin.collect(b)
 	if told := b.traced(); told != nil {
 		go o.writeTraced(b.takeOut(0), told)
 		return
 	}
-	if len(b.out) > 0 && !o.writeOut(b) {
+	if len(b.out) == 0 {
+		o.served(complete, b.more)
 		return
 	}
+	r.add(pendingWrite{outlet: o, out: b.out, copied: b.copied, complete: complete, more: b.more})
+}
+
+// served ends a flush that has written all it had.
+func (o *outlet) served(complete, more bool) {
 	switch {
 	case !complete:
 		go o.origin.flush()
-	case b.more || !o.done():
+	case more || !o.done():
 		o.writer.push(o)
 	}
-}
-
-// writeOut returns false if the flush is over, or goes on elsewhere.
-func (o *outlet) writeOut(b *batch) bool {
-	if !o.writing.TryLock() { // by the reading goroutine, and that may last
-		go o.writeWaiting(b.takeOut(0))
-		return false
-	}
-	n, err := 0, errDropped
-	if !o.finished {
-		n, err = o.writeSome(b.out)
-	}
-	if err == nil && n < len(b.out) {
-		go o.writeRest(b.takeOut(n))
-		return false
-	}
-	o.writing.Unlock()
-	if err != nil {
-		o.fail(err)
-	}
-	return err == nil
 }
 
 // fail ends a flush whose write has failed.

@@ -43,17 +43,19 @@ func newOutlet(conn net.Conn) *outlet {
 func TestCloseWaitsForTheWriteThatDoesNotWait(t *testing.T) {
 	here, there := pair(t)
 	o := newOutlet(here)
-	o.use.Store(inUse) // as in the middle of writeSome
+	o.hold()
 	for range 2 {
 		o.hangUp()
 	}
 	if _, err := here.Write([]byte("x")); err != nil {
 		t.Fatalf("closed under a write: %v", err)
 	}
-	if _, err := o.writeSome([]byte("y")); !errors.Is(err, net.ErrClosed) {
+	if o.letGo() || o.hold() {
+		t.Error("may be written to after it was closed")
+	}
+	if _, err := here.Write([]byte("y")); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("a write after close: %v", err)
 	}
-	_ = here.Close()
 	if got, err := io.ReadAll(there); string(got) != "x" || err != nil {
 		t.Errorf("got %q %v, want what was written before", got, err)
 	}
@@ -61,32 +63,35 @@ func TestCloseWaitsForTheWriteThatDoesNotWait(t *testing.T) {
 
 // Whoever gets the number of a file descriptor next is not written what was for the connection that had it.
 func TestNothingIsWrittenToWhoeverComesNext(t *testing.T) {
-	for range 300 {
-		here, there := pair(t)
-		go func() { _, _ = io.Copy(io.Discard, there) }()
-		o := newOutlet(here)
-		var both sync.WaitGroup
-		both.Go(func() {
-			for {
-				if _, err := o.writeSome([]byte("for the one before")); err != nil {
-					return
+	eachWay(t, func(t *testing.T, r *round) {
+		company := crowd(t, fewAtOnce)
+		for range 200 {
+			here, there := pair(t)
+			go func() { _, _ = io.Copy(io.Discard, there) }()
+			o := newOutlet(here)
+			var both sync.WaitGroup
+			both.Go(func() {
+				for !o.isClosed() {
+					o.state.Store(flushing)
+					r.add(pendingWrite{outlet: o, out: []byte("for the one before"), complete: true})
+					tell(r, company, ".")
 				}
+			})
+			o.hangUp()
+			read, write, err := os.Pipe() // takes the lowest numbers that are free
+			if err != nil {
+				t.Fatal(err)
 			}
-		})
-		o.hangUp()
-		read, write, err := os.Pipe() // takes the lowest numbers that are free
-		if err != nil {
-			t.Fatal(err)
+			both.Wait()
+			_ = write.Close()
+			if got, _ := io.ReadAll(read); len(got) > 0 {
+				t.Fatalf("the next has got %.40q", got)
+			}
+			_ = read.Close()
+			_ = there.Close()
+			if _, err := here.Write([]byte("x")); !errors.Is(err, net.ErrClosed) {
+				t.Fatalf("the connection is not closed: %v", err)
+			}
 		}
-		both.Wait()
-		_ = write.Close()
-		if got, _ := io.ReadAll(read); len(got) > 0 {
-			t.Fatalf("the next has got %.40q", got)
-		}
-		_ = read.Close()
-		_ = there.Close()
-		if _, err := here.Write([]byte("x")); !errors.Is(err, net.ErrClosed) {
-			t.Fatalf("the connection is not closed: %v", err)
-		}
-	}
+	})
 }

@@ -19,8 +19,15 @@ type writers struct {
 
 func (w *writers) start(s *Server) {
 	w.stop = make(chan struct{})
-	for range runtime.GOMAXPROCS(0) {
-		w.list = append(w.list, &writer{bell: make(chan struct{}, 1), batch: newBatch(s)})
+	for i := range runtime.GOMAXPROCS(0) {
+		one := &writer{bell: make(chan struct{}, 1), batch: newBatch(s), round: newRound()}
+		w.list = append(w.list, one)
+		if s.cfg.NoIOUring {
+			continue
+		}
+		if err := one.round.open(); err != nil && i == 0 {
+			s.log.Info("sockets are written to one by one, as io_uring cannot be used", "error", err)
+		}
 	}
 	for i, one := range w.list {
 		one.others = slices.Concat(w.list[i+1:], w.list[:i])
@@ -43,6 +50,7 @@ func (w *writers) next() *writer { return w.list[w.joined.Add(1)%uint32(len(w.li
 type writer struct {
 	bell   chan struct{}
 	batch  *batch
+	round  *round
 	others []*writer
 
 	mu    sync.Mutex
@@ -103,15 +111,16 @@ func (w *writer) wakeOthers() {
 }
 
 func (w *writer) run(stop <-chan struct{}) {
-	var round [writesAtOnce]*outlet
+	var some [writesAtOnce]*outlet
 	var breath breath
 	inARow := 0
 	defer breath.close()
+	defer w.round.close()
 	for {
-		n, ofLap := w.find(round[:])
+		n, ofLap := w.find(some[:])
 		if n == 0 {
 			w.asleep.Store(true)
-			if n, ofLap = w.find(round[:]); n == 0 { // nothing came before it was seen to sleep
+			if n, ofLap = w.find(some[:]); n == 0 { // nothing came before it was seen to sleep
 				w.batch.release()
 				inARow = 0
 				select {
@@ -124,15 +133,16 @@ func (w *writer) run(stop <-chan struct{}) {
 			w.asleep.Store(false)
 		}
 		w.batch.joined.Tick()
-		for _, o := range round[:n] {
+		for _, o := range some[:n] {
 			o.state.Load() // all of them are fetched at once, instead of one after the other when each is written to
 		}
-		for _, o := range round[:n] {
+		for _, o := range some[:n] {
 			if !ofLap || o.claim() {
-				o.serve(w.batch)
+				o.serve(w.batch, w.round)
 			}
 		}
-		clear(round[:n])
+		w.round.flush()
+		clear(some[:n])
 		if inARow += n; inARow >= writesInARow {
 			inARow = 0
 			breath.take()

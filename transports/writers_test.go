@@ -2,6 +2,7 @@ package transports
 
 import (
 	"io"
+	"log/slog"
 	"net"
 	"runtime"
 	"sync"
@@ -24,9 +25,14 @@ func startWritersOn(t *testing.T, processors int) *writers {
 	t.Helper()
 	t.Cleanup(func() func() { before := runtime.GOMAXPROCS(processors); return func() { runtime.GOMAXPROCS(before) } }())
 	var w writers
-	w.start(&Server{node: streams.NewNode(streams.NewMemory(streams.MemoryConfig{}), streams.Config{})})
+	w.start(serverOfWriters())
 	t.Cleanup(w.close)
 	return &w
+}
+
+// serverOfWriters is as much of a server as they need.
+func serverOfWriters() *Server {
+	return &Server{node: streams.NewNode(streams.NewMemory(streams.MemoryConfig{}), streams.Config{}), log: slog.New(slog.DiscardHandler)}
 }
 
 // talker is an origin that has nothing to say, but counts how often it was asked.

@@ -1,0 +1,135 @@
+package transports
+
+import "net"
+
+// round is what a writer writes to some sockets, all at once where the kernel can do that. It is one writer's.
+type round struct {
+	ring    *uring // nil: one after the other
+	pending []pendingWrite
+	copies  []byte // of what would be overwritten before it is written
+}
+
+// pendingWrite is what an outlet is about to write, and then what became of it.
+type pendingWrite struct {
+	outlet   *outlet
+	out      []byte
+	copied   bool // out is overwritten by what comes next
+	complete bool // as collect says
+	more     bool // as of a batch
+
+	n   int // of out that has been written
+	err error
+}
+
+const (
+	// fewAtOnce is how many writes are made one after the other, as a call for all of them would cost more than that.
+	fewAtOnce = 2
+	// maxCopies is what is copied for one call, in bytes.
+	maxCopies = 64 << 10 // 64 KiB
+)
+
+func newRound() *round { return &round{pending: make([]pendingWrite, 0, writesAtOnce)} }
+
+// open lets it write all at once. It fails where the kernel does not.
+func (r *round) open() (err error) {
+	if r.ring, err = newUring(); err == nil {
+		r.copies = make([]byte, 0, maxCopies)
+	}
+	return err
+}
+
+// close gives up the ring.
+func (r *round) close() {
+	if r.ring != nil {
+		r.ring.close()
+		r.ring = nil
+	}
+}
+
+// add has something written by the next flush at the latest.
+func (r *round) add(w pendingWrite) {
+	if r.ring == nil || w.copied && len(w.out) > cap(r.copies)-len(r.copies) {
+		if w.begin() {
+			w.write()
+			w.end()
+		}
+		return
+	}
+	if w.copied {
+		n := len(r.copies)
+		r.copies = append(r.copies, w.out...)
+		w.out = r.copies[n:]
+	}
+	r.pending = append(r.pending, w)
+}
+
+// flush makes the writes that were put off.
+func (r *round) flush() {
+	ready := r.pending[:0]
+	for _, w := range r.pending {
+		if w.begin() {
+			ready = append(ready, w)
+		}
+	}
+	sent := 0
+	if len(ready) > fewAtOnce {
+		sent = r.ring.send(ready)
+	}
+	for i := range ready {
+		if i >= sent {
+			ready[i].write()
+		}
+		ready[i].end()
+	}
+	clear(r.pending)
+	r.pending, r.copies = r.pending[:0], r.copies[:0]
+}
+
+// begin takes the socket for the write, which is over if it returns false.
+func (w *pendingWrite) begin() bool {
+	o := w.outlet
+	if !o.writing.TryLock() { // by the reading goroutine, and that may last
+		go o.writeWaiting(w.rest())
+		return false
+	}
+	switch {
+	case o.finished:
+		o.writing.Unlock()
+		o.fail(errDropped)
+	case !o.hold():
+		o.writing.Unlock()
+		o.fail(net.ErrClosed)
+	default:
+		return true
+	}
+	return false
+}
+
+// write writes as much as the socket takes at once, which may be nothing.
+func (w *pendingWrite) write() { w.n, w.err = writeReady(w.outlet.fd, w.out) }
+
+// end lets the socket go. What it did not take is written elsewhere.
+func (w *pendingWrite) end() {
+	o := w.outlet
+	if !o.letGo() {
+		w.err = net.ErrClosed
+	}
+	if w.err == nil && w.n < len(w.out) {
+		go o.writeRest(w.rest())
+		return
+	}
+	o.writing.Unlock()
+	if w.err != nil {
+		o.fail(w.err)
+		return
+	}
+	o.served(w.complete, w.more)
+}
+
+// rest is what is still to be written, to be kept.
+func (w *pendingWrite) rest() []byte {
+	if w.copied {
+		return append([]byte(nil), w.out[w.n:]...)
+	}
+	return w.out[w.n:]
+}
