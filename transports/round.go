@@ -21,12 +21,8 @@ type pendingWrite struct {
 	err error
 }
 
-const (
-	// fewAtOnce is how many writes are made one after the other, as a call for all of them would cost more than that.
-	fewAtOnce = 2
-	// maxCopies is what is copied for one call, in bytes.
-	maxCopies = 64 << 10 // 64 KiB
-)
+// maxCopies is what is copied for one call, in bytes.
+const maxCopies = 64 << 10 // 64 KiB
 
 func newRound() *round { return &round{pending: make([]pendingWrite, 0, writesAtOnce)} }
 
@@ -72,7 +68,7 @@ func (r *round) flush() {
 		}
 	}
 	sent := 0
-	if len(ready) > fewAtOnce {
+	if len(ready) > 1 {
 		sent = r.ring.send(ready)
 	}
 	for i := range ready {

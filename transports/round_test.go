@@ -30,7 +30,7 @@ type member struct {
 }
 
 // crowd returns some, whom no writer looks after.
-func crowd(t *testing.T, n int) (all []member) {
+func crowd(t testing.TB, n int) (all []member) {
 	w := &writers{list: []*writer{{}}}
 	for range n {
 		o, there := w.connected(t)

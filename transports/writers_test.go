@@ -285,7 +285,7 @@ func (o *speaker) say(words ...string) {
 }
 
 // connected returns a speaker, and the other end of its socket.
-func (w *writers) connected(t *testing.T) (*speaker, net.Conn) {
+func (w *writers) connected(t testing.TB) (*speaker, net.Conn) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
