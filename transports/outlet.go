@@ -132,15 +132,16 @@ func (o *outlet) done() bool { return o.state.CompareAndSwap(flushing, idle) }
 func (o *outlet) serve(b *batch, r *round) {
 	o.state.Store(flushing)
 	complete := o.origin.collect(b)
-	if told := b.traced(); told != nil {
-		go o.writeTraced(b.takeOut(0), told)
-		return
+	w := pendingWrite{outlet: o, out: b.out, copied: b.copied, complete: complete, more: b.more}
+	told := b.traced()
+	switch {
+	case told != nil:
+		go o.writeTraced(w.rest(), told)
+	case len(w.out) == 0:
+		o.served(w.complete, w.more)
+	default:
+		r.add(w)
 	}
-	if len(b.out) == 0 {
-		o.served(complete, b.more)
-		return
-	}
-	r.add(pendingWrite{outlet: o, out: b.out, copied: b.copied, complete: complete, more: b.more})
 }
 
 // served ends a flush that has written all it had.

@@ -221,14 +221,6 @@ func (b *batch) add(front []byte) {
 	b.out, b.copied = b.buffer, true
 }
 
-// takeOut returns what is to be written but for its first n bytes, to be kept.
-func (b *batch) takeOut(n int) []byte {
-	if b.copied {
-		return append([]byte(nil), b.out[n:]...)
-	}
-	return b.out[n:]
-}
-
 // release gives up what it refers to: that must not live on for it, nor what one large message has made it grow to.
 func (b *batch) release() {
 	b.out = nil
