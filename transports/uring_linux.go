@@ -45,15 +45,15 @@ type uringParams struct {
 
 // sqe is struct io_uring_sqe, as far as IORING_OP_SEND has it.
 type sqe struct {
-	opcode, flags uint8
-	_             uint16
-	fd            int32
-	_             uint64
-	addr          uint64
-	len           uint32
-	msgFlags      uint32
-	userData      uint64
-	_             [24]byte
+	opcode   uint8
+	_        [3]uint8
+	fd       int32
+	_        uint64
+	addr     uint64
+	len      uint32
+	msgFlags uint32
+	userData uint64
+	_        [24]byte
 }
 
 // cqe is struct io_uring_cqe.
