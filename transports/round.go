@@ -72,10 +72,11 @@ func (r *round) flush() {
 		sent = r.ring.send(ready)
 	}
 	for i := range ready {
-		if i >= sent {
-			ready[i].write()
+		w := &ready[i]
+		if i >= sent || w.err != nil { // the ring fails for reasons of its own, too, as when it has no memory: the socket says whether it has
+			w.write()
 		}
-		ready[i].end()
+		w.end()
 	}
 	clear(r.pending)
 	r.pending, r.copies = r.pending[:0], r.copies[:0]

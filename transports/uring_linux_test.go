@@ -1,7 +1,10 @@
 package transports
 
 import (
+	"fmt"
+	"io"
 	"os"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -56,6 +59,32 @@ func TestUringTellsWhatBecameOfEach(t *testing.T) {
 	writes := []pendingWrite{{outlet: large, out: make([]byte, 16<<20)}}
 	if u.send(writes); writes[0].n == 0 || writes[0].n == 16<<20 || writes[0].err != nil {
 		t.Errorf("%d of 16 MiB, %v; want some", writes[0].n, writes[0].err)
+	}
+}
+
+// A connection is given up for what its socket says, not for what the ring does, which fails for reasons of its own: here because it sends
+// to nothing but sockets.
+func TestConnectionOutlivesItsFailureInTheRing(t *testing.T) {
+	r := &round{ring: newTestUring(t)}
+	all := crowd(t, 4)
+	read, write, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer read.Close()
+	all[1].fd = int(write.Fd())
+	for range 3 {
+		tell(r, all, " here;")
+	}
+	if all[1].isClosed() || all[1].failed.Load() {
+		t.Error("a connection is given up for what the ring cannot do")
+	}
+	_ = write.Close()
+	if got, err := io.ReadAll(read); string(got) != strings.Repeat("1 here;", 3) || err != nil {
+		t.Errorf("got %q %v", got, err)
+	}
+	for _, i := range []int{0, 2, 3} {
+		all[i].hears(t, strings.Repeat(fmt.Sprint(i, " here;"), 3))
 	}
 }
 
