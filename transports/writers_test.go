@@ -118,8 +118,8 @@ func TestWritersForgetNobody(t *testing.T) {
 		for i := range many {
 			list = append(list, w.list[i%2].talker(nil))
 		}
-		deadline := time.Now().Add(20 * time.Second)
 		for n := range int64(40_000 / many) {
+			deadline := time.Now().Add(20 * time.Second)
 			for _, o := range list {
 				o.schedule()
 			}
