@@ -213,4 +213,7 @@ func TestUnitFitsTheNode(t *testing.T) {
 	if n := strings.Count(string(text), "=/usr/local/bin/hubstream "); n != 2 {
 		t.Errorf("%d commands", n)
 	}
+	if !strings.Contains(string(text), "\nSystemCallErrorNumber=") {
+		t.Error("a node that asks for io_uring where the unit does not let it have one is killed")
+	}
 }
