@@ -184,3 +184,24 @@ func TestRoundThatTheKernelRefuses(t *testing.T) {
 		}
 	})
 }
+
+// Who has more to say than went out with a round is asked again, or says it by itself where it would have to wait.
+func TestRoundGoesOnWithTheRest(t *testing.T) {
+	eachWay(t, func(t *testing.T, r *round) {
+		all := crowd(t, 5)
+		waits, more := all[4], all[1]
+		waits.state.Store(flushing)
+		waits.words = []string{"the rest;"}
+		r.add(pendingWrite{outlet: &waits.outlet, out: []byte("begun;")})
+		more.words = []string{"first;"}
+		tell(r, all[:4], " second;")
+		waits.hears(t, "begun;the rest;")
+		room := make([]*outlet, len(all))
+		if n, _ := more.writer.take(room); n != 1 || room[0] != &more.outlet {
+			t.Fatalf("%d are asked again, want the one", n)
+		}
+		more.serve(&batch{joined: &streams.Joined{}}, r)
+		r.flush()
+		more.hears(t, "first;1 second;")
+	})
+}

@@ -88,6 +88,25 @@ func TestConnectionOutlivesItsFailureInTheRing(t *testing.T) {
 	}
 }
 
+// What the kernel has refused is not what it comes to when it takes something again.
+func TestRingThatIsRefusedForAWhile(t *testing.T) {
+	r := &round{ring: newTestUring(t)}
+	all := crowd(t, 2*fewAtOnce)
+	fd := r.ring.fd
+	want := ""
+	for n := range uringEntries {
+		if r.ring.fd = fd; n%3 > 0 {
+			r.ring.fd = -1
+		}
+		tell(r, all, fmt.Sprint(" has ", n, ";"))
+		want += fmt.Sprint("# has ", n, ";")
+	}
+	r.ring.fd = fd
+	for i, m := range all {
+		m.hears(t, strings.ReplaceAll(want, "#", fmt.Sprint(i)))
+	}
+}
+
 // What the kernel has given is given back.
 func TestWritersGiveTheirRingsBack(t *testing.T) {
 	if u, err := newUring(); err != nil {
