@@ -69,7 +69,7 @@ func (r *round) flush() {
 	}
 	sent := 0
 	if len(ready) > 1 {
-		sent = r.ring.send(ready)
+		sent, _ = r.ring.send(ready)
 	}
 	for i := range ready {
 		w := &ready[i]

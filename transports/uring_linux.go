@@ -115,6 +115,8 @@ func (u *uring) open(p *uringParams) (err error) {
 	return nil
 }
 
+var hello = []byte("hello")
+
 // try sends something: that an io_uring can be had says nothing of what may be done with it.
 func (u *uring) try() error {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
@@ -123,10 +125,12 @@ func (u *uring) try() error {
 	}
 	defer unix.Close(pair[0])
 	defer unix.Close(pair[1])
-	hello := []byte("hello")
 	writes := []pendingWrite{{outlet: &outlet{fd: pair[0]}, out: hello}}
-	if sent, w := u.send(writes), &writes[0]; sent != 1 || w.err != nil || w.n != len(hello) {
-		return fmt.Errorf("io_uring: %d sent, %d bytes of it: %v", sent, w.n, w.err)
+	if _, err := u.send(writes); err != nil {
+		return fmt.Errorf("io_uring_enter: %w", err)
+	}
+	if w := &writes[0]; w.err != nil || w.n != len(hello) {
+		return fmt.Errorf("io_uring: %d of %d bytes sent: %v", w.n, len(hello), w.err)
 	}
 	return nil
 }
@@ -142,11 +146,12 @@ func (u *uring) close() {
 }
 
 // send writes as much as each socket takes at once, which may be nothing, and tells each write what became of it. It returns how many it has come to:
-// all, unless the kernel has no memory for more. There must not be more than uringEntries.
+// all, unless the kernel has no memory for more, or refuses; err is for who wants to know why it has come to none. There must not be more than
+// uringEntries, and their bytes must be where Go moves nothing: not on a stack.
 //
 // The kernel waits for no socket, as it is told by MSG_DONTWAIT, and so has done with what it was given before the call returns. That is also why
 // Go's scheduler is not told of the call: it works, as all else here does. In batches to single users, that is a seventh more.
-func (u *uring) send(writes []pendingWrite) int {
+func (u *uring) send(writes []pendingWrite) (came int, err error) {
 	tail := *u.sqTail
 	for i := range writes {
 		w := &writes[i]
@@ -159,13 +164,13 @@ func (u *uring) send(writes []pendingWrite) int {
 	atomic.StoreUint32(u.sqTail, tail+uint32(len(writes)))
 	taken, _, errno := unix.RawSyscall6(unix.SYS_IO_URING_ENTER, uintptr(u.fd), uintptr(len(writes)), 0, 0, 0, 0)
 	if errno != 0 {
-		taken = 0
+		taken, err = 0, errno
 	}
 	atomic.StoreUint32(u.sqTail, tail+uint32(taken)) // what was not taken is taken back
 	for left := int(taken); left > 0; left -= u.reap(writes) {
 	}
 	runtime.KeepAlive(writes)
-	return int(taken)
+	return int(taken), err
 }
 
 // reap tells those writes that are done what became of them, and returns how many that are. It waits for one.

@@ -11,4 +11,4 @@ func newUring() (*uring, error) { return nil, errors.ErrUnsupported }
 
 func (u *uring) close() {}
 
-func (u *uring) send([]pendingWrite) int { return 0 }
+func (u *uring) send([]pendingWrite) (int, error) { return 0, errors.ErrUnsupported }
