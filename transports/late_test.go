@@ -185,17 +185,22 @@ func TestLatePollWhoseAnswerDoesNotGoOut(t *testing.T) {
 	})
 }
 
+// answeredWithPages returns a connection whose poll with mark1 was answered, by the second node, with that many messages: more than a page.
+func (c *cluster) answeredWithPages() (k *connection, messages int) {
+	k, messages = c.openPolling(handshakeJSON), 1500
+	for n := range messages {
+		c.publish(0, n)
+	}
+	synctest.Wait()
+	k.poll(1, mark1, script...).expect(200, invocations(0, messages-1))
+	return k, messages
+}
+
 // It is answered all that it was, or it is cut: a client that has all of it would get what is missing twice.
 func TestLatePollIsNotAnsweredAPart(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		c := newCluster(t, 4)
-		k := c.openPolling(handshakeJSON)
-		const messages = 1500 // more than a page
-		for n := range messages {
-			c.publish(0, n)
-		}
-		synctest.Wait()
-		k.poll(1, mark1, script...).expect(200, invocations(0, messages-1))
+		k, messages := c.answeredWithPages()
 		var pages atomic.Int32
 		c.store.onBefore(func(step string) error {
 			if step == "range" && pages.Add(1) == 3 {
@@ -217,13 +222,7 @@ func TestLatePollWhoseLogIsLost(t *testing.T) {
 	for _, fails := range []string{"answer", "range"} {
 		bubbleRun(t, fails, func(t *testing.T) {
 			c := newCluster(t, 4)
-			k := c.openPolling(handshakeJSON)
-			const messages = 1500 // more than a page
-			for n := range messages {
-				c.publish(0, n)
-			}
-			synctest.Wait()
-			k.poll(1, mark1, script...).expect(200, invocations(0, messages-1))
+			k, _ := c.answeredWithPages()
 			var steps atomic.Int32
 			var away atomic.Bool
 			away.Store(true)

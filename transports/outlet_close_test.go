@@ -11,7 +11,7 @@ import (
 )
 
 // pair returns both ends of a connection.
-func pair(t *testing.T) (here, there net.Conn) {
+func pair(t testing.TB) (here, there net.Conn) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

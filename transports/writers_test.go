@@ -287,22 +287,10 @@ func (o *speaker) say(words ...string) {
 // connected returns a speaker, and the other end of its socket.
 func (w *writers) connected(t testing.TB) (*speaker, net.Conn) {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	there, err := net.Dial("tcp", listener.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	here, err := listener.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
+	here, there := pair(t)
 	o := &speaker{}
 	o.conn, o.fd, o.timeout, o.writer, o.origin = here, descriptor(here), time.Minute, w.list[0], o
-	t.Cleanup(func() { o.hangUp(); there.Close() })
+	t.Cleanup(o.hangUp)
 	_ = there.SetReadDeadline(time.Now().Add(time.Minute))
 	return o, there
 }
