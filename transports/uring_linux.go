@@ -193,7 +193,7 @@ func (w *pendingWrite) result(res int32) {
 	switch err := unix.Errno(-res); {
 	case res >= 0:
 		w.n, w.err = int(res), nil
-	case err == unix.EAGAIN || err == unix.EINTR:
+	case err == unix.EAGAIN:
 		w.n, w.err = 0, nil
 	default:
 		w.n, w.err = 0, err
