@@ -119,7 +119,7 @@ func lookBackOf(c echo.Context, s *Services) (r streams.LookBack, err error) {
 
 var kindNames = map[streams.Kind]string{
 	streams.KindMessage: "message", streams.KindControl: "groups", streams.KindClose: "close", streams.KindReply: "reply",
-	streams.KindResult: "result", streams.KindMoved: "moved", streams.KindDone: "done", streams.KindGen: "generation",
+	streams.KindResult: "result", streams.KindMoved: "moved", streams.KindGen: "generation",
 	streams.KindWork: "work",
 }
 

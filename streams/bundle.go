@@ -13,7 +13,7 @@ import (
 //	number of entries      4 bytes, big-endian, as scripts read it
 //	each: length, entry    4 bytes, big-endian; bytes
 //
-// The last entry of a batch is in no bundle: scripts look at the log's last entry only to learn its position.
+// The last entry of a batch is in no bundle: see blank.go.
 const (
 	bundleFormat = 'B' // where entries have EntryFormat
 	bundleHeader = 5
@@ -50,6 +50,9 @@ func inBundles(batch scriptedBatch) []string {
 		}
 		stored = append(stored, textOf(buffer[begin:]))
 		i += n
+	}
+	if len(batch[len(batch)-1].entry) >= largeBytes {
+		stored = append(stored, blankEntry)
 	}
 	return stored
 }

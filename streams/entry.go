@@ -29,8 +29,8 @@ const (
 	// KindMoved says that Owner now serves the connection of the audience; whoever
 	// served it before drops it.
 	KindMoved Kind = 6
-	// KindDone is not written any more: what a client sent is executed by whoever has its list, wherever it moves.
-	KindDone Kind = 7
+	// KindBlank says nothing, and is for nobody; see blank.go. Earlier versions told each other with it that what a client had sent was done.
+	KindBlank Kind = 7
 	// KindGen says that the log has a new generation (Owner holds it).
 	KindGen Kind = 8
 	// KindWork tells the worker that has the connection's work that there is more of it, or with FlagFree any worker that

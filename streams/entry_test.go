@@ -29,7 +29,7 @@ func entries() map[string]streams.Entry {
 		},
 		"result":        {Kind: streams.KindResult, Owner: "n1:0123", Body: []byte("{}")},
 		"moved":         {Kind: streams.KindMoved, Connections: []string{"c1"}, Owner: "n2:4567"},
-		"done":          {Kind: streams.KindDone, Connections: []string{"c1"}},
+		"blank":         {Kind: streams.KindBlank, Connections: []string{"c1"}},
 		"generation":    {Kind: streams.KindGen, Flags: streams.FlagLost, Named: []string{"1-2"}, Owner: "89ab"},
 		"empty strings": {Kind: streams.KindMessage, Groups: []string{"", "a", ""}, Users: []string{""}},
 		"any bytes":     {Kind: streams.KindMessage, Groups: []string{"\x00\xff\x80", "\n"}, Body: []byte{0, 0x1e, 0xff}},
@@ -39,7 +39,7 @@ func entries() map[string]streams.Entry {
 		},
 		"many targets":     {Kind: streams.KindMessage, Connections: strings.Split(strings.Repeat("connection,", streams.MaxTargets), ",")},
 		"unknown kind":     {Kind: 200, Flags: 0xff, Verb: 9, Body: []byte("of a later version")},
-		"nothing but kind": {Kind: streams.KindDone},
+		"nothing but kind": {Kind: streams.KindBlank},
 	}
 }
 

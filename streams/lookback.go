@@ -108,6 +108,8 @@ func (n *Node) LookBack(ctx context.Context, hubName string, r LookBack) (LookBa
 
 func (r *LookBack) matches(e *LookBackEntry) bool {
 	switch {
+	case e.Kind == KindBlank:
+		return false
 	case r.Connection != "" && !e.Sent && !slices.Contains(e.Connections, r.Connection) && !slices.Contains(e.Excluded, r.Connection):
 		return false
 	case r.User != "" && !slices.Contains(e.Users, r.User):

@@ -58,3 +58,18 @@ func TestLookBackTellsOfWhatIsTrimmedMeanwhile(t *testing.T) {
 		})
 	}
 }
+
+// Blank entries say nothing to people, either.
+func TestLookBackPassesOverWhatIsBlank(t *testing.T) {
+	t.Parallel()
+	store := streams.NewMemory(streams.MemoryConfig{})
+	t.Cleanup(func() { _ = store.Close() })
+	before := appendBroadcast(t, t.Context(), store, "m")
+	_, err := store.Append(t.Context(), hub, streams.AppendEntry(nil, &streams.Entry{Kind: streams.KindBlank}))
+	must(t, "append a blank entry", err)
+	back, err := streams.NewNode(store, streams.Config{Name: "n1"}).LookBack(t.Context(), hub, streams.LookBack{Limit: 10, After: before})
+	must(t, "look back", err)
+	if len(back.Entries) != 0 || back.Next != back.Last {
+		t.Errorf("looked back at %d entries, and on to %v of %v", len(back.Entries), back.Next, back.Last)
+	}
+}

@@ -62,7 +62,7 @@ func inOneBatch(waiting []*turn[oneAppend]) int {
 func (a *appender) add(ctx context.Context, r oneAppend) (AppendResult, error) {
 	if r.key == "" && a.turns.begin() {
 		defer a.turns.goOn()
-		p, err := a.valkey.added(a.valkey.main.Do(ctx, a.valkey.xadd(&r)))
+		p, err := a.valkey.addAlone(ctx, &r)
 		return AppendResult{Position: p}, err
 	}
 	made, err := a.turns.wait(ctx, r)
@@ -70,6 +70,14 @@ func (a *appender) add(ctx context.Context, r oneAppend) (AppendResult, error) {
 		return AppendResult{}, classifyAppend(err)
 	}
 	return made.result, made.err
+}
+
+// addAlone makes an append in one round trip.
+func (v *Valkey) addAlone(ctx context.Context, r *oneAppend) (Position, error) {
+	if len(r.entry) < largeBytes {
+		return v.added(v.main.Do(ctx, v.xadd(r.hub, r.entry)))
+	}
+	return v.added(v.main.DoMulti(ctx, v.xadds(nil, r)...)[0])
 }
 
 // addTogether makes the appends of a batch in one round trip, and sets what became of each.
@@ -91,20 +99,23 @@ func (v *Valkey) addTogether(ctx context.Context, batch []*turn[oneAppend]) {
 			single = append(single, a.scriptedBatch...)
 		}
 	}
-	commands := make([]valkey.Completed, 0, len(single)+len(scripts))
+	commands := make([]valkey.Completed, 0, 2*len(single)+len(scripts))
+	at := make([]int, 0, len(single)) // of each one's first command
 	for _, one := range single {
-		commands = append(commands, v.xadd(one))
+		at = append(at, len(commands))
+		commands = v.xadds(commands, one)
 	}
+	after := len(commands)
 	for _, a := range scripts {
 		a.script, a.keys, a.args = a.arguments(false)
 		commands = append(commands, v.evalsha(a.script, a.keys, a.args))
 	}
 	results := v.main.DoMulti(ctx, commands...)
 	for i, one := range single {
-		one.result.Position, one.err = v.added(results[i])
+		one.result.Position, one.err = v.added(results[at[i]])
 	}
 	for i, a := range scripts {
-		a.tell(v.answered(v.withText(ctx, results[len(single)+i], a.script, a.keys, a.args)))
+		a.tell(v.answered(v.withText(ctx, results[after+i], a.script, a.keys, a.args)))
 	}
 }
 

@@ -119,9 +119,9 @@ func (v *Valkey) evaluateDurably(ctx context.Context, b scriptedBatch) ([]valkey
 	if v.cfg.Durable == 0 {
 		return v.answered(v.evaluate(ctx, s, keys, args))
 	}
-	done, waited := v.andWait(ctx, func() valkey.Completed { return v.evalsha(s, keys, args) })
+	done, waited := v.andWait(ctx, func() []valkey.Completed { return []valkey.Completed{v.evalsha(s, keys, args)} })
 	if hasReply(done.Error(), "NOSCRIPT ") {
-		done, waited = v.andWait(ctx, func() valkey.Completed { return v.eval(s, keys, args) })
+		done, waited = v.andWait(ctx, func() []valkey.Completed { return []valkey.Completed{v.eval(s, keys, args)} })
 	}
 	reply, err := v.answered(done)
 	if err != nil {

@@ -34,8 +34,8 @@ func (v *Valkey) add(ctx context.Context, hub string, r oneAppend) (Position, er
 	return result.Position, err
 }
 
-func (v *Valkey) xadd(r *oneAppend) valkey.Completed {
-	return v.main.B().Xadd().Key(r.hub.log()).Nomkstream().Id("*").FieldValue().FieldValue("e", r.entry).Build()
+func (v *Valkey) xadd(hub hubKeys, entry string) valkey.Completed {
+	return v.main.B().Xadd().Key(hub.log()).Nomkstream().Id("*").FieldValue().FieldValue("e", entry).Build()
 }
 
 func (v *Valkey) added(result valkey.ValkeyResult) (Position, error) {
@@ -52,7 +52,7 @@ func (v *Valkey) added(result valkey.ValkeyResult) (Position, error) {
 
 // addDurably appends and waits for replicas. An entry that too few of them have may be lost with the primary.
 func (v *Valkey) addDurably(ctx context.Context, r *oneAppend) (Position, error) {
-	appended, waited := v.andWait(ctx, func() valkey.Completed { return v.xadd(r) })
+	appended, waited := v.andWait(ctx, func() []valkey.Completed { return v.xadds(nil, r) })
 	p, err := v.added(appended)
 	if err != nil {
 		return p, err
@@ -63,19 +63,20 @@ func (v *Valkey) addDurably(ctx context.Context, r *oneAppend) (Position, error)
 	return p, nil
 }
 
-// andWait makes a command and waits for replicas, on a connection of its own, which is blocked meanwhile. On one connection, too, in a
+// andWait makes commands, of which the first one's answer counts, and waits for replicas, on a connection of its own, which is blocked meanwhile. On one connection, too, in a
 // cluster that sends a command on to another server: replicas of the first would say that they have what they never got. Who is sent on
 // has changed nothing, and finds the other by and by.
-func (v *Valkey) andWait(ctx context.Context, command func() valkey.Completed) (done, waited valkey.ValkeyResult) {
+func (v *Valkey) andWait(ctx context.Context, commands func() []valkey.Completed) (done, waited valkey.ValkeyResult) {
 	for pause := repeatPause; ; pause *= 2 {
 		conn, release := v.main.Dedicate()
-		results := conn.DoMulti(ctx, command(), v.wait())
-		if results[0].NonValkeyError() != nil || results[1].NonValkeyError() != nil {
+		results := conn.DoMulti(ctx, append(commands(), v.wait())...)
+		done, waited = results[0], results[len(results)-1]
+		if done.NonValkeyError() != nil || waited.NonValkeyError() != nil {
 			conn.Close() // what it was waiting for may come yet
 		}
 		release()
-		if !isSentOn(results[0].Error()) || sleep(ctx, pause) != nil {
-			return results[0], results[1]
+		if !isSentOn(done.Error()) || sleep(ctx, pause) != nil {
+			return done, waited
 		}
 	}
 }

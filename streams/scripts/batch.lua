@@ -25,7 +25,7 @@ if call('EXISTS', aside) == 1 then
 end
 
 -- Tables are filled that are large enough already: to grow them is a tenth of what the script takes.
-local appended = false
+local appended
 local results, made, written, last = found, {}, {unpack(ARGV, 1, 2 * n)}, 0
 for i = 1, n do
   local key = ARGV[keys + i]
@@ -39,16 +39,17 @@ for i = 1, n do
     results[i] = sum == ARGV[sums + i] and '=' .. position or '!'
   else
     local position
+    local entry = ARGV[entries + i]
     if appended then
-      position = call('XADD', log, '*', 'e', ARGV[entries + i])
+      position = call('XADD', log, '*', 'e', entry)
     else
       -- NOMKSTREAM: a lost log must not be made anew in silence.
-      position = call('XADD', log, 'NOMKSTREAM', '*', 'e', ARGV[entries + i])
+      position = call('XADD', log, 'NOMKSTREAM', '*', 'e', entry)
       if not position then
         return {'nolog'} -- nothing is half done
       end
-      appended = true
     end
+    appended = entry
     results[i] = position
     if key ~= '' then
       local value = position .. ' ' .. ARGV[sums + i]
@@ -56,6 +57,9 @@ for i = 1, n do
       written[last + 1], written[last + 2], last = key, value, last + 2
     end
   end
+end
+if appended then
+  blank_after(log, appended)
 end
 if last > 0 then
   call('HSET', hash, unpack(written, 1, last))

@@ -3,7 +3,7 @@
 -- Every entry has the position that follows on that of the one before it: the stream ID of a bundle is its last entry's.
 --
 -- KEYS log
--- ARGV entries and bundles, an entry first
+-- ARGV entries and bundles, an entry first; the last may be a blank one
 -- returns the first one's position
 
 local call, log = redis.call, KEYS[1]

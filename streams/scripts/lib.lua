@@ -54,7 +54,11 @@ end
 -- Appends an entry. False without a log: a lost log must not be made anew in silence.
 -- Scripts append before they write anything else, so that nothing is half done then.
 local function append(log, entry)
-  return redis.call('XADD', log, 'NOMKSTREAM', '*', 'e', entry)
+  local position = redis.call('XADD', log, 'NOMKSTREAM', '*', 'e', entry)
+  if position then
+    blank_after(log, entry)
+  end
+  return position
 end
 
 -- A name as part of a key.
