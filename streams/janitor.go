@@ -2,10 +2,13 @@ package streams
 
 import (
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"hubstream/internal/reasons"
 )
 
 const (
@@ -119,8 +122,15 @@ func (n *Node) beats(ctx context.Context) {
 	for b := range buckets {
 		if err := n.beat(ctx, b); err != nil {
 			n.contact.broken()
+			if reason, fresh := n.away.Add(err); fresh && ctx.Err() == nil {
+				n.log.Warn("store not usable", "error", reason)
+			}
 			return
 		}
+	}
+	if n.away.Any() {
+		n.away = reasons.Told{}
+		n.log.Info("store usable again")
 	}
 }
 
@@ -150,7 +160,7 @@ func (n *Node) verifyUntailed(ctx context.Context, bucket int, run string) error
 			continue
 		}
 		if err := h.verify(ctx); err != nil {
-			return err
+			return fmt.Errorf("hub %s: %w", h.name, err)
 		}
 	}
 	return nil

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"hubstream/internal/reasons"
 )
 
 // Config is a node's share of the settings. Zero values mean the defaults.
@@ -90,6 +92,7 @@ type Node struct {
 
 	employed employed
 	left     map[string]leftLog // of sweep alone
+	away     reasons.Told       // why beats fail; of beats alone
 
 	mu      sync.Mutex
 	hubs    map[string]*hub
