@@ -40,6 +40,10 @@ type Config struct {
 	ValkeyMaster string
 	// ValkeyPrefix begins every key. Default hs.
 	ValkeyPrefix string
+	// ValkeyCA is the file of the authorities that Valkey's certificate may be of. Default: the system's.
+	ValkeyCA string
+	// ValkeyCert and ValkeyKey are the files of the node's own certificate for Valkey. Default none.
+	ValkeyCert, ValkeyKey string
 	// ValkeyDurable is how many replicas must have a message before it counts as accepted. Default 0.
 	ValkeyDurable int
 	// ValkeyDurableTimeout is how long a send waits for them. Default 50 ms.
@@ -216,6 +220,9 @@ func (c *Config) complete() error {
 	if c.ValkeyMode == streams.ValkeySentinel && c.ValkeyMaster == "" {
 		return fmt.Errorf("-valkey-mode sentinel needs the primary's name in -valkey-master (%s)", variable("valkey-master"))
 	}
+	if err := c.checkValkeyTLS(); err != nil {
+		return err
+	}
 	if c.DrainNotice > c.Drain {
 		return fmt.Errorf("-drain-notice (%s) is a part of -drain (%s), and cannot be longer", variable("drain-notice"), variable("drain"))
 	}
@@ -225,19 +232,23 @@ func (c *Config) complete() error {
 	return c.checkAccess()
 }
 
-// valkey is what the settings say of Valkey.
-func (c *Config) valkey() streams.ValkeyConfig {
+// valkey is what the settings say of Valkey. It fails if a file that is named cannot be used.
+func (c *Config) valkey() (streams.ValkeyConfig, error) {
+	secured, err := c.valkeyTLS()
 	return streams.ValkeyConfig{
-		Addresses: c.Valkey, Mode: c.ValkeyMode, MasterSet: c.ValkeyMaster, Prefix: c.ValkeyPrefix,
+		Addresses: c.Valkey, Mode: c.ValkeyMode, MasterSet: c.ValkeyMaster, Prefix: c.ValkeyPrefix, TLS: secured,
 		Durable: c.ValkeyDurable, DurableTimeout: c.ValkeyDurableTimeout,
-	}
+	}, err
 }
 
 // checkUse looks at what a node meets when it starts to use its settings, and would not go on with: Valkey's addresses, and what is in
 // the files that are named.
 func (c *Config) checkUse(env func(string) string) error {
+	cfg, err := c.valkey()
+	if err != nil {
+		return err
+	}
 	if len(c.Valkey) > 0 {
-		cfg := c.valkey()
 		if err := cfg.Check(); err != nil {
 			return fmt.Errorf("-valkey: %w", err)
 		}
@@ -245,7 +256,7 @@ func (c *Config) checkUse(env func(string) string) error {
 	if _, _, err := c.accessKeys(); err != nil {
 		return err
 	}
-	_, err := c.upstreamRules(env)
+	_, err = c.upstreamRules(env)
 	return err
 }
 

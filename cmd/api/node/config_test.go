@@ -66,6 +66,9 @@ var each = []struct {
 	{"valkey-durable", "", nil, nil, map[string]string{"-1": "not between 0 and 9", "x": "not a whole number", "2": "-valkey"}},
 	{"valkey-durable-timeout", "1s", func(c node.Config) any { return c.ValkeyDurableTimeout }, time.Second, map[string]string{"0s": "not between", "1100ms": "not between"}},
 	{"valkey-prefix", "x", func(c node.Config) any { return c.ValkeyPrefix }, "x", map[string]string{"{x}": "not allowed"}},
+	{"valkey-ca", "", nil, nil, map[string]string{"": "empty", "/ca": "HUBSTREAM_VALKEY"}},
+	{"valkey-cert", "", nil, nil, map[string]string{"": "empty", "/cert": "HUBSTREAM_VALKEY"}},
+	{"valkey-key", "", nil, nil, map[string]string{"": "empty", "/key": "HUBSTREAM_VALKEY"}},
 	{"secret", strings.Repeat("s", 16), func(c node.Config) any { return c.Secret }, negotiate.Secret(strings.Repeat("s", 16)), map[string]string{"hunter2": "16 are needed"}},
 	{"access-keys", strings.Repeat("k", 16) + ", Endpoint=https://a.example;AccessKey=" + strings.Repeat("j", 16), func(c node.Config) any { return c.AccessKeys },
 		[]access.Key{access.Key(strings.Repeat("k", 16)), access.Key("Endpoint=https://a.example;AccessKey=" + strings.Repeat("j", 16))},
@@ -201,6 +204,9 @@ func TestSettingsThatNeedOthers(t *testing.T) {
 		{[]string{"-valkey", "a:1", "-valkey-mode", "sentinel"}, "-valkey-master"},
 		{[]string{"-valkey-mode", "cluster"}, "HUBSTREAM_VALKEY"},
 		{[]string{"-valkey-durable", "1"}, "HUBSTREAM_VALKEY"},
+		{[]string{"-valkey", "a:1", "-valkey-ca", "/ca"}, "valkeys://"},
+		{[]string{"-valkey", "valkeys://a:1", "-valkey-cert", "/cert"}, "-valkey-key"},
+		{[]string{"-valkey", "valkeys://a:1", "-valkey-key", "/key"}, "-valkey-cert"},
 		{[]string{"-nope"}, "-nope"},
 		{[]string{"-drain"}, "-drain"},
 		{[]string{"left", "over"}, "left"},
@@ -211,6 +217,10 @@ func TestSettingsThatNeedOthers(t *testing.T) {
 	c, err := node.Parse([]string{"-valkey", "a:1", "-valkey-mode", "sentinel", "-valkey-master", "m", "-valkey-durable", "2"}, none)
 	if err != nil || c.ValkeyDurable != 2 {
 		t.Errorf("got %d, %v", c.ValkeyDurable, err)
+	}
+	c, err = node.Parse([]string{"-valkey", "valkeys://a:1", "-valkey-ca", "/ca", "-valkey-cert", "/cert", "-valkey-key", "/key"}, none)
+	if err != nil || c.ValkeyCA != "/ca" || c.ValkeyCert != "/cert" || c.ValkeyKey != "/key" {
+		t.Errorf("got %q, %q, %q, %v", c.ValkeyCA, c.ValkeyCert, c.ValkeyKey, err)
 	}
 }
 

@@ -113,7 +113,10 @@ func (n *node) openStore(ctx context.Context) (_ streams.Store, pace time.Durati
 	if len(n.cfg.Valkey) == 0 {
 		return streams.NewMemory(streams.MemoryConfig{}), 0, nil
 	}
-	cfg := n.cfg.valkey()
+	cfg, err := n.cfg.valkey()
+	if err != nil {
+		return nil, 0, err
+	}
 	cfg.Logger, cfg.Waiting = n.log, n.newWaiting()
 	store, err := streams.NewValkey(ctx, cfg)
 	if err != nil {

@@ -74,6 +74,12 @@ var settings = []setting{
 		func(c *Config) *string { return &c.ValkeyMaster }, text(name)),
 	define("valkey-prefix", "What every key in Valkey begins with, in most behind a brace: hs:secret, {hs:7}:nodes.",
 		func(c *Config) *string { return &c.ValkeyPrefix }, text(name)),
+	define("valkey-ca", "File with the certificates, in PEM, of the authorities that Valkey's certificate may be of. Default: the system's.",
+		func(c *Config) *string { return &c.ValkeyCA }, text(something)),
+	define("valkey-cert", "File with this node's own certificate for Valkey, in PEM; read again for each connection.",
+		func(c *Config) *string { return &c.ValkeyCert }, text(something)),
+	define("valkey-key", "File with the key of that certificate, in PEM.",
+		func(c *Config) *string { return &c.ValkeyKey }, text(something)),
 
 	define("valkey-durable", "Number of replicas of Valkey that must have a message before its send is answered with 202.",
 		func(c *Config) *int { return &c.ValkeyDurable }, number(0, 9)),
