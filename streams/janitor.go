@@ -2,6 +2,7 @@ package streams
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"sync"
@@ -119,16 +120,22 @@ func (n *Node) beats(ctx context.Context) {
 	if len(buckets) == 0 {
 		buckets[0] = true // the clock and the contact
 	}
+	whole := true
 	for b := range buckets {
-		if err := n.beat(ctx, b); err != nil {
-			n.contact.broken()
-			if reason, fresh := n.away.Add(err); fresh && ctx.Err() == nil {
-				n.log.Warn("store not usable", "error", reason)
-			}
+		err := n.beat(ctx, b)
+		if err == nil {
+			continue
+		}
+		whole = false
+		n.contact.broken()
+		if reason, fresh := n.away.Add(err); fresh && ctx.Err() == nil {
+			n.log.Warn("store not usable", "error", reason)
+		}
+		if !errors.Is(err, errUnverified) { // the other buckets' leases are not held up for the sake of a hub
 			return
 		}
 	}
-	if n.away.Any() {
+	if whole && n.away.Any() {
 		n.away = reasons.Told{}
 		n.log.Info("store usable again")
 	}
@@ -149,9 +156,12 @@ func (n *Node) beat(ctx context.Context, bucket int) error {
 	return n.verifyUntailed(ctx, bucket, reply.Run)
 }
 
+// errUnverified says that the store has answered, and that a hub could not be verified nevertheless.
+var errUnverified = errors.New("not verified")
+
 // verifyUntailed verifies the hubs that are not tailed here, when the store's process has changed: what was sent from
 // here, or the records of the connections that were served here, may be known to nobody else.
-func (n *Node) verifyUntailed(ctx context.Context, bucket int, run string) error {
+func (n *Node) verifyUntailed(ctx context.Context, bucket int, run string) (failed error) {
 	for _, h := range n.allHubs() {
 		h.mu.RLock()
 		due := Bucket(h.name) == bucket && !h.tailing && h.gen != "" && h.run != run
@@ -160,10 +170,10 @@ func (n *Node) verifyUntailed(ctx context.Context, bucket int, run string) error
 			continue
 		}
 		if err := h.verify(ctx); err != nil {
-			return fmt.Errorf("hub %s: %w", h.name, err)
+			failed = errors.Join(failed, fmt.Errorf("hub %s %w: %w", h.name, errUnverified, err))
 		}
 	}
-	return nil
+	return failed
 }
 
 // touches renews leases now and then, and soon after a client was heard for the first time: until that is noted it can
