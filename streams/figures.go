@@ -190,8 +190,12 @@ func (a *Attachment) lag(now int64) time.Duration {
 		return 0
 	}
 	first := a.cursor // it is behind the window: what follows is not at hand, but about as old
-	if !a.cursor.Before(h.win.start) && h.win.len() > 0 {
-		first = h.win.item(h.win.numberAfter(a.cursor)).Position
+	if !a.cursor.Before(h.win.start) {
+		number := h.win.numberAfter(a.cursor)
+		if number == h.win.next() {
+			return 0 // what follows is blank
+		}
+		first = h.win.item(number).Position
 	}
 	return max(0, time.Duration(now-int64(first.ms))*time.Millisecond)
 }

@@ -184,6 +184,10 @@ func (h *hub) append(entries []RawEntry) error {
 		if err != nil {
 			h.node.undecodable(h.name, e.Position, err)
 		}
+		if item.Kind == KindBlank {
+			h.win.pass(item.Position)
+			continue
+		}
 		h.win.push(item)
 		if h.node.cfg.Traced != nil && item.Trace() != "" {
 			h.node.cfg.Traced(item)

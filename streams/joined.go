@@ -92,6 +92,11 @@ func (a *Attachment) takeBroadcasts(j *Joined, f *Format, maxBytes int) (done bo
 		return true
 	}
 	number := w.nextAfter(a.cursor, a.next)
+	if number == w.next() { // what follows is blank
+		a.next, a.cursor = number, w.end
+		a.reached(false)
+		return true
+	}
 	if number < w.special || !a.filter.started || a.cursor.Before(a.filter.start) {
 		return false
 	}

@@ -114,6 +114,54 @@ func TestWhatDoesNotFitIsMore(t *testing.T) {
 	}
 }
 
+// A blank entry after a large one is passed over, and costs nobody a copy.
+func TestBroadcastsAreJoinedOverWhatIsBlank(t *testing.T) {
+	t.Parallel()
+	l := newListeners(t, 1<<20)
+	a, b := l.listen("a"), l.listen("b")
+	blank := Entry{Kind: KindBlank}
+	l.append(broadcast("1"), blank, broadcast("2"))
+	if got := l.take(a, bracketed, 1<<10); got != "<1><2>" || l.joined.Copied {
+		t.Errorf("a is sent %q, copied: %v", got, l.joined.Copied)
+	}
+	l.append(blank)
+	if got := l.take(a, bracketed, 1<<10); got != "" || l.joined.More || a.Cursor() != at(4) {
+		t.Errorf("a is sent %q, more: %v, and is at %v", got, l.joined.More, a.Cursor())
+	}
+	l.append(broadcast("3"))
+	if got := l.take(b, bracketed, 1<<10); got != "<1><2><3>" || l.joined.Copied {
+		t.Errorf("b is sent %q, copied: %v", got, l.joined.Copied)
+	}
+	last := &l.joined.Bytes[len("<1><2>")]
+	if got := l.take(a, bracketed, 1<<10); got != "<3>" || &l.joined.Bytes[0] != last {
+		t.Errorf("a is sent %q, at other memory than b", got)
+	}
+	l.append(blank)
+	if behind := a.lag(2); behind != 0 {
+		t.Errorf("a is %v behind", behind)
+	}
+}
+
+// A window may hold nothing but what was blank; who has passed over it is at its end.
+func TestWindowOfNothingButWhatIsBlank(t *testing.T) {
+	t.Parallel()
+	l := newListeners(t, 1<<10)
+	a := l.listen("a")
+	l.append(broadcast(strings.Repeat("x", 1<<10)), Entry{Kind: KindBlank})
+	if a.Take(l.joined, bracketed, 1<<10) {
+		t.Errorf("who is behind the window is sent %q", l.joined.Bytes)
+	}
+	b := l.listen("b")
+	l.append(Entry{Kind: KindBlank})
+	if got := l.take(b, bracketed, 1<<10); got != "" || b.Cursor() != at(3) {
+		t.Errorf("b is sent %q, and is at %v", got, b.Cursor())
+	}
+	l.append(broadcast("1"))
+	if got := l.take(b, bracketed, 1<<10); got != "<1>" {
+		t.Errorf("b is sent %q", got)
+	}
+}
+
 // A connection that is numbered one by one takes the same memory.
 func TestStatefulConnectionsShareTheTape(t *testing.T) {
 	t.Parallel()
@@ -163,13 +211,15 @@ func TestTakeIsWhatNextSays(t *testing.T) {
 		for n := range 300 {
 			e := broadcast(fmt.Sprint(n, strings.Repeat("x", rng.IntN(200))))
 			named := all[rng.IntN(len(all))]
-			switch rng.IntN(8) {
+			switch rng.IntN(10) {
 			case 0:
 				e.Flags, e.Connections = 0, []string{named.id}
 			case 1:
 				e.Excluded = []string{named.id}
 			case 2:
 				e = Entry{Kind: KindControl, Verb: VerbLeave, Connections: []string{"another"}, Named: []string{"g"}}
+			case 3:
+				e = Entry{Kind: KindBlank}
 			}
 			l.append(e)
 			for _, a := range all {

@@ -32,7 +32,7 @@ func newItem(e RawEntry) (*Item, error) {
 
 // window is the newest part of a hub's log on this node, in order, with postings by
 // target, so that catching up costs the matches and not the entries. It holds every
-// entry after start, up to end. Guarded by its hub's mutex.
+// entry after start, up to end, that is not blank. Guarded by its hub's mutex.
 type window struct {
 	start, end Position
 	// items[head:] are the entries; the first of them has the number first.
@@ -83,6 +83,10 @@ func (w *window) push(item *Item) {
 	post(w.users, item.Users, number)
 	post(w.conns, item.Connections, number)
 }
+
+// pass moves the end over an entry that is blank. Else it would part broadcasts that can be sent as one slice, and be looked at by
+// everybody.
+func (w *window) pass(p Position) { w.end = p }
 
 func post(index map[string]*posting, targets []string, number uint64) {
 	for _, target := range targets {
@@ -169,13 +173,13 @@ func (w *window) nextAfter(p Position, hint uint64) uint64 {
 
 func (w *window) item(number uint64) *Item { return w.items[w.head+int(number-w.first)] }
 
-// before is the position just before an entry: the one of the entry before it.
+// before is a position before an entry, with nothing but blank entries between them: the one of the entry before it.
 func (w *window) before(number uint64) Position {
-	if number == w.first {
-		return w.start
-	}
 	if number == w.next() {
 		return w.end
+	}
+	if number == w.first {
+		return w.start
 	}
 	return w.item(number - 1).Position
 }
