@@ -182,6 +182,9 @@ func forMany(data string) bool {
 // isGeneration tells whether an encoded entry is a KindGen. It may be true of what is none.
 func isGeneration(data string) bool { return len(data) > 1 && Kind(data[1]) == KindGen }
 
+// isBlank tells whether an encoded entry is a KindBlank. It may be true of what is none.
+func isBlank(data string) bool { return len(data) > 1 && Kind(data[1]) == KindBlank }
+
 // fixedHeader is the size of what an entry begins with, before the size of the rest of its header.
 const fixedHeader = 6
 

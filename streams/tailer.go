@@ -204,11 +204,13 @@ func (t *tailer) check(ctx context.Context, batches []Batch) error {
 }
 
 // measure sets how many entries the next read returns, by the mean size of those that this one has: what a read returns is in
-// memory as a whole.
+// memory as a whole. A blank one, which is often read by itself, says nothing of the size of the next.
 func (t *tailer) measure(batches []Batch) {
 	largest := 0
 	for _, b := range batches {
-		largest = max(largest, meanSize(b.Entries, b.Stored))
+		if slices.ContainsFunc(b.Entries, func(e RawEntry) bool { return !isBlank(e.Data) }) {
+			largest = max(largest, meanSize(b.Entries, b.Stored))
+		}
 	}
 	if largest > 0 {
 		t.limit = t.atMost(max(tailBytes/largest, fewEntries))

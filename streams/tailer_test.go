@@ -116,10 +116,15 @@ func TestTailReadsFewLargeEntriesAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx := context.Background()
 		store, _, att := heldNode(t, ctx)
-		burst := func(n int, body string) {
+		burst := func(n int, body string, first ...streams.Kind) {
 			t.Helper()
 			held := make(chan struct{})
 			store.hold.Store(&held)
+			for _, kind := range first {
+				_, err := store.Append(ctx, hub, streams.AppendEntry(nil, &streams.Entry{Kind: kind}))
+				must(t, "append", err)
+				synctest.Wait() // it is read by itself
+			}
 			for range n {
 				appendBroadcast(t, ctx, store, body)
 			}
@@ -136,6 +141,7 @@ func TestTailReadsFewLargeEntriesAtOnce(t *testing.T) {
 			}
 		}
 		burst(40, strings.Repeat("x", 1<<20))
+		burst(40, strings.Repeat("x", 1<<20), streams.KindBlank) // as comes after each large one, and is no small message
 		if most := store.mostBytes.Load(); most > 9<<20 {
 			t.Errorf("one read returned %d MiB", most>>20)
 		}
