@@ -3,6 +3,7 @@ package streams
 import (
 	"container/list"
 	"context"
+	"slices"
 	"sync"
 	"time"
 )
@@ -30,7 +31,8 @@ type hub struct {
 	losses uint64 // of these, the latter
 	// read is what resets was when the tail's read began; the tailer's.
 	read uint64
-	// proof is the newest entry that the tail has read; without a tail, the newest one that was appended here.
+	// proof is the newest entry that the tail has read, but for blank ones, which are the same in every log; without a tail, the newest
+	// one that was appended here.
 	proof RawEntry
 	// own are the entries that were appended here, and that the tail is still to read.
 	own own
@@ -208,8 +210,13 @@ func (h *hub) append(entries []RawEntry) error {
 		wake, calls = h.wakeEverybody(wake, calls)
 	}
 	h.evict(before)
-	if last := len(entries) - 1; last >= 0 && entries[last].Position.After(h.proof.Position) {
-		h.proof = entries[last]
+	for _, e := range slices.Backward(entries) {
+		if !isBlank(e.Data) {
+			if e.Position.After(h.proof.Position) {
+				h.proof = e
+			}
+			break
+		}
 	}
 	if h.advanced != nil {
 		close(h.advanced)

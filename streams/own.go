@@ -67,10 +67,13 @@ func (o own) last() Position {
 	return o[len(o)-1].Position
 }
 
-// verifyOwn looks for this node's own entries in a log that is proven as far as the tail has read it, and
-// verifies it by one that is missing.
-func (h *hub) verifyOwn(ctx context.Context, r VerifyRequest, proven VerifyReply, mine own) (VerifyReply, error) {
-	missing, err := h.missing(ctx, mine)
+// verifyRest looks, in a log that holds the newest entry that proves something, for what the tail has passed over since, up to end, and for
+// this node's own entries. It verifies the log by one that is missing.
+func (h *hub) verifyRest(ctx context.Context, r VerifyRequest, proven VerifyReply, mine own, end Position) (VerifyReply, error) {
+	missing, err := h.replaced(ctx, r.Proof, end)
+	if err == nil && missing == nil {
+		missing, err = h.missing(ctx, mine)
+	}
 	if err != nil || missing == nil {
 		return proven, err
 	}
@@ -90,6 +93,26 @@ func (h *hub) missing(ctx context.Context, mine own) (*RawEntry, error) {
 		}
 		if len(mine) > 0 && (len(reply.Entries) == 0 || !mine.confirm(reply.Entries)) {
 			return &mine[0], nil
+		}
+	}
+	return nil, nil
+}
+
+// replaced returns a blank entry in whose place the log has another, which the tail will not read: up to end there was nothing but blank
+// entries after the proof. It returns nil if there is none; that a blank one is missing is no loss.
+func (h *hub) replaced(ctx context.Context, proof, end Position) (*RawEntry, error) {
+	if proof.IsZero() {
+		return nil, nil
+	}
+	for at := proof; at.Before(end); {
+		reply, err := h.node.store.Range(ctx, h.name, at, fewEntries)
+		if err != nil || len(reply.Entries) == 0 {
+			return nil, err
+		}
+		for _, e := range reply.Entries {
+			if at = e.Position; !at.After(end) && !isBlank(e.Data) {
+				return &RawEntry{at, blankEntry}, nil
+			}
 		}
 	}
 	return nil, nil

@@ -119,6 +119,77 @@ func TestWhatWasAcceptedBeforeTheTailBeganIsMissed(t *testing.T) {
 	})
 }
 
+// A blank entry is the same in every log: that it is lost is no loss, and that there is one is no proof.
+func TestABlankEntryProvesNothing(t *testing.T) {
+	t.Parallel()
+	blank := string(streams.AppendEntry(nil, &streams.Entry{Kind: streams.KindBlank}))
+	for name, tc := range map[string]struct {
+		keeps func(first, second streams.Position) streams.Position
+		// others append meanwhile, at positions that were given before
+		others []string
+		lost   bool
+	}{
+		"it is lost": {
+			keeps: func(_, second streams.Position) streams.Position { return second },
+		},
+		"it is lost, and there is another": {
+			keeps: func(_, second streams.Position) streams.Position { return second }, others: []string{blank},
+		},
+		"another entry has its position": {
+			keeps: func(_, second streams.Position) streams.Position { return second }, others: []string{"x"}, lost: true,
+		},
+		"what it came after is lost, and there is another": {
+			keeps: func(first, _ streams.Position) streams.Position { return first }, others: []string{"x", blank}, lost: true,
+		},
+	} {
+		proves := func(t *testing.T, begins bool) {
+			synctest.Test(t, func(t *testing.T) {
+				f := &newLosing(t).follower
+				broadcast := func(body string) streams.Position {
+					time.Sleep(5 * time.Millisecond)
+					return appendBroadcast(t, f.ctx, f, body)
+				}
+				_, err := f.Verify(f.ctx, faultyHub, streams.VerifyRequest{}) // makes the log
+				f.must(err)
+				first := broadcast("1")
+				if !begins {
+					f.follow()
+				}
+				second := broadcast("2")
+				at := f.send(blank)
+				if begins {
+					f.follow()
+				} else {
+					f.takes("2")
+				}
+				synctest.Wait()
+				f.SetAvailable(false)
+				synctest.Wait()
+				f.RollBack(faultyHub, tc.keeps(first, second))
+				f.ChangeRun()
+				f.SetAvailable(true)
+				for i, body := range tc.others {
+					if p := f.send(body); i == len(tc.others)-1 && p != at {
+						t.Fatalf("an entry came to %v, want %v", p, at)
+					}
+				}
+				time.Sleep(10 * time.Second)
+				f.publish("3")
+				if !tc.lost {
+					f.takes("3")
+					return
+				}
+				synctest.Wait()
+				if items, err := f.att.Next(f.ctx, nil, 1<<20); !errors.Is(err, streams.ErrLost) {
+					t.Errorf("got %d messages and %v, want %v", len(items), err, streams.ErrLost)
+				}
+			})
+		}
+		t.Run(name, func(t *testing.T) { proves(t, false) })
+		t.Run(name+", where the tail begins", func(t *testing.T) { proves(t, true) })
+	}
+}
+
 // A failover that loses nothing is noticed by nobody, whatever the node appends meanwhile.
 func TestAppendsAroundACleanFailover(t *testing.T) {
 	t.Parallel()
@@ -142,13 +213,19 @@ func follow(t *testing.T) *follower {
 	ctx, cancel := context.WithCancel(context.Background())
 	f := &follower{faulty: faulty{t, store, ctx}, node: streams.NewNode(store, streams.Config{Name: "n1"})}
 	f.must(f.node.Start(ctx))
-	att, _, err := f.node.Follow(ctx, faultyHub, streams.Audience{}, streams.Receipt{}, func() {})
-	f.must(err)
-	f.att = att
+	f.follow()
 	t.Cleanup(func() {
 		cancel()
 		f.node.Wait()
 		store.Close()
 	})
 	return f
+}
+
+// follow begins at the log's end.
+func (f *follower) follow() {
+	f.Helper()
+	att, _, err := f.node.Follow(f.ctx, faultyHub, streams.Audience{}, streams.Receipt{}, func() {})
+	f.must(err)
+	f.att = att
 }

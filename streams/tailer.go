@@ -57,8 +57,8 @@ func (h *hub) tail(ctx context.Context, gen string, last Position) error {
 			return err
 		}
 	}
-	// The entry at last is the proof that the log is still the same after a fault.
-	reply, err := h.node.store.Range(ctx, h.name, last.previous(), 1)
+	// The entry at last is the proof that the log is still the same after a fault; if it is blank, the one before it, if that is next to it.
+	reply, err := h.node.store.Range(ctx, h.name, last.previous().previous(), 2)
 	if err != nil {
 		return err
 	}
@@ -85,8 +85,10 @@ func (h *hub) tail(ctx context.Context, gen string, last Position) error {
 	if accepted.Position.After(last) { // meanwhile: the tail is still to read it
 		h.own = own{accepted}
 	}
-	if len(reply.Entries) > 0 && reply.Entries[0].Position == last {
-		h.proof = reply.Entries[0]
+	for _, e := range reply.Entries {
+		if !e.Position.After(last) && (e.Position == last && h.proof.Data == "" || !isBlank(e.Data)) {
+			h.proof = e
+		}
 	}
 	h.node.tailHub(ctx, h)
 	return nil
@@ -369,7 +371,7 @@ func (h *hub) verify(ctx context.Context) error {
 	h.verifying.Lock()
 	defer h.verifying.Unlock()
 	h.mu.RLock()
-	gen, mine, doubt := h.gen, slices.Clone(h.own), h.doubt
+	gen, mine, doubt, end := h.gen, slices.Clone(h.own), h.doubt, h.win.end
 	r := VerifyRequest{Last: later(h.win.end, mine.last()), Proof: h.proof.Position, ProofEntry: h.proof.Data, Gen: gen}
 	h.mu.RUnlock()
 	reply, err := h.node.store.Verify(ctx, h.name, r)
@@ -377,7 +379,7 @@ func (h *hub) verify(ctx context.Context) error {
 		return err
 	}
 	if reply.Proven && gen != "" && (gen != reply.Gen || doubt) {
-		if reply, err = h.verifyOwn(ctx, r, reply, mine); err != nil {
+		if reply, err = h.verifyRest(ctx, r, reply, mine, end); err != nil {
 			return err
 		}
 	}
