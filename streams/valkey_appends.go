@@ -75,9 +75,9 @@ func (a *appender) add(ctx context.Context, r oneAppend) (AppendResult, error) {
 // addAlone makes an append in one round trip.
 func (v *Valkey) addAlone(ctx context.Context, r *oneAppend) (Position, error) {
 	if len(r.entry) < largeBytes {
-		return v.added(v.main.Do(ctx, v.xadd(r.hub, r.entry)))
+		return v.added(v.main.Do(ctx, v.xadd(r.hub, r.entry)).ToMessage())
 	}
-	return v.added(v.main.DoMulti(ctx, v.xadds(nil, r)...)[0])
+	return v.addedBy(v.main.DoMulti(ctx, v.xadds(nil, r)...))
 }
 
 // addTogether makes the appends of a batch in one round trip, and sets what became of each.
@@ -100,10 +100,10 @@ func (v *Valkey) addTogether(ctx context.Context, batch []*turn[oneAppend]) {
 		}
 	}
 	commands := make([]valkey.Completed, 0, 2*len(single)+len(scripts))
-	at := make([]int, 0, len(single)) // of each one's first command
+	ends := make([]int, 0, len(single)) // of each one's commands
 	for _, one := range single {
-		at = append(at, len(commands))
 		commands = v.xadds(commands, one)
+		ends = append(ends, len(commands))
 	}
 	after := len(commands)
 	for _, a := range scripts {
@@ -111,8 +111,10 @@ func (v *Valkey) addTogether(ctx context.Context, batch []*turn[oneAppend]) {
 		commands = append(commands, v.evalsha(a.script, a.keys, a.args))
 	}
 	results := v.main.DoMulti(ctx, commands...)
+	begin := 0
 	for i, one := range single {
-		one.result.Position, one.err = v.added(results[at[i]])
+		one.result.Position, one.err = v.addedBy(results[begin:ends[i]])
+		begin = ends[i]
 	}
 	for i, a := range scripts {
 		a.tell(v.answered(v.withText(ctx, results[after+i], a.script, a.keys, a.args)))

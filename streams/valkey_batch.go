@@ -120,10 +120,10 @@ func (v *Valkey) evaluateDurably(ctx context.Context, b scriptedBatch) ([]valkey
 		return v.answered(v.evaluate(ctx, s, keys, args))
 	}
 	done, waited := v.andWait(ctx, func() []valkey.Completed { return []valkey.Completed{v.evalsha(s, keys, args)} })
-	if hasReply(done.Error(), "NOSCRIPT ") {
+	if hasReply(done[0].Error(), "NOSCRIPT ") {
 		done, waited = v.andWait(ctx, func() []valkey.Completed { return []valkey.Completed{v.eval(s, keys, args)} })
 	}
-	reply, err := v.answered(done)
+	reply, err := v.answered(done[0])
 	if err != nil {
 		return nil, err
 	}

@@ -128,3 +128,93 @@ func (u user) messages() (entries []string) {
 	}
 	return entries
 }
+
+// A tail reads a large entry and the blank one after it at once: it is not woken twice.
+func TestValkeyTailReadsTheBlankEntryWithTheLargeOne(t *testing.T) {
+	t.Parallel()
+	server := valkeytest.Start(t)
+	for name, cfg := range map[string]streams.ValkeyConfig{"as it comes": {}, "durably": {Durable: 1, DurableTimeout: 5 * time.Second}} {
+		t.Run(name, func(t *testing.T) {
+			if cfg.Durable > 0 {
+				valkeytest.WaitReplica(t, valkeytest.Start(t, valkeytest.ReplicaOf(server)))
+			}
+			cfg.Addresses, cfg.Prefix = []string{server.Addr}, "blank"+name[:2]
+			u := use(t, cfg)
+			after := u.send("first")
+			tail := u.Tail(streams.Bucket(hub))
+			defer tail.Close()
+			for range 20 {
+				read := make(chan []streams.Batch)
+				go func() {
+					batches, err := tail.Read(t.Context(), []streams.Cursor{{Hub: hub, After: after}}, 10, 5*time.Second)
+					if err != nil {
+						t.Error(err)
+					}
+					read <- batches
+				}()
+				time.Sleep(5 * time.Millisecond)
+				p, err := u.Append(t.Context(), hub, message(strings.Repeat("x", 5000)))
+				must(t, "append", err)
+				batches := <-read
+				if len(batches) != 1 || len(batches[0].Entries) != 2 || batches[0].Entries[0].Position != p {
+					t.Fatalf("read %d batches, of the first %d entries, want both", len(batches), batches[0].Stored)
+				}
+				after = batches[0].Entries[1].Position
+			}
+		})
+	}
+}
+
+// What is refused is not in the log, neither it nor its blank entry, and the refusal is told as that of a small one.
+func TestValkeyLargeAppendThatIsRefused(t *testing.T) {
+	t.Parallel()
+	server := valkeytest.Start(t)
+	u := use(t, streams.ValkeyConfig{Addresses: []string{server.Addr}})
+	u.send("first")
+	large := message(strings.Repeat("x", 5000))
+	server.Do("CONFIG", "SET", "maxmemory", "1")
+	_, err := u.Append(t.Context(), hub, large)
+	want(t, "an append when memory is full", err, streams.ErrFull)
+	server.Do("CONFIG", "SET", "maxmemory", "0")
+	u.wantLog("first")
+	server.Do("FLUSHALL")
+	_, err = u.Append(t.Context(), hub, large)
+	must(t, "append to a log that is lost", err)
+	if got := u.messages(); !slices.Equal(got, []string{string(large)}) {
+		t.Errorf("the log that was made anew has %d messages", len(got))
+	}
+}
+
+// While a cluster gives a slot to another server, and after it, large appends are sent on whole, and made once.
+func TestValkeyLargeAppendsFollowTheirSlot(t *testing.T) {
+	t.Parallel()
+	cluster := valkeytest.StartCluster(t)
+	u := use(t, streams.ValkeyConfig{Addresses: cluster.Addrs(), Mode: streams.ValkeyCluster})
+	var wantLog []string
+	appends := func(when string) {
+		t.Helper()
+		body := string(message(when + strings.Repeat("x", 5000)))
+		_, err := u.Append(t.Context(), hub, []byte(body))
+		must(t, when, err)
+		wantLog = append(wantLog, body)
+	}
+	appends("before")
+	source, target, slot := movable(cluster)
+	id := func(server *valkeytest.Server) string { return server.Do("CLUSTER", "MYID") }
+	target.Do("CLUSTER", "SETSLOT", slot, "IMPORTING", id(source))
+	source.Do("CLUSTER", "SETSLOT", slot, "MIGRATING", id(target))
+	appends("while it is here")
+	for key := " "; key != ""; {
+		if key = strings.TrimSpace(source.Do("CLUSTER", "GETKEYSINSLOT", slot, "1")); key != "" {
+			source.Do("MIGRATE", "127.0.0.1", portOf(target), key, "0", "5000")
+		}
+	}
+	appends("while it is there")
+	target.Do("CLUSTER", "SETSLOT", slot, "NODE", id(target))
+	source.Do("CLUSTER", "SETSLOT", slot, "NODE", id(target))
+	appends("after")
+	appends("once more")
+	if got := u.messages(); !slices.Equal(got, wantLog) {
+		t.Errorf("the log has %d messages, want %d", len(got), len(wantLog))
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -505,15 +506,28 @@ func TestValkeyAppendKnowsWhatItDoesNotKnow(t *testing.T) {
 	want(t, "an append whose answer is lost", err, streams.ErrOutcomeUnknown)
 	r.wantLost(1)
 	u.wantLog("1", "2")
+	large := strings.Repeat("x", 5000)
+	r.loseAnswer()
+	_, err = u.Append(t.Context(), hub, message(large))
+	want(t, "a large append whose answer is lost", err, streams.ErrOutcomeUnknown)
+	r.wantLost(2)
+	wantLog := []string{string(message("1")), string(message("2")), string(message(large))}
+	if got := u.messages(); !slices.Equal(got, wantLog) {
+		t.Errorf("the log holds %d messages, want %d", len(got), len(wantLog))
+	}
 
-	r.shut(true)
-	untilUnavailable(t, func() error {
-		_, err := u.Append(t.Context(), hub, message("3"))
-		return err
-	})
-	r.shut(false)
+	for _, body := range []string{"3", large} {
+		r.shut(true)
+		untilUnavailable(t, func() error {
+			_, err := u.Append(t.Context(), hub, message(body))
+			return err
+		})
+		r.shut(false)
+	}
 	u.send("4")
-	u.wantLog("1", "2", "4")
+	if got := u.messages(); !slices.Equal(got, append(wantLog, string(message("4")))) {
+		t.Errorf("the log holds %d messages, want %d", len(got), len(wantLog)+1)
+	}
 }
 
 // untilUnavailable repeats a call behind a proxy without a server. The first may still use connections that were cut.

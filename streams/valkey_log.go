@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -38,8 +39,7 @@ func (v *Valkey) xadd(hub hubKeys, entry string) valkey.Completed {
 	return v.main.B().Xadd().Key(hub.log()).Nomkstream().Id("*").FieldValue().FieldValue("e", entry).Build()
 }
 
-func (v *Valkey) added(result valkey.ValkeyResult) (Position, error) {
-	id, err := result.ToString()
+func (v *Valkey) added(answer valkey.ValkeyMessage, err error) (Position, error) {
 	if valkey.IsValkeyNil(err) {
 		return Position{}, errNoLog
 	}
@@ -47,13 +47,17 @@ func (v *Valkey) added(result valkey.ValkeyResult) (Position, error) {
 		v.observe(err)
 		return Position{}, classifyAppend(err)
 	}
+	id, err := answer.ToString()
+	if err != nil {
+		return Position{}, errAnswer
+	}
 	return ParsePosition(id)
 }
 
 // addDurably appends and waits for replicas. An entry that too few of them have may be lost with the primary.
 func (v *Valkey) addDurably(ctx context.Context, r *oneAppend) (Position, error) {
 	appended, waited := v.andWait(ctx, func() []valkey.Completed { return v.xadds(nil, r) })
-	p, err := v.added(appended)
+	p, err := v.addedBy(appended)
 	if err != nil {
 		return p, err
 	}
@@ -63,19 +67,21 @@ func (v *Valkey) addDurably(ctx context.Context, r *oneAppend) (Position, error)
 	return p, nil
 }
 
-// andWait makes commands, of which the first one's answer counts, and waits for replicas, on a connection of its own, which is blocked meanwhile. On one connection, too, in a
+// andWait makes commands and waits for replicas, on a connection of its own, which is blocked meanwhile. On one connection, too, in a
 // cluster that sends a command on to another server: replicas of the first would say that they have what they never got. Who is sent on
 // has changed nothing, and finds the other by and by.
-func (v *Valkey) andWait(ctx context.Context, commands func() []valkey.Completed) (done, waited valkey.ValkeyResult) {
+func (v *Valkey) andWait(ctx context.Context, commands func() []valkey.Completed) (done []valkey.ValkeyResult, waited valkey.ValkeyResult) {
 	for pause := repeatPause; ; pause *= 2 {
 		conn, release := v.main.Dedicate()
 		results := conn.DoMulti(ctx, append(commands(), v.wait())...)
-		done, waited = results[0], results[len(results)-1]
-		if done.NonValkeyError() != nil || waited.NonValkeyError() != nil {
+		last := len(results) - 1
+		done, waited = results[:last], results[last]
+		if slices.ContainsFunc(results, func(r valkey.ValkeyResult) bool { return r.NonValkeyError() != nil }) {
 			conn.Close() // what it was waiting for may come yet
 		}
 		release()
-		if !isSentOn(done.Error()) || sleep(ctx, pause) != nil {
+		sentOn := slices.ContainsFunc(done, func(r valkey.ValkeyResult) bool { return isSentOn(r.Error()) })
+		if !sentOn || sleep(ctx, pause) != nil {
 			return done, waited
 		}
 	}
