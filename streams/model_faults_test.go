@@ -387,7 +387,6 @@ func (w *world) stepClock() {
 	if time.Since(w.stepped) < 2*beatInterval {
 		return // back and forth between two beats is not noticed
 	}
-	w.stepped = time.Now()
 	d := pick(w, time.Second, 30*time.Second, 5*time.Minute, time.Hour)
 	if w.chance(500) {
 		d = -d
@@ -395,9 +394,10 @@ func (w *world) stepClock() {
 	w.note("clock %v", d)
 	w.count["clock"]++
 	for _, c := range append([]*client(nil), w.clients...) {
-		c.beforeStep()
+		c.beforeStep() // takes seconds
 	}
 	w.mem.StepClock(d)
+	w.stepped = time.Now()
 }
 
 // beforeStep: by how much time passes between an answer and the next poll the store tells a poll that was sent again
