@@ -12,7 +12,7 @@ func (n *Node) JoinUser(ctx context.Context, hubName, user, group string, keep t
 		User: user, Group: group, Keep: keep, Entry: userEntry(user, VerbJoin, group),
 	})
 	if err == nil && reply.Evicted != "" {
-		n.leaveDue(ctx, hubName, user, []string{reply.Evicted})
+		_ = n.leaveDue(ctx, hubName, user, reply.Evicted)
 	}
 	return reply.JoinReply, err
 }
@@ -125,20 +125,21 @@ func (n *Node) Names(ctx context.Context, hubName string, of Holder, after strin
 	return n.store.Names(ctx, hubName, of, after, limit)
 }
 
-// leaveDue ends memberships whose time has passed. What fails is done by a sweep.
-func (n *Node) leaveDue(ctx context.Context, hubName, user string, groups []string) {
-	for _, group := range groups {
-		_, _ = n.store.LeaveUser(ctx, hubName, UserLeaveRequest{
-			User: user, Verb: VerbLeave, Group: group, OnlyDue: true, Entry: userEntry(user, VerbLeave, group),
-		})
-	}
+// leaveDue ends a membership if its time has passed. What fails is done by a sweep.
+func (n *Node) leaveDue(ctx context.Context, hubName, user, group string) error {
+	_, err := n.store.LeaveUser(ctx, hubName, UserLeaveRequest{
+		User: user, Verb: VerbLeave, Group: group, OnlyDue: true, Entry: userEntry(user, VerbLeave, group),
+	})
+	return err
 }
 
 const (
 	userSweepInterval = time.Second
 	// userSweepPause is how long a hub is not asked what is due if nothing is known to be.
 	userSweepPause = 5 * time.Second
-	userSweepBatch = 500
+	// Of a hub one sweep does all that is due, in batches, and leaves the rest to the next if it is more than so many.
+	userSweepBatch   = 500
+	userSweepBatches = 10
 )
 
 // sweepUsers ends the memberships of users whose time has passed, in the hubs that are used here.
@@ -167,15 +168,21 @@ func (n *Node) sweepUsers(ctx context.Context) {
 }
 
 func (n *Node) sweepUsersOf(ctx context.Context, hubName string) (next time.Duration, err error) {
-	reply, err := n.store.DueUsers(ctx, hubName, userSweepBatch)
-	if err != nil {
-		return 0, err
+	for range userSweepBatches {
+		reply, err := n.store.DueUsers(ctx, hubName, userSweepBatch)
+		if err != nil {
+			return 0, err
+		}
+		passed := len(reply.Passed)
+		err = each(passed+len(reply.Untidy), func(i int) error {
+			if i < passed {
+				return n.leaveDue(ctx, hubName, reply.Passed[i].User, reply.Passed[i].Group)
+			}
+			return n.store.TidyUser(ctx, hubName, reply.Untidy[i-passed])
+		})
+		if next = reply.Next; next != 0 || err != nil {
+			break // what has failed is due still: the next sweep repeats it
+		}
 	}
-	for _, due := range reply.Passed {
-		n.leaveDue(ctx, hubName, due.User, []string{due.Group})
-	}
-	for _, user := range reply.Untidy {
-		_ = n.store.TidyUser(ctx, hubName, user) // the next sweep repeats it
-	}
-	return reply.Next, nil
+	return next, nil
 }

@@ -36,7 +36,9 @@ func (n *Node) Open(ctx context.Context, hubName string, r OpenRequest) (OpenRep
 				reply.Record.Groups, reply.Record.UserGroups = known.groups, known.userGroups
 			}
 			h.remember(&reply, r.Owner)
-			n.leaveDue(ctx, hubName, reply.Record.User, reply.Due)
+			for _, group := range reply.Due {
+				_ = n.leaveDue(ctx, hubName, reply.Record.User, group)
+			}
 			return reply, nil
 		case errors.Is(err, ErrUnverified):
 			wait.claimed = false

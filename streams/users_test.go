@@ -110,6 +110,35 @@ func TestAUsersTimeInAGroupEndsOnEveryNode(t *testing.T) {
 	})
 }
 
+// Times that pass together, or faster than one look takes, do not pile up.
+func TestManyUsersTimesEndTogether(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const users = 4000
+		store := streams.NewMemory(streams.MemoryConfig{})
+		t.Cleanup(func() { _ = store.Close() })
+		node := startNode(t, store, "one")
+		attached(t, node, "a", "ann")
+		for i := range users {
+			_, err := node.JoinUser(t.Context(), "chat", fmt.Sprint(i), "g", time.Minute)
+			noError(t, err)
+		}
+		due := func() int {
+			reply, err := store.DueUsers(t.Context(), "chat", users)
+			noError(t, err)
+			return len(reply.Passed) + len(reply.Untidy)
+		}
+		time.Sleep(time.Minute + 2*time.Second)
+		if n := due(); n > 0 {
+			t.Errorf("%d of them are in the group 2 s after their time has passed", n)
+		}
+		time.Sleep(10 * time.Minute)
+		if n := due(); n > 0 {
+			t.Errorf("%d of them are to be tidied up still", n)
+		}
+	})
+}
+
 // Nobody has swept: the connection itself finds out, before it is sent anything.
 func TestAConnectionThatComesAfterItsUsersTimeIsNotInTheGroup(t *testing.T) {
 	t.Parallel()
