@@ -97,6 +97,8 @@ type Entry struct {
 
 	// Body is opaque: for KindMessage and KindReply a complete hub message, in JSON unless Protocol says otherwise.
 	Body []byte
+
+	sets *nameSets // nil: the lists are short
 }
 
 // Trace is the trace context that a message carries: the traceparent (W3C Trace Context) of the span of its append, or

@@ -1,7 +1,5 @@
 package streams
 
-import "slices"
-
 // verdict is what an entry means to one connection.
 type verdict uint8
 
@@ -59,7 +57,7 @@ func (f *filter) step(p Position, e *Entry) verdict {
 			return deliver
 		}
 	case KindReply:
-		if !slices.Contains(e.Connections, f.id) {
+		if !e.hasConnection(f.id) {
 			return skip
 		}
 		if e.Flags&FlagHandshake != 0 && !f.started {
@@ -70,7 +68,7 @@ func (f *filter) step(p Position, e *Entry) verdict {
 		if !p.After(f.known) || f.plain {
 			return skip
 		}
-		if slices.Contains(e.Connections, f.id) {
+		if e.hasConnection(f.id) {
 			f.groups = changed(f.groups, p, e)
 		}
 		if f.ofUser(e) {
@@ -81,7 +79,7 @@ func (f *filter) step(p Position, e *Entry) verdict {
 			return skip
 		}
 		if e.Flags&FlagEnded != 0 {
-			if slices.Contains(e.Connections, f.id) {
+			if e.hasConnection(f.id) {
 				return ended
 			}
 			return skip
@@ -91,7 +89,7 @@ func (f *filter) step(p Position, e *Entry) verdict {
 		}
 	case KindMoved:
 		// A move at or before known displaced somebody who was before this attach.
-		if p.After(f.known) && e.Owner != f.owner && slices.Contains(e.Connections, f.id) {
+		if p.After(f.known) && e.Owner != f.owner && e.hasConnection(f.id) {
 			return moved
 		}
 	}
@@ -100,10 +98,10 @@ func (f *filter) step(p Position, e *Entry) verdict {
 
 // addressed tells whether the connection or its user is named.
 func (f *filter) addressed(e *Entry) bool {
-	return slices.Contains(e.Connections, f.id) || f.ofUser(e)
+	return e.hasConnection(f.id) || f.ofUser(e)
 }
 
-func (f *filter) ofUser(e *Entry) bool { return f.user != "" && slices.Contains(e.Users, f.user) }
+func (f *filter) ofUser(e *Entry) bool { return f.user != "" && e.hasUser(f.user) }
 
 // matches tells whether the connection is in the entry's audience. It matches at most
 // once, however many of its groups are named.
@@ -111,19 +109,14 @@ func (f *filter) matches(p Position, e *Entry) bool {
 	if !f.included(p, e) {
 		return false
 	}
-	return !slices.Contains(e.Excluded, f.id)
+	return !e.excludes(f.id)
 }
 
 func (f *filter) included(p Position, e *Entry) bool {
 	if e.Flags&FlagAll != 0 || f.addressed(e) {
 		return true
 	}
-	for _, group := range e.Groups {
-		if f.groups.holds(group, p) || f.userGroups.holds(group, p) {
-			return true
-		}
-	}
-	return false
+	return e.hasGroupOf(f.groups, p) || e.hasGroupOf(f.userGroups, p)
 }
 
 // changed applies a control entry to memberships. Joining a group that one is in and leaving one that

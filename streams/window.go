@@ -19,14 +19,22 @@ func (i *Item) isBroadcast() bool {
 }
 
 // itemOverhead is about what an item takes besides its bytes: the struct, its place in
-// the window and in the postings, and its encodings' headers.
-const itemOverhead = 400
+// the window and in the postings, and its encodings' headers. Each further name takes nameOverhead: in its list and its set, and a posting
+// where nothing else names it.
+const (
+	itemOverhead = 400
+	nameOverhead = 120
+)
 
-func (i *Item) size() int { return 2*len(i.raw) + itemOverhead }
+func (i *Item) size() int {
+	names := len(i.Groups) + len(i.Users) + len(i.Connections) + len(i.Excluded) + len(i.Named)
+	return 2*len(i.raw) + itemOverhead + nameOverhead*max(0, names-1)
+}
 
 // newItem decodes what the log holds. An entry that cannot be decoded matches nobody.
 func newItem(e RawEntry) (*Item, error) {
 	entry, err := DecodeEntry(e.Data)
+	entry.index()
 	return &Item{Position: e.Position, Entry: entry, raw: e.Data}, err
 }
 
