@@ -355,10 +355,7 @@ func (a *Attachment) Heard() {
 	a.mu.Lock()
 	if !a.heard {
 		a.heard, a.saved.at = true, time.Time{}
-		select {
-		case a.hub.node.heard <- struct{}{}:
-		default: // it is under way
-		}
+		a.hub.node.heard.add(a)
 	}
 	full := a.acks.full()
 	a.acks.settle()

@@ -383,6 +383,13 @@ func (h *hub) live() []*Attachment {
 	return h.attached()
 }
 
+// inService returns those of some attachments that have not left.
+func (h *hub) inService(some []*Attachment) []*Attachment {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	return slices.DeleteFunc(some, func(a *Attachment) bool { return a.place == 0 })
+}
+
 // attached is live with h.mu held.
 func (h *hub) attached() []*Attachment {
 	var all []*Attachment

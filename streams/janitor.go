@@ -184,14 +184,54 @@ func (n *Node) touches(ctx context.Context) {
 	for {
 		select {
 		case <-ticker.C:
-		case <-n.heard:
+			n.touch(ctx)
+		case <-n.heard.bell:
 			if sleep(ctx, heardDelay) != nil { // for others that come with it
 				return
 			}
+			n.touchHeard(ctx)
 		case <-ctx.Done():
 			return
 		}
-		n.touch(ctx)
+	}
+}
+
+// heard are the attachments whose clients were heard for the first time, until that is noted: each time that one is, nobody else is looked at.
+type heard struct {
+	bell chan struct{} // has one when there are some
+	mu   sync.Mutex
+	list []*Attachment
+}
+
+func (h *heard) add(a *Attachment) {
+	h.mu.Lock()
+	h.list = append(h.list, a)
+	h.mu.Unlock()
+	select {
+	case h.bell <- struct{}{}:
+	default: // it is under way
+	}
+}
+
+func (h *heard) take() []*Attachment {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	list := h.list
+	h.list = nil
+	return list
+}
+
+// touchHeard notes who was heard. What fails touch repeats.
+func (n *Node) touchHeard(ctx context.Context) {
+	byHub := map[*hub][]*Attachment{}
+	for _, a := range n.heard.take() {
+		byHub[a.hub] = append(byHub[a.hub], a)
+	}
+	for h, live := range byHub {
+		live = h.inService(live)
+		for len(live) > 0 {
+			live = h.touchSome(ctx, live)
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package streams_test
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -96,6 +97,45 @@ func TestKeysOfAHubThatIsNotUsedAreForgotten(t *testing.T) {
 		time.Sleep(40 * time.Minute)
 		if keys, _, _ := store.Held(hub); keys != 0 {
 			t.Errorf("%d keys are there half an hour after their time", keys)
+		}
+	})
+}
+
+// touched counts the signs of life that a store is told.
+type touched struct {
+	*streams.Memory
+	items atomic.Int64
+}
+
+func (s *touched) Touch(ctx context.Context, hub string, items []streams.TouchItem) ([]string, error) {
+	s.items.Add(int64(len(items)))
+	return s.Memory.Touch(ctx, hub, items)
+}
+
+// A client that is heard for the first time is noted at once, whoever else is there: with each that comes all would be gone through.
+func TestWhoIsHeardIsNotedAlone(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store := &touched{Memory: streams.NewMemory(streams.MemoryConfig{})}
+		t.Cleanup(func() { _ = store.Close() })
+		node := startNode(t, store, "n1")
+		time.Sleep(500 * time.Millisecond) // between two looks at everybody
+		for i := range 100 {
+			attached(t, node, fmt.Sprint(i), "")
+		}
+		time.Sleep(9 * time.Second)
+		one := attached(t, node, "one", "")
+		one.att.Start(one.att.Cursor(), true)
+		time.Sleep(1200 * time.Millisecond) // all others are due, and will be looked at in 300 ms
+		before := store.items.Load()
+		one.att.Heard()
+		time.Sleep(100 * time.Millisecond)
+		if n := store.items.Load() - before; n != 1 {
+			t.Errorf("%d signs of life when one was heard", n)
+		}
+		time.Sleep(time.Second)
+		if n := store.items.Load() - before; n < 101 {
+			t.Errorf("%d signs of life, want one of each", n)
 		}
 	})
 }

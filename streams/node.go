@@ -79,7 +79,7 @@ type Node struct {
 	store Store
 	log   *slog.Logger
 	opens chan struct{}
-	heard chan struct{} // has one when a client was heard for the first time
+	heard heard
 	stats stats
 	meter meter
 	// How many entries a page holds and one read of a tail returns, at the most.
@@ -106,7 +106,7 @@ func NewNode(store Store, cfg Config) *Node {
 	cfg = cfg.withDefaults()
 	return &Node{
 		cfg: cfg, store: store, log: cfg.Logger,
-		opens: make(chan struct{}, maxOpens), heard: make(chan struct{}, 1), employed: employed{
+		opens: make(chan struct{}, maxOpens), heard: heard{bell: make(chan struct{}, 1)}, employed: employed{
 			buckets: map[int]time.Time{}, calls: map[string]chan<- *Entry{}, gone: map[string][]chan<- *Entry{},
 		},
 		left: map[string]leftLog{}, hubs: map[string]*hub{}, tailers: map[int]*tailer{},
