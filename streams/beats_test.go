@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -116,5 +117,23 @@ func TestBeatsEndWithAStoreThatIsAway(t *testing.T) {
 	n.beats(t.Context())
 	if len(store.beaten) < 5 || !strings.Contains(log.String(), "store usable again") {
 		t.Errorf("beaten in %d buckets, told %s", len(store.beaten), &log)
+	}
+}
+
+// With many hubs, which are in all buckets, each is looked at once in a round of beats, and not once for each bucket.
+func TestBeatsGoThroughHubsOnce(t *testing.T) {
+	const hubs = 10_000
+	store := NewMemory(MemoryConfig{})
+	defer store.Close()
+	n := NewNode(store, Config{Name: "n"})
+	for i := range hubs {
+		n.acquire(fmt.Sprint("hub", i)).release()
+	}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	n.beats(t.Context())
+	runtime.ReadMemStats(&after)
+	if taken := after.TotalAlloc - before.TotalAlloc; taken > 100*hubs { // a list of them is 8 bytes each
+		t.Errorf("a round of beats takes %d bytes of memory with %d hubs", taken, hubs)
 	}
 }

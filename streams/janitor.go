@@ -108,21 +108,13 @@ func (c *contact) lasts(d time.Duration) bool {
 
 // beats renews the node's leases in the buckets that it uses.
 func (n *Node) beats(ctx context.Context) {
-	n.mu.Lock()
-	buckets := map[int]bool{}
-	for b := range n.tailers {
-		buckets[b] = true
-	}
-	for name := range n.hubs {
-		buckets[Bucket(name)] = true
-	}
-	n.mu.Unlock()
+	buckets := n.byBucket()
 	if len(buckets) == 0 {
-		buckets[0] = true // the clock and the contact
+		buckets[0] = nil // the clock and the contact
 	}
 	whole := true
-	for b := range buckets {
-		err := n.beat(ctx, b)
+	for b, hubs := range buckets {
+		err := n.beat(ctx, b, hubs)
 		if err == nil {
 			continue
 		}
@@ -141,7 +133,23 @@ func (n *Node) beats(ctx context.Context) {
 	}
 }
 
-func (n *Node) beat(ctx context.Context, bucket int) error {
+// byBucket returns the hubs that are used here, by their buckets, and those buckets that are tailed.
+func (n *Node) byBucket() map[int][]*hub {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	buckets := map[int][]*hub{}
+	for b := range n.tailers {
+		buckets[b] = nil
+	}
+	for name, h := range n.hubs {
+		b := Bucket(name)
+		buckets[b] = append(buckets[b], h)
+	}
+	return buckets
+}
+
+// beat renews the lease in a bucket, of which these hubs are used here.
+func (n *Node) beat(ctx context.Context, bucket int, hubs []*hub) error {
 	reply, err := n.store.Beat(ctx, bucket, n.cfg.Name, beatLease)
 	if err != nil {
 		return err
@@ -153,18 +161,18 @@ func (n *Node) beat(ctx context.Context, bucket int) error {
 		t.nodes = max(1, reply.Nodes)
 	}
 	n.mu.Unlock()
-	return n.verifyUntailed(ctx, bucket, reply.Run)
+	return verifyUntailed(ctx, hubs, reply.Run)
 }
 
 // errUnverified says that the store has answered, and that a hub could not be verified nevertheless.
 var errUnverified = errors.New("not verified")
 
-// verifyUntailed verifies the hubs that are not tailed here, when the store's process has changed: what was sent from
+// verifyUntailed verifies those of a bucket's hubs that are not tailed here, when the store's process has changed: what was sent from
 // here, or the records of the connections that were served here, may be known to nobody else.
-func (n *Node) verifyUntailed(ctx context.Context, bucket int, run string) (failed error) {
-	for _, h := range n.allHubs() {
+func verifyUntailed(ctx context.Context, hubs []*hub, run string) (failed error) {
+	for _, h := range hubs {
 		h.mu.RLock()
-		due := Bucket(h.name) == bucket && !h.tailing && h.gen != "" && h.run != run
+		due := !h.tailing && h.gen != "" && h.run != run
 		h.mu.RUnlock()
 		if !due {
 			continue
@@ -439,7 +447,8 @@ func (n *Node) sweepHub(ctx context.Context, name string) {
 			return
 		}
 		// By a clock that has stepped since the last beat all of them may seem to have passed.
-		if err := n.beat(ctx, Bucket(name)); err != nil || !n.contact.lasts(n.cfg.Contact) {
+		bucket := Bucket(name)
+		if err := n.beat(ctx, bucket, n.byBucket()[bucket]); err != nil || !n.contact.lasts(n.cfg.Contact) {
 			return
 		}
 		for _, id := range ids {

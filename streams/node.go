@@ -120,7 +120,7 @@ func (n *Node) Start(ctx context.Context) error {
 	if err := n.store.Ready(ctx); err != nil {
 		return err
 	}
-	if err := n.beat(ctx, 0); err != nil {
+	if err := n.beat(ctx, 0, nil); err != nil {
 		return err
 	}
 	n.mu.Lock()
