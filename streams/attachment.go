@@ -259,7 +259,9 @@ func (a *Attachment) take(ctx context.Context, t *taker) error {
 		if err != nil || a.err != nil || a.isLost() {
 			return err
 		}
-		a.cursor = pg.visit(&a.filter, a.cursor, t.offer)
+		before := a.cursor
+		a.cursor = pg.visit(&a.filter, before, t.offer)
+		a.hub.pages.took(pg, before, a.cursor)
 		if t.done {
 			return nil
 		}

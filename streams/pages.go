@@ -39,6 +39,9 @@ type pages struct {
 	bytes  int
 	// bundled is how many entries each of the store's held that were read last.
 	bundled int
+	// shrunk is how often the size of a page is halved. Slow clients, each at another place of the log, of which every one takes a little of
+	// its page at a time, would have all of it read again each time, where there is not the room to keep so many.
+	shrunk int
 }
 
 // page is the entries after from, up to end. What it holds does not change: if it was read at the log's end, what came
@@ -51,6 +54,10 @@ type page struct {
 	end   Position
 	bytes int
 	err   error
+
+	// guarded by pages.mu
+	shrunk int // as of the pages, when it was to be read
+	taken  int // how many entries were, by all together
 }
 
 // errShortLog says that nothing follows a position in the store although something
@@ -99,20 +106,47 @@ func (c *pages) find(p Position) (pg *page, mine bool) {
 		c.recent.MoveToFront(e)
 		return pg, false
 	}
-	pg = &page{from: p, ready: make(chan struct{})}
+	pg = &page{from: p, ready: make(chan struct{}), shrunk: c.shrunk}
 	c.byFrom[p] = c.recent.PushFront(pg)
 	if c.recent.Len() > pagesKept {
-		c.drop(c.recent.Back())
+		c.evict()
 	}
 	return pg, true
 }
 
+// took notes that a receiver went over the entries of a page between two positions.
+func (c *pages) took(pg *page, from, to Position) {
+	n := pg.after(to) - pg.after(from)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	pg.taken += n
+}
+
+// evict takes out the page that was not used for longest. If most of it was read in vain the next are smaller, and if none of it was,
+// larger again. c.mu is held.
+func (c *pages) evict() {
+	pg := c.drop(c.recent.Back())
+	select {
+	case <-pg.ready:
+	default:
+		return
+	}
+	switch {
+	case pg.shrunk != c.shrunk:
+	case pg.taken >= len(pg.items):
+		c.shrunk = max(0, c.shrunk-1)
+	case len(pg.items) > 1 && pg.taken <= len(pg.items)/2:
+		c.shrunk++
+	}
+}
+
 // drop takes a page out. c.mu is held.
-func (c *pages) drop(e *list.Element) {
+func (c *pages) drop(e *list.Element) *page {
 	pg := c.recent.Remove(e).(*page)
 	delete(c.byFrom, pg.from)
 	c.grow(-pg.bytes)
 	pg.bytes = 0
+	return pg
 }
 
 func (c *pages) grow(bytes int) {
@@ -132,14 +166,14 @@ func (c *pages) keep(pg *page) {
 	}
 	c.grow(pg.bytes)
 	for c.recent.Len() > 1 && (c.bytes > c.maxBytes || c.held.Load() > c.nodeMaxBytes) {
-		c.drop(c.recent.Back())
+		c.evict()
 	}
 }
 
 func (c *pages) load(ctx context.Context, pg *page) {
 	defer close(pg.ready)
 	tip, gen := c.tip()
-	most := c.size()
+	most := max(1, c.size()>>pg.shrunk)
 	reply, err := c.read(ctx, pg.from, most)
 	read := reply.Entries[:min(len(reply.Entries), most)] // each of the store's may hold hundreds
 	for len(read) > 0 && read[len(read)-1].Position.After(tip) {
@@ -201,9 +235,14 @@ func (c *pages) clear() {
 	}
 }
 
+// after is the place of the first entry after p.
+func (pg *page) after(p Position) int {
+	return sort.Search(len(pg.items), func(i int) bool { return pg.items[i].Position.After(p) })
+}
+
 // visit is window.visit for a page.
 func (pg *page) visit(f *filter, after Position, offer func(*Item, verdict) want) Position {
-	items := pg.items[sort.Search(len(pg.items), func(i int) bool { return pg.items[i].Position.After(after) }):]
+	items := pg.items[pg.after(after):]
 	at := after
 	for _, item := range items {
 		if v := f.step(item.Position, &item.Entry); v != skip {

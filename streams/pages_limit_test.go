@@ -73,3 +73,80 @@ func TestPagesKeepWithinTheirBytes(t *testing.T) {
 		t.Errorf("%d bytes are counted of pages that are not there", held)
 	}
 }
+
+// entriesRead counts what is read of a log.
+type entriesRead struct {
+	*Memory
+	entries int
+}
+
+func (s *entriesRead) Range(ctx context.Context, hub string, after Position, limit int) (RangeReply, error) {
+	reply, err := s.Memory.Range(ctx, hub, after, limit)
+	s.entries += len(reply.Entries)
+	return reply, err
+}
+
+// Slow clients at different places of a log, too many for a page of each to stay in memory, do not have the store read to them again and
+// again what they do not take yet. Where they are together they read as much at a time as before.
+func TestScatteredReadersReadWhatTheyTake(t *testing.T) {
+	t.Parallel()
+	const (
+		readers     = 40
+		apart       = 40 // messages
+		messages    = 2 * readers * apart
+		message     = 2 << 10 // bytes
+		atOnce      = 4       // messages that a reader takes
+		windowBytes = 1 << 20
+	)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	store := &entriesRead{Memory: NewMemory(MemoryConfig{})}
+	n := NewNode(store, Config{Name: "n", WindowBytes: windowBytes})
+	if err := n.Start(ctx); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { cancel(); n.Wait(); _ = store.Close() }()
+	release, err := n.Watch(ctx, "hub")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer release()
+	var receipts []Receipt
+	for range messages {
+		receipt, err := n.Publish(ctx, "hub", &Entry{Kind: KindMessage, Flags: FlagAll, Body: []byte(strings.Repeat("x", message))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		receipts = append(receipts, receipt)
+	}
+	// read has readers take turns, of which each takes rounds times, and returns how many entries were read for each that one took.
+	read := func(rounds int, from func(reader int) Receipt) float64 {
+		t.Helper()
+		var all []*Attachment
+		for i := range readers {
+			a, _, err := n.Follow(ctx, "hub", Audience{}, from(i), func() {})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer a.Detach(ctx, 0, LeavingNone)
+			all = append(all, a)
+		}
+		store.entries = 0
+		for range rounds {
+			for _, a := range all {
+				if got, err := a.Next(ctx, nil, atOnce*message); len(got) != atOnce || err != nil {
+					t.Fatalf("took %d messages: %v", len(got), err)
+				}
+			}
+		}
+		return float64(store.entries) / float64(readers*rounds*atOnce)
+	}
+	if times := read(apart/atOnce, func(i int) Receipt { return receipts[i*apart] }); times > 4 {
+		t.Errorf("readers at different places have %.1f entries read for each that they take", times)
+	}
+	if times := read(messages/2/atOnce, func(int) Receipt { return receipts[0] }); times > 1.2/readers {
+		t.Errorf("readers at one place have %.3f entries read for each that they take", times)
+	}
+	if size := len(func() *page { pg, _ := n.hubs["hub"].pages.after(ctx, receipts[0].Position); return pg }().items); size < 30 {
+		t.Errorf("a page has %d entries", size)
+	}
+}
