@@ -235,7 +235,7 @@ func TestPagesOfBundlesAreNoLarger(t *testing.T) {
 		}
 		from = pg.end
 	}
-	want := slices.Concat(slices.Repeat([]int{pageEntries}, 11), slices.Repeat([]int{pageEntries / bundle}, 9))
+	want := slices.Concat([]int{fewEntries}, slices.Repeat([]int{pageEntries}, 11), slices.Repeat([]int{pageEntries / bundle}, 9))
 	if !slices.Equal(log.read, want) {
 		t.Errorf("of the store's entries pages read %v, want %v", log.read, want)
 	}

@@ -13,7 +13,8 @@ import (
 const (
 	pageEntries = 1000 // entries of a page
 	pagesKept   = 32   // pages of a hub that stay in memory
-	// pageBytes is about how much is read for a page at most; more, if the entries are larger than the newest ones.
+	// pageBytes is about how much is read for a page at most; more, if the entries are larger than the newest ones, and than those that
+	// were read before.
 	pageBytes = 4 << 20 // 4 MiB
 )
 
@@ -37,8 +38,9 @@ type pages struct {
 	byFrom map[Position]*list.Element // of *page
 	recent list.List                  // most recently used first
 	bytes  int
-	// bundled is how many entries each of the store's held that were read last.
-	bundled int
+	// bundled is how many entries each of the store's held that were read last, and mean their size; zero: nothing was read yet. The window
+	// does not tell: what is older than it may be much larger.
+	bundled, mean int
 	// shrunk is how often the size of a page is halved. Slow clients, each at another place of the log, of which every one takes a little of
 	// its page at a time, would have all of it read again each time, where there is not the room to keep so many.
 	shrunk int
@@ -207,15 +209,23 @@ func (c *pages) load(ctx context.Context, pg *page) {
 // read reads about most entries after a position, if as many are bundled there as were where it read last.
 func (c *pages) read(ctx context.Context, after Position, most int) (RangeReply, error) {
 	c.mu.Lock()
-	stored := max(1, most/max(1, c.bundled))
+	stored := max(1, min(most/max(1, c.bundled), c.fit()))
 	c.mu.Unlock()
 	reply, err := c.log.Range(ctx, c.name, after, stored)
 	if err == nil && reply.Stored > 0 {
 		c.mu.Lock()
-		c.bundled = len(reply.Entries) / reply.Stored
+		c.bundled, c.mean = len(reply.Entries)/reply.Stored, meanSize(reply.Entries, reply.Stored)
 		c.mu.Unlock()
 	}
 	return reply, err
+}
+
+// fit is how many of the store's entries a page has room for, if they are as large as those that were read last. c.mu is held.
+func (c *pages) fit() int {
+	if c.mean == 0 {
+		return fewEntries
+	}
+	return min(pageBytes, c.maxBytes/4) / c.mean
 }
 
 func (c *pages) forget(pg *page) {

@@ -74,15 +74,20 @@ func TestPagesKeepWithinTheirBytes(t *testing.T) {
 	}
 }
 
-// entriesRead counts what is read of a log.
+// entriesRead counts what is read of a log, and the most that is read at once.
 type entriesRead struct {
 	*Memory
-	entries int
+	entries, largest int
 }
 
 func (s *entriesRead) Range(ctx context.Context, hub string, after Position, limit int) (RangeReply, error) {
 	reply, err := s.Memory.Range(ctx, hub, after, limit)
 	s.entries += len(reply.Entries)
+	size := 0
+	for _, e := range reply.Entries {
+		size += len(e.Data)
+	}
+	s.largest = max(s.largest, size)
 	return reply, err
 }
 
@@ -148,5 +153,56 @@ func TestScatteredReadersReadWhatTheyTake(t *testing.T) {
 	}
 	if size := len(func() *page { pg, _ := n.hubs["hub"].pages.after(ctx, receipts[0].Position); return pg }().items); size < 30 {
 		t.Errorf("a page has %d entries", size)
+	}
+}
+
+// Who is so far behind that large messages are still to come, where the newest are small, has some of them read at a time, and not as many
+// as there would be small ones on a page.
+func TestLargeMessagesBeforeSmallOnesAreReadFewAtATime(t *testing.T) {
+	t.Parallel()
+	const (
+		large, small = 300, 3000
+		windowBytes  = 1 << 20
+	)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	store := &entriesRead{Memory: NewMemory(MemoryConfig{})}
+	n := NewNode(store, Config{Name: "n", WindowBytes: windowBytes})
+	if err := n.Start(ctx); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { cancel(); n.Wait(); _ = store.Close() }()
+	release, err := n.Watch(ctx, "hub")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer release()
+	var first Receipt
+	for i := range large + small {
+		body := strings.Repeat("x", 20<<10)
+		if i >= large {
+			body = "x"
+		}
+		receipt, err := n.Publish(ctx, "hub", &Entry{Kind: KindMessage, Flags: FlagAll, Body: []byte(body)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if i == 0 {
+			first = receipt
+		}
+	}
+	a, _, err := n.Follow(ctx, "hub", Audience{}, first, func() {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Detach(ctx, 0, LeavingNone)
+	for got := 0; got < large+small-1; {
+		items, err := a.Next(ctx, nil, 64<<10)
+		if err != nil || len(items) == 0 {
+			t.Fatalf("%d messages, then %v", got, err)
+		}
+		got += len(items)
+	}
+	if store.largest > windowBytes/4 {
+		t.Errorf("%d bytes are read at once, a page has %d", store.largest, windowBytes/4)
 	}
 }
