@@ -2,7 +2,7 @@
 --
 -- A group's field is the list of its intervals: "join,leave;join,", an empty leave
 -- being one that has not come. 'go' counts the groups the connection is in, 'ci' the
--- intervals that have ended: while there are none, nothing has to be tidied.
+-- intervals that have ended, and no one of these ended before 'cl': while the floor has not come there, nothing has to be tidied.
 --
 -- KEYS meta, log, record
 -- ARGV id, verb, prefix of the hub's keys, entry, most groups, names
@@ -12,11 +12,12 @@ local JOIN, LEAVE_ALL = '1', '3'
 
 local meta, log, key = KEYS[1], KEYS[2], KEYS[3]
 local id, verb = ARGV[1], ARGV[2]
-local r = redis.call('HMGET', key, 's', 'go', 'ci', 'ms', 'u')
+local r = redis.call('HMGET', key, 's', 'go', 'ci', 'ms', 'u', 'cl')
 if r[1] ~= 'n' and r[1] ~= 'o' then
   return {'gone'}
 end
 local open, ended = tonumber(r[2] or 0), tonumber(r[3] or 0)
+local oldest = ended > 0 and (r[6] or '') ~= '' and r[6] or nil
 
 -- All the record's groups: name -> intervals.
 local function all()
@@ -94,8 +95,8 @@ for _, name in ipairs(changed) do
 end
 
 -- Drops the intervals that ended at or before the floor: no cursor can be there.
-if ended > 0 then
-  local floor = redis.call('HGET', meta, 'floor') or ZERO
+local function tidy(floor)
+  oldest = nil
   for name, list in pairs(all()) do
     local kept, before_floor = {}, false
     for join, leave in string.gmatch(writes[name] or list, '([^,;]+),([^,;]*)') do
@@ -103,6 +104,9 @@ if ended > 0 then
         before_floor, ended = true, ended - 1
       else
         kept[#kept + 1] = join .. ',' .. leave
+        if leave ~= '' and (not oldest or before(leave, oldest)) then
+          oldest = leave
+        end
       end
     end
     if before_floor then
@@ -110,10 +114,16 @@ if ended > 0 then
     end
   end
 end
+if ended > 0 then
+  local floor = redis.call('HGET', meta, 'floor') or ZERO
+  if not (oldest and before(floor, oldest)) then
+    tidy(floor)
+  end
+end
 if verb == JOIN then
   open = open + #changed
 else
-  open, ended = open - #changed, ended + #changed
+  open, ended, oldest = open - #changed, ended + #changed, oldest or position
 end
 
 for name, list in pairs(writes) do
@@ -123,5 +133,5 @@ for name, list in pairs(writes) do
     redis.call('HSET', key, 'g:' .. name, list)
   end
 end
-redis.call('HSET', key, 'go', open, 'ci', ended, 'ms', (r[4] or 0) + 1)
+redis.call('HSET', key, 'go', open, 'ci', ended, 'ms', (r[4] or 0) + 1, 'cl', oldest or '')
 return {'ok', position, 1}

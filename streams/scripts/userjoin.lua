@@ -6,8 +6,17 @@
 
 local meta, log, key, due = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local user, group, prefix = ARGV[1], ARGV[2], ARGV[5]
-local lists, times = memberships(key)
 local time = now()
+
+-- A membership with a time, that is renewed: whatever else the user is in.
+local list = redis.call('HGET', key, 'g:' .. group)
+if is_open(list) and ARGV[3] ~= '0' then
+  local at = time + ARGV[3]
+  redis.call('HSET', key, 'e:' .. group, string.format('%.0f', at))
+  redis.call('ZADD', due, at, due_name(user, group))
+  return {'ok', newest_of(list), 0, '', ''}
+end
+local lists, times = memberships(key)
 
 local position, changed, rest = newest_of(lists[group]), 0, ''
 if not is_open(lists[group]) then
@@ -24,7 +33,7 @@ if not is_open(lists[group]) then
   end
   changed = 1
   tidy(key, lists, redis.call('HGET', meta, 'floor') or ZERO)
-  local list = redis.call('HGET', key, 'g:' .. group)
+  list = redis.call('HGET', key, 'g:' .. group)
   redis.call('HSET', key, 'g:' .. group, (list and list .. ';' or '') .. position .. ',', 'v', position)
 end
 
