@@ -89,24 +89,38 @@ func (n *Node) InGroup(ctx context.Context, hubName, user, group string) (bool, 
 			return true, nil
 		}
 	}
+	// One of its connections is among the user's as well as the group's: the fewer of these are looked at.
+	holder, name := HolderUser, user
+	ofUser, err := n.store.Count(ctx, hubName, HolderUser, user)
+	if err != nil {
+		return false, err
+	}
+	ofGroup, err := n.store.Count(ctx, hubName, HolderGroup, group)
+	if err != nil {
+		return false, err
+	}
+	if ofGroup < ofUser {
+		holder, name = HolderGroup, group
+	}
+	limit := lookups // at first: it may be any of them
 	for after := ""; ; {
-		ids, err := n.store.Members(ctx, hubName, HolderUser, user, after, usersConnections)
+		ids, err := n.store.Members(ctx, hubName, holder, name, after, limit)
 		if err != nil {
 			return false, err
 		}
-		for _, id := range ids {
-			reply, err := n.store.Lookup(ctx, hubName, id)
-			if err != nil && !errors.Is(err, ErrGone) {
-				return false, err
-			}
-			if err == nil && reply.Record.Groups.member(group) {
+		records, err := n.Records(ctx, hubName, ids)
+		if err != nil {
+			return false, err
+		}
+		for i := range records {
+			if r := &records[i]; r.User == user && r.Groups.member(group) {
 				return true, nil
 			}
 		}
-		if len(ids) < usersConnections {
+		if len(ids) < limit {
 			return false, nil
 		}
-		after = ids[len(ids)-1]
+		after, limit = ids[len(ids)-1], usersConnections
 	}
 }
 

@@ -3,6 +3,7 @@ package streams_test
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -196,6 +197,55 @@ func TestJoiningNowIsForThoseThatAreThere(t *testing.T) {
 		in, err := node.InGroup(t.Context(), "chat", "ann", "g")
 		if noError(t, err); !in {
 			t.Error("the user is not in the group though its connection is")
+		}
+	})
+}
+
+// lookups counts the records that are read.
+type lookups struct {
+	*streams.Memory
+	made atomic.Int64
+}
+
+func (s *lookups) Lookup(ctx context.Context, hub, id string) (streams.OpenReply, error) {
+	s.made.Add(1)
+	return s.Memory.Lookup(ctx, hub, id)
+}
+
+// Whether a user is in a group is found among the connections of whichever has fewer.
+func TestInGroupLooksAtTheFewer(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store := &lookups{Memory: streams.NewMemory(streams.MemoryConfig{})}
+		t.Cleanup(func() { _ = store.Close() })
+		node := startNode(t, store, "one")
+		for i := range 300 {
+			attached(t, node, fmt.Sprint("a", i), "ann")
+			attached(t, node, fmt.Sprint("b", i), "bob")
+			_, err := node.Join(t.Context(), "chat", fmt.Sprint("b", i), streams.VerbJoin, "bobs")
+			noError(t, err)
+		}
+		attached(t, node, "c", "carl")
+		for _, id := range []string{"a299", "b0", "c"} {
+			_, err := node.Join(t.Context(), "chat", id, streams.VerbJoin, "few")
+			noError(t, err)
+		}
+		_, err := node.Join(t.Context(), "chat", "c", streams.VerbJoin, "bobs")
+		noError(t, err)
+		for _, look := range []struct {
+			user, group string
+			want        bool
+			most        int64
+		}{
+			{"ann", "few", true, 3}, {"ann", "none", false, 0}, {"ann", "bobs", false, 300}, {"bob", "bobs", true, 16},
+			{"carl", "bobs", true, 1}, {"carl", "none", false, 0}, {"nobody", "bobs", false, 0},
+		} {
+			store.made.Store(0)
+			in, err := node.InGroup(t.Context(), "chat", look.user, look.group)
+			noError(t, err)
+			if n := store.made.Load(); in != look.want || n > look.most {
+				t.Errorf("%s in %s: %v by %d records, want %v by %d at the most", look.user, look.group, in, n, look.want, look.most)
+			}
 		}
 	})
 }
