@@ -73,7 +73,7 @@ func (p *poll) send(n uint64, items []*streams.Item, body *[]byte, final bool) b
 	}
 	told := wanted(p.s.cfg.Tracer, items)
 	ok := p.write(http.StatusOK, *body)
-	if cap(*body) <= maxPollBytes {
+	if len(items) != 1 && cap(*body) <= maxPollBytes {
 		bodies.Put(body)
 	}
 	told.wrote(Write{p.hub, p.token.ConnectionID, streams.TransportLongPolling}, !ok)
@@ -90,20 +90,32 @@ func sizeOf(items []*streams.Item) (size int) {
 	return size
 }
 
-// body joins the items' messages. final says that the last of them ends the connection. It is of bodies, and goes back there.
+// body joins the items' messages. final says that the last of them ends the connection. That of several is of bodies, and goes back
+// there; that of one is shared by all who are sent it, large as it may be, and must not be written to.
 func (p *poll) body(items []*streams.Item) (body *[]byte, final bool) {
+	if len(items) == 1 {
+		item := items[0]
+		p.follow(item)
+		one := message(item, p.proto)
+		return &one, item.Flags&streams.FlagFinal != 0
+	}
 	body = bodies.Get().(*[]byte)
 	*body = slices.Grow((*body)[:0], sizeOf(items)) // MessagePack is smaller, or little larger
 	for _, item := range items {
-		if item.Flags&streams.FlagHandshake != 0 {
-			p.proto = hubprotocol.Protocol(item.Protocol)
-		}
+		p.follow(item)
 		*body = append(*body, message(item, p.proto)...)
 		if item.Flags&streams.FlagFinal != 0 {
 			return body, true
 		}
 	}
 	return body, false
+}
+
+// follow learns the connection's protocol from its handshake's answer.
+func (p *poll) follow(item *streams.Item) {
+	if item.Flags&streams.FlagHandshake != 0 {
+		p.proto = hubprotocol.Protocol(item.Protocol)
+	}
 }
 
 // answerTo is the poll's answer, but for where it ends.
