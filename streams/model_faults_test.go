@@ -411,6 +411,8 @@ func (c *client) beforeStep() {
 	for i := 0; i < 20 && !c.over && (c.request == nil || c.request.stage != held); i++ {
 		c.hurryPoll()
 	}
+	// One that is not in service yet is renewed by nobody, however long it waits for that.
+	c.mayEnd = c.mayEnd || c.request != nil && c.request.stage != held
 }
 
 // trimAll drops what every node has read, however young it is.
