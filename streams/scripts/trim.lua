@@ -6,7 +6,8 @@
 -- returns floor, entries, bytes
 
 -- What a log takes is reckoned by the mean size of its oldest nodes, of five unless told otherwise: large entries after small ones would
--- count as small. A node has one large entry, or 4 KiB: so many are some 400 MB, and looked at in some milliseconds.
+-- count as small. A node has 4 KiB, or one large entry, and the blank one after it has another: so many are 200 MB at least, and looked at in
+-- some milliseconds.
 local COUNTED_NODES = 100000
 
 local meta, log = KEYS[1], KEYS[2]
