@@ -42,8 +42,8 @@ var bindable = [...]*script{openScript, continueScript}
 
 // boundTo returns the script for the process with a run ID, which is told behind what all scripts share, in place of what asks for it.
 func (s *script) boundTo(run string) *script {
-	before, body, _ := strings.Cut(s.text, libLua)
-	return newScript(before, libLua, "local function process()\n  return '", run, "'\nend\n", body)
+	flags, body, _ := strings.Cut(s.text, libLua)
+	return newScript(flags, libLua, "local function process()\n  return '", run, "'\nend\n", body)
 }
 
 // evaluateBound runs a script that is bound to the bucket's process, if there is one and the process knows it.

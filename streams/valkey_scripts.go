@@ -15,10 +15,11 @@ import (
 
 // What scripts share.
 var (
-	//go:embed scripts/lib.lua
-	libLua string
 	//go:embed scripts/blank.lua
 	blankLua string
+	//go:embed scripts/lib.lua
+	libFile string
+	libLua  = blankLua + libFile
 	//go:embed scripts/record.lua
 	recordLua string
 	//go:embed scripts/worklib.lua
@@ -106,41 +107,41 @@ const (
 )
 
 var (
-	verifyScript    = newScript(anyway, blankLua, libLua, bundleLua, verifyLua)
-	trimScript      = newScript(anyway, blankLua, libLua, trimLua)
-	openScript      = newScript(growing, blankLua, libLua, recordLua, pollsLua, openLua)
-	openFullScript  = newScript(anyway, blankLua, libLua, recordLua, pollsLua, openLua)
-	lookupScript    = newScript(readOnly, blankLua, libLua, recordLua, lookupLua)
-	handshakeScript = newScript(growing, blankLua, libLua, workLua, handshakeLua)
-	answerScript    = newScript(anyway, blankLua, libLua, answerLua)
-	continueScript  = newScript(anyway, blankLua, libLua, pollsLua, continueLua)
+	verifyScript    = newScript(anyway, libLua, bundleLua, verifyLua)
+	trimScript      = newScript(anyway, libLua, trimLua)
+	openScript      = newScript(growing, libLua, recordLua, pollsLua, openLua)
+	openFullScript  = newScript(anyway, libLua, recordLua, pollsLua, openLua)
+	lookupScript    = newScript(readOnly, libLua, recordLua, lookupLua)
+	handshakeScript = newScript(growing, libLua, workLua, handshakeLua)
+	answerScript    = newScript(anyway, libLua, answerLua)
+	continueScript  = newScript(anyway, libLua, pollsLua, continueLua)
 	wroteScript     = newScript(anyway, wroteLua)
-	abandonScript   = newScript(anyway, blankLua, libLua, recordLua, abandonLua)
-	touchScript     = newScript(anyway, blankLua, libLua, touchLua)
-	finishScript    = newScript(growing, blankLua, libLua, finishLua)
-	joinScript      = newScript(growing, blankLua, libLua, joinLua)
-	closeScript     = newScript(anyway, blankLua, libLua, closeLua)
-	endScript       = newScript(anyway, blankLua, libLua, recordLua, workLua, endLua)
-	expiredScript   = newScript(readOnly, blankLua, libLua, expiredLua)
+	abandonScript   = newScript(anyway, libLua, recordLua, abandonLua)
+	touchScript     = newScript(anyway, libLua, touchLua)
+	finishScript    = newScript(growing, libLua, finishLua)
+	joinScript      = newScript(growing, libLua, joinLua)
+	closeScript     = newScript(anyway, libLua, closeLua)
+	endScript       = newScript(anyway, libLua, recordLua, workLua, endLua)
+	expiredScript   = newScript(readOnly, libLua, expiredLua)
 	restampScript   = newScript(anyway, restampLua)
-	beatScript      = newScript(anyway, blankLua, libLua, beatLua)
-	reportScript    = newScript(anyway, blankLua, libLua, reportLua)
-	acceptScript    = newScript(growing, blankLua, libLua, workLua, acceptLua)
-	nextScript      = newScript(anyway, blankLua, libLua, workLua, nextLua) // frees what it takes
-	replyScript     = newScript(growing, blankLua, libLua, workLua, replyLua)
-	adoptScript     = newScript(anyway, blankLua, libLua, workLua, adoptLua)
-	keepScript      = newScript(anyway, blankLua, libLua, workLua, keepLua)
+	beatScript      = newScript(anyway, libLua, beatLua)
+	reportScript    = newScript(anyway, libLua, reportLua)
+	acceptScript    = newScript(growing, libLua, workLua, acceptLua)
+	nextScript      = newScript(anyway, libLua, workLua, nextLua) // frees what it takes
+	replyScript     = newScript(growing, libLua, workLua, replyLua)
+	adoptScript     = newScript(anyway, libLua, workLua, adoptLua)
+	keepScript      = newScript(anyway, libLua, workLua, keepLua)
 )
 
 var (
 	batchScript      = newScript(growing, blankLua, batchLua)
 	bundlesScript    = newScript(growing, bundleLua, bundlesLua)
-	userJoinScript   = newScript(growing, blankLua, libLua, usersLua, userJoinLua)
-	userLeaveScript  = newScript(anyway, blankLua, libLua, usersLua, userLeaveLua)
-	userSettleScript = newScript(anyway, blankLua, libLua, usersLua, userSettleLua)
-	userTidyScript   = newScript(anyway, blankLua, libLua, usersLua, userTidyLua)
-	usersDueScript   = newScript(readOnly, blankLua, libLua, usersDueLua)
-	userGroupsScript = newScript(readOnly, blankLua, libLua, usersLua, userGroupsLua)
+	userJoinScript   = newScript(growing, libLua, usersLua, userJoinLua)
+	userLeaveScript  = newScript(anyway, libLua, usersLua, userLeaveLua)
+	userSettleScript = newScript(anyway, libLua, usersLua, userSettleLua)
+	userTidyScript   = newScript(anyway, libLua, usersLua, userTidyLua)
+	usersDueScript   = newScript(readOnly, libLua, usersDueLua)
+	userGroupsScript = newScript(readOnly, libLua, usersLua, userGroupsLua)
 )
 
 // script is a script with the name that the server knows it by.
