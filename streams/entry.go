@@ -181,11 +181,8 @@ func forMany(data string) bool {
 	return i < len(data) && (Flags(data[2])&FlagAll != 0 || data[i] > 0)
 }
 
-// isGeneration tells whether an encoded entry is a KindGen. It may be true of what is none.
-func isGeneration(data string) bool { return len(data) > 1 && Kind(data[1]) == KindGen }
-
-// isBlank tells whether an encoded entry is a KindBlank. It may be true of what is none.
-func isBlank(data string) bool { return len(data) > 1 && Kind(data[1]) == KindBlank }
+// isKind tells whether an encoded entry is of a kind. It may be true of what is none.
+func isKind(data string, k Kind) bool { return len(data) > 1 && Kind(data[1]) == k }
 
 // fixedHeader is the size of what an entry begins with, before the size of the rest of its header.
 const fixedHeader = 6

@@ -211,7 +211,7 @@ func (h *hub) append(entries []RawEntry) error {
 	}
 	h.evict(before)
 	for _, e := range slices.Backward(entries) {
-		if !isBlank(e.Data) {
+		if !isKind(e.Data, KindBlank) {
 			if e.Position.After(h.proof.Position) {
 				h.proof = e
 			}
@@ -246,7 +246,7 @@ func (h *hub) append(entries []RawEntry) error {
 func (h *hub) ofKnownGenerations(entries []RawEntry) (int, error) {
 	for i := range entries {
 		e := &entries[i]
-		if !isGeneration(e.Data) || h.gen == "" || !e.Position.After(h.verified) || !e.Position.After(h.win.end) {
+		if !isKind(e.Data, KindGen) || h.gen == "" || !e.Position.After(h.verified) || !e.Position.After(h.win.end) {
 			continue
 		}
 		if item, err := newItem(*e); err == nil && item.Flags&FlagLost == 0 && item.Owner != h.gen {

@@ -236,10 +236,7 @@ func (n *Node) touchHeard(ctx context.Context) {
 		byHub[a.hub] = append(byHub[a.hub], a)
 	}
 	for h, live := range byHub {
-		live = h.inService(live)
-		for len(live) > 0 {
-			live = h.touchSome(ctx, live)
-		}
+		h.touchAll(ctx, h.inService(live))
 	}
 }
 
@@ -249,11 +246,16 @@ func (n *Node) touch(ctx context.Context) {
 	for _, h := range n.allHubs() {
 		live := h.live()
 		lag = n.measureLag(live, lag)
-		for len(live) > 0 {
-			live = h.touchSome(ctx, live)
-		}
+		h.touchAll(ctx, live)
 	}
 	n.meter.lag.Store(lag.Milliseconds())
+}
+
+// touchAll is touchSome for all of them.
+func (h *hub) touchAll(ctx context.Context, live []*Attachment) {
+	for len(live) > 0 {
+		live = h.touchSome(ctx, live)
+	}
 }
 
 func (h *hub) touchSome(ctx context.Context, live []*Attachment) (rest []*Attachment) {

@@ -10,7 +10,18 @@ import (
 const longList = 32
 
 // nameSets are the long lists of an entry's audience. They are shared by all its receivers on this node.
-type nameSets struct{ groups, users, connections, excluded nameSet }
+type nameSets [lists]nameSet
+
+// listOf is one of the lists.
+type listOf int
+
+const (
+	ofGroups listOf = iota
+	ofUsers
+	ofConnections
+	ofExcluded
+	lists
+)
 
 // nameSet is made by who first looks: where nobody is, none is needed.
 type nameSet struct {
@@ -38,32 +49,23 @@ func (s *nameSet) has(list []string, name string) bool {
 
 func (e *Entry) isLong(list []string) bool { return e.sets != nil && len(list) >= longList }
 
-func (e *Entry) hasConnection(id string) bool {
-	if e.isLong(e.Connections) {
-		return e.sets.connections.has(e.Connections, id)
+// names tells whether one of the entry's lists has a name.
+func (e *Entry) names(list []string, of listOf, name string) bool {
+	if e.isLong(list) {
+		return e.sets[of].has(list, name)
 	}
-	return slices.Contains(e.Connections, id)
+	return slices.Contains(list, name)
 }
 
-func (e *Entry) hasUser(user string) bool {
-	if e.isLong(e.Users) {
-		return e.sets.users.has(e.Users, user)
-	}
-	return slices.Contains(e.Users, user)
-}
-
-func (e *Entry) excludes(id string) bool {
-	if e.isLong(e.Excluded) {
-		return e.sets.excluded.has(e.Excluded, id)
-	}
-	return slices.Contains(e.Excluded, id)
-}
+func (e *Entry) hasConnection(id string) bool { return e.names(e.Connections, ofConnections, id) }
+func (e *Entry) hasUser(user string) bool     { return e.names(e.Users, ofUsers, user) }
+func (e *Entry) excludes(id string) bool      { return e.names(e.Excluded, ofExcluded, id) }
 
 // hasGroupOf tells whether one of the groups holds memberships at p: who is in few groups looks for these.
 func (e *Entry) hasGroupOf(m Memberships, p Position) bool {
 	if e.isLong(e.Groups) && len(m) < len(e.Groups) {
 		for group := range m {
-			if m.holds(group, p) && e.sets.groups.has(e.Groups, group) {
+			if m.holds(group, p) && e.sets[ofGroups].has(e.Groups, group) {
 				return true
 			}
 		}

@@ -63,7 +63,7 @@ func TestLongListsAreIndexedOnceForAll(t *testing.T) {
 		e.Kind = KindMessage
 		item, _ := newItem(RawEntry{at(4), string(AppendEntry(nil, &e))})
 		sets := map[string]*nameSet{
-			"groups": &item.sets.groups, "users": &item.sets.users, "connections": &item.sets.connections, "excluded": &item.sets.excluded,
+			"groups": &item.sets[ofGroups], "users": &item.sets[ofUsers], "connections": &item.sets[ofConnections], "excluded": &item.sets[ofExcluded],
 		}
 		if sets[of].names != nil {
 			t.Errorf("%s: there is a set although nobody has looked", of)

@@ -110,7 +110,7 @@ func (h *hub) replaced(ctx context.Context, proof, end Position) (*RawEntry, err
 			return nil, err
 		}
 		for _, e := range reply.Entries {
-			if at = e.Position; !at.After(end) && !isBlank(e.Data) {
+			if at = e.Position; !at.After(end) && !isKind(e.Data, KindBlank) {
 				return &RawEntry{at, blankEntry}, nil
 			}
 		}

@@ -86,7 +86,7 @@ func (h *hub) tail(ctx context.Context, gen string, last Position) error {
 		h.own = own{accepted}
 	}
 	for _, e := range reply.Entries {
-		if !e.Position.After(last) && (e.Position == last && h.proof.Data == "" || !isBlank(e.Data)) {
+		if !e.Position.After(last) && (e.Position == last && h.proof.Data == "" || !isKind(e.Data, KindBlank)) {
 			h.proof = e
 		}
 	}
@@ -210,7 +210,7 @@ func (t *tailer) check(ctx context.Context, batches []Batch) error {
 func (t *tailer) measure(batches []Batch) {
 	largest := 0
 	for _, b := range batches {
-		if slices.ContainsFunc(b.Entries, func(e RawEntry) bool { return !isBlank(e.Data) }) {
+		if slices.ContainsFunc(b.Entries, func(e RawEntry) bool { return !isKind(e.Data, KindBlank) }) {
 			largest = max(largest, meanSize(b.Entries, b.Stored))
 		}
 	}
