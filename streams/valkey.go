@@ -59,6 +59,12 @@ func (c *ValkeyConfig) Check() error {
 	return err
 }
 
+// Secure tells whether an address is for TLS, which all connections have then. It fails if an address is none.
+func (c *ValkeyConfig) Secure() (bool, error) {
+	u, err := c.parseAddresses(&valkey.ClientOption{})
+	return u.secure, err
+}
+
 const (
 	defaultPrefix         = "hs"
 	defaultCallTimeout    = 2 * time.Second

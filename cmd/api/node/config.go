@@ -244,11 +244,11 @@ func (c *Config) valkey() (streams.ValkeyConfig, error) {
 // checkUse looks at what a node meets when it starts to use its settings, and would not go on with: Valkey's addresses, and what is in
 // the files that are named.
 func (c *Config) checkUse(env func(string) string) error {
-	cfg, err := c.valkey()
-	if err != nil {
-		return err
-	}
 	if len(c.Valkey) > 0 {
+		cfg, err := c.valkey()
+		if err != nil {
+			return err
+		}
 		if err := cfg.Check(); err != nil {
 			return fmt.Errorf("-valkey: %w", err)
 		}
@@ -256,7 +256,7 @@ func (c *Config) checkUse(env func(string) string) error {
 	if _, _, err := c.accessKeys(); err != nil {
 		return err
 	}
-	_, err = c.upstreamRules(env)
+	_, err := c.upstreamRules(env)
 	return err
 }
 

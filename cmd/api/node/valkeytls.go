@@ -5,15 +5,16 @@ import (
 	"crypto/x509"
 	"fmt"
 	"os"
-	"slices"
-	"strings"
+
+	"hubstream/streams"
 )
 
 // checkValkeyTLS checks that what is said of certificates can be meant so.
 func (c *Config) checkValkeyTLS() error {
-	secured := slices.ContainsFunc(c.Valkey, func(a string) bool { return strings.HasPrefix(a, "valkeys://") || strings.HasPrefix(a, "rediss://") })
+	addresses := streams.ValkeyConfig{Addresses: c.Valkey}
+	secure, _ := addresses.Secure()
 	for name, file := range map[string]string{"valkey-ca": c.ValkeyCA, "valkey-cert": c.ValkeyCert, "valkey-key": c.ValkeyKey} {
-		if file != "" && !secured {
+		if file != "" && !secure {
 			return fmt.Errorf("-%s (%s) needs addresses with valkeys:// in -valkey (%s)", name, variable(name), variable("valkey"))
 		}
 	}
