@@ -47,14 +47,18 @@ func (s *restartedStore) Verify(ctx context.Context, hub string, r VerifyRequest
 	return reply, err
 }
 
+func restartable(t *testing.T) (*restartedStore, *Node, *bytes.Buffer) {
+	store := &restartedStore{Memory: NewMemory(MemoryConfig{}), beaten: map[int]int{}, verified: map[string]int{}}
+	t.Cleanup(func() { _ = store.Close() })
+	log := &bytes.Buffer{}
+	return store, NewNode(store, Config{Name: "n1", Logger: slog.New(slog.NewTextHandler(log, nil))}), log
+}
+
 // A hub that cannot be verified in a new process of the store keeps neither the node's leases in other buckets nor other hubs of its own from
 // what is due to them; and operators are told, once, and when it is over.
 func TestHubThatCannotBeVerifiedHoldsUpNoOther(t *testing.T) {
 	t.Parallel()
-	var log bytes.Buffer
-	store := &restartedStore{Memory: NewMemory(MemoryConfig{}), beaten: map[int]int{}, verified: map[string]int{}}
-	t.Cleanup(func() { _ = store.Close() })
-	n := NewNode(store, Config{Name: "n1", Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	store, n, log := restartable(t)
 	hubs := SameBucket("broken", 3)
 	buckets := map[int]bool{Bucket("broken"): true}
 	for i := 0; len(hubs) < 8; i++ {
@@ -88,22 +92,19 @@ func TestHubThatCannotBeVerifiedHoldsUpNoOther(t *testing.T) {
 	}
 	n.beats(t.Context())
 	if got := strings.Count(log.String(), "hub broken not verified: it is broken"); got != 1 {
-		t.Errorf("told %d times: %s", got, &log)
+		t.Errorf("told %d times: %s", got, log)
 	}
 	store.broken = ""
 	n.beats(t.Context())
 	if got := strings.Count(log.String(), "store usable again"); got != 1 || store.verified["broken"] != 1 {
-		t.Errorf("verified %d times when it is mended, told %d times: %s", store.verified["broken"], got, &log)
+		t.Errorf("verified %d times when it is mended, told %d times: %s", store.verified["broken"], got, log)
 	}
 }
 
 // While the store does not answer it is asked once, and not for each bucket.
 func TestBeatsEndWithAStoreThatIsAway(t *testing.T) {
 	t.Parallel()
-	var log bytes.Buffer
-	store := &restartedStore{Memory: NewMemory(MemoryConfig{}), beaten: map[int]int{}, verified: map[string]int{}}
-	t.Cleanup(func() { _ = store.Close() })
-	n := NewNode(store, Config{Name: "n1", Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	store, n, log := restartable(t)
 	for i := range 10 {
 		n.acquire(fmt.Sprint("hub", i)).release()
 	}
@@ -111,12 +112,12 @@ func TestBeatsEndWithAStoreThatIsAway(t *testing.T) {
 	n.beats(t.Context())
 	n.beats(t.Context())
 	if got := strings.Count(log.String(), "store not usable"); got != 1 || store.refused != 2 {
-		t.Errorf("told %d times, tried %d times: %s", got, store.refused, &log)
+		t.Errorf("told %d times, tried %d times: %s", got, store.refused, log)
 	}
 	store.away = false
 	n.beats(t.Context())
 	if len(store.beaten) < 5 || !strings.Contains(log.String(), "store usable again") {
-		t.Errorf("beaten in %d buckets, told %s", len(store.beaten), &log)
+		t.Errorf("beaten in %d buckets, told %s", len(store.beaten), log)
 	}
 }
 

@@ -91,6 +91,24 @@ func (s *entriesRead) Range(ctx context.Context, hub string, after Position, lim
 	return reply, err
 }
 
+// watched is a node that tails a hub with a window of so many bytes, over a store whose reads are counted.
+func watched(t *testing.T, windowBytes int) (context.Context, *entriesRead, *Node) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	store := &entriesRead{Memory: NewMemory(MemoryConfig{})}
+	n := NewNode(store, Config{Name: "n", WindowBytes: windowBytes})
+	if err := n.Start(ctx); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cancel(); n.Wait(); _ = store.Close() })
+	release, err := n.Watch(ctx, "hub")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(release)
+	return ctx, store, n
+}
+
 // Slow clients at different places of a log, too many for a page of each to stay in memory, do not have the store read to them again and
 // again what they do not take yet. Where they are together they read as much at a time as before.
 func TestScatteredReadersReadWhatTheyTake(t *testing.T) {
@@ -103,18 +121,7 @@ func TestScatteredReadersReadWhatTheyTake(t *testing.T) {
 		atOnce      = 4       // messages that a reader takes
 		windowBytes = 1 << 20
 	)
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	store := &entriesRead{Memory: NewMemory(MemoryConfig{})}
-	n := NewNode(store, Config{Name: "n", WindowBytes: windowBytes})
-	if err := n.Start(ctx); err != nil {
-		t.Fatal(err)
-	}
-	defer func() { cancel(); n.Wait(); _ = store.Close() }()
-	release, err := n.Watch(ctx, "hub")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer release()
+	ctx, store, n := watched(t, windowBytes)
 	var receipts []Receipt
 	for range messages {
 		receipt, err := n.Publish(ctx, "hub", &Entry{Kind: KindMessage, Flags: FlagAll, Body: []byte(strings.Repeat("x", message))})
@@ -164,18 +171,7 @@ func TestLargeMessagesBeforeSmallOnesAreReadFewAtATime(t *testing.T) {
 		large, small = 300, 3000
 		windowBytes  = 1 << 20
 	)
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	store := &entriesRead{Memory: NewMemory(MemoryConfig{})}
-	n := NewNode(store, Config{Name: "n", WindowBytes: windowBytes})
-	if err := n.Start(ctx); err != nil {
-		t.Fatal(err)
-	}
-	defer func() { cancel(); n.Wait(); _ = store.Close() }()
-	release, err := n.Watch(ctx, "hub")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer release()
+	ctx, store, n := watched(t, windowBytes)
 	var first Receipt
 	for i := range large + small {
 		body := strings.Repeat("x", 20<<10)
