@@ -4,7 +4,7 @@ import "net"
 
 // round is what a writer writes to some sockets, all at once where the kernel can do that. It is one writer's.
 type round struct {
-	ring    *uring // nil: one after the other
+	aio     *aio // nil: one after the other
 	pending []pendingWrite
 	copies  []byte // of what would be overwritten before it is written
 }
@@ -28,23 +28,22 @@ func newRound() *round { return &round{pending: make([]pendingWrite, 0, writesAt
 
 // open lets it write all at once. It fails where the kernel does not.
 func (r *round) open() (err error) {
-	if r.ring, err = newUring(); err == nil {
+	if r.aio, err = newAIO(); err == nil {
 		r.copies = make([]byte, 0, maxCopies)
 	}
 	return err
 }
 
-// close gives up the ring.
 func (r *round) close() {
-	if r.ring != nil {
-		r.ring.close()
-		r.ring = nil
+	if r.aio != nil {
+		r.aio.close()
+		r.aio = nil
 	}
 }
 
 // add has something written by the next flush at the latest.
 func (r *round) add(w pendingWrite) {
-	if r.ring == nil || w.copied && len(w.out) > cap(r.copies)-len(r.copies) {
+	if r.aio == nil || w.copied && len(w.out) > cap(r.copies)-len(r.copies) {
 		if w.begin() {
 			w.write()
 			w.end()
@@ -69,11 +68,11 @@ func (r *round) flush() {
 	}
 	sent := 0
 	if len(ready) > 1 {
-		sent, _ = r.ring.send(ready)
+		sent, _ = r.aio.send(ready)
 	}
 	for i := range ready {
 		w := &ready[i]
-		if i >= sent || w.err != nil { // the ring fails for reasons of its own, too, as when it has no memory: the socket says whether it has
+		if i >= sent || w.err != nil { // it fails for reasons of its own, too, as when it has no memory: the socket says whether it has
 			w.write()
 		}
 		w.end()

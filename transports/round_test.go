@@ -1,9 +1,11 @@
 package transports
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"strings"
 	"testing"
 
@@ -15,12 +17,21 @@ func eachWay(t *testing.T, test func(t *testing.T, r *round)) {
 	t.Run("one by one", func(t *testing.T) { test(t, newRound()) })
 	t.Run("at once", func(t *testing.T) {
 		r := newRound()
-		if err := r.open(); err != nil {
-			t.Skip("not here: ", err)
-		}
+		skipWithout(t, r.open())
 		t.Cleanup(r.close)
 		test(t, r)
 	})
+}
+
+// skipWithout skips a test of what the kernel does not have, or does not let this process use.
+func skipWithout(tb testing.TB, err error) {
+	tb.Helper()
+	if errors.Is(err, errors.ErrUnsupported) || errors.Is(err, os.ErrPermission) {
+		tb.Skip("not here: ", err)
+	}
+	if err != nil {
+		tb.Fatal(err)
+	}
 }
 
 // member is a speaker whose words go where somebody listens.
@@ -175,7 +186,7 @@ func TestRoundThatTheKernelRefuses(t *testing.T) {
 	eachWay(t, func(t *testing.T, r *round) {
 		all := crowd(t, 8)
 		tell(r, all, " before;")
-		r.refuse()
+		defer r.refuse()()
 		for range 100 { // many more than there is room for
 			tell(r, all, " after;")
 		}
@@ -204,4 +215,39 @@ func TestRoundGoesOnWithTheRest(t *testing.T) {
 		r.flush()
 		more.hears(t, "first;1 second;")
 	})
+}
+
+// BenchmarkRound is what it takes to write 300 bytes to some sockets, whose readers are on this machine.
+func BenchmarkRound(b *testing.B) {
+	for _, atOnce := range []bool{false, true} {
+		for _, n := range []int{1, 2, 4, 16} {
+			b.Run(fmt.Sprintf("at once %v/%d", atOnce, n), func(b *testing.B) {
+				r := newRound()
+				if atOnce {
+					skipWithout(b, r.open())
+					defer r.close()
+				}
+				all := crowd(b, n)
+				out := make([]byte, 300)
+				room := make([]byte, 1<<20)
+				for i := 0; b.Loop(); i++ {
+					for j := range all {
+						all[j].state.Store(flushing)
+						r.add(pendingWrite{outlet: &all[j].outlet, out: out, complete: true})
+					}
+					r.flush()
+					if i%200 == 199 {
+						b.StopTimer()
+						for _, m := range all {
+							if _, err := io.ReadFull(m.there, room[:200*len(out)]); err != nil {
+								b.Fatal(err)
+							}
+						}
+						b.StartTimer()
+					}
+				}
+				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*n), "ns/write")
+			})
+		}
+	}
 }

@@ -59,8 +59,8 @@ type Config struct {
 	Rights []string
 	// StreamIdle is how long a stream may go on without anything coming. Default 5 minutes.
 	StreamIdle time.Duration
-	// NoIOUring: each socket is written to by a system call of its own, though the kernel could write to many in one.
-	NoIOUring bool
+	// NoAIO: each socket is written to by a system call of its own, though the kernel could write to many in one.
+	NoAIO bool
 	// Tracer records writes of messages that have a trace context. Nil: nobody looks.
 	Tracer Tracer
 	// Logger is for operators; nil means none.

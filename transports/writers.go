@@ -22,11 +22,11 @@ func (w *writers) start(s *Server) {
 	for i := range runtime.GOMAXPROCS(0) {
 		one := &writer{bell: make(chan struct{}, 1), batch: newBatch(s), round: newRound()}
 		w.list = append(w.list, one)
-		if s.cfg.NoIOUring {
+		if s.cfg.NoAIO {
 			continue
 		}
 		if err := one.round.open(); err != nil && i == 0 {
-			s.log.Info("sockets are written to one by one, as io_uring cannot be used", "error", err)
+			s.log.Info("sockets are written to one by one, as the kernel's asynchronous I/O cannot be used", "error", err)
 		}
 	}
 	for i, one := range w.list {

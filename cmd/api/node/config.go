@@ -147,8 +147,8 @@ type Config struct {
 	// NodeWindowBytes limits what this node holds in memory of all hubs' logs. Default 512 MiB.
 	NodeWindowBytes int64
 
-	// IOUring lets this node write to many sockets in one system call, where the kernel can. Default true.
-	IOUring bool
+	// AIO lets this node write to many sockets in one system call, where the kernel can. Default true.
+	AIO bool
 
 	// ConsolePayloads lets the console show what is in messages. Default false.
 	ConsolePayloads bool
@@ -199,7 +199,7 @@ func defaults() Config {
 		RetentionBytes:     256 << 20,
 		WindowBytes:        64 << 20,
 		NodeWindowBytes:    512 << 20,
-		IOUring:            true,
+		AIO:                true,
 		TraceSample:        0.01,
 		LogFormat:          "text",
 	}

@@ -38,7 +38,7 @@ func TestDefaultsNeedNothing(t *testing.T) {
 		StatefulReconnect: true, PollTimeout: 25 * time.Second, KeepAlive: 15 * time.Second, ClientTimeout: 30 * time.Second,
 		HandshakeTimeout: 15 * time.Second, ConnectDeadline: time.Minute, MaxSendBytes: 1 << 20, NodeSendBytes: 256 << 20, MaxMessageBytes: 32 << 10,
 		UpstreamTimeout: 100 * time.Second, UpstreamRetries: 2, UpstreamEventRetry: 5 * time.Minute, UpstreamCalls: 512, StreamIdle: 5 * time.Minute,
-		Retention: 2 * time.Minute, LossSpread: 30 * time.Second, RetentionBytes: 256 << 20, WindowBytes: 64 << 20, NodeWindowBytes: 512 << 20, IOUring: true, TraceSample: 0.01, LogFormat: "text",
+		Retention: 2 * time.Minute, LossSpread: 30 * time.Second, RetentionBytes: 256 << 20, WindowBytes: 64 << 20, NodeWindowBytes: 512 << 20, AIO: true, TraceSample: 0.01, LogFormat: "text",
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v\nwant %+v", got, want)
@@ -121,7 +121,7 @@ var each = []struct {
 	{"window-bytes", "8MiB", func(c node.Config) any { return c.WindowBytes }, int64(8 << 20), map[string]string{"1MiB": "between"}},
 	{"node-send-bytes", "32MiB", func(c node.Config) any { return c.NodeSendBytes }, int64(32 << 20), map[string]string{"8MiB": "between"}},
 	{"node-window-bytes", "8589934592", func(c node.Config) any { return c.NodeWindowBytes }, int64(8 << 30), map[string]string{"8MiB": "between"}},
-	{"io-uring", "false", func(c node.Config) any { return c.IOUring }, false, map[string]string{"auto": "true nor false"}},
+	{"aio", "false", func(c node.Config) any { return c.AIO }, false, map[string]string{"auto": "true nor false"}},
 	{"console-payloads", "true", func(c node.Config) any { return c.ConsolePayloads }, true, map[string]string{"some": "true nor false"}},
 	{"trace-endpoint", "http://127.0.0.1:4318/", func(c node.Config) any { return c.TraceEndpoint }, "http://127.0.0.1:4318/v1/traces",
 		map[string]string{"127.0.0.1:4318": "is not an address", "http://user:hunter2@a.example": "is not an address", "https://a.example?key=1": "is not an address"}},
@@ -154,7 +154,7 @@ func TestEverySettingIsFlagAndVariable(t *testing.T) {
 			"flag":        func() (node.Config, error) { return node.Parse([]string{"-" + s.name + "=" + s.value}, none) },
 			"environment": func() (node.Config, error) { return node.Parse(nil, only(s.name, s.value)) },
 			"both": func() (node.Config, error) {
-				other := map[string]string{"listen": "127.0.0.1:1", "dev": "false", "stateful-reconnect": "true", "io-uring": "true", "console-payloads": "false", "endpoint-tokens": "false", "close-at-expiry": "false", "drain": "3s", "node": "other"}[s.name]
+				other := map[string]string{"listen": "127.0.0.1:1", "dev": "false", "stateful-reconnect": "true", "aio": "true", "console-payloads": "false", "endpoint-tokens": "false", "close-at-expiry": "false", "drain": "3s", "node": "other"}[s.name]
 				return node.Parse([]string{"--" + s.name + "=" + s.value}, only(s.name, other))
 			},
 		} {

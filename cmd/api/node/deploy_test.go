@@ -214,6 +214,6 @@ func TestUnitFitsTheNode(t *testing.T) {
 		t.Errorf("%d commands", n)
 	}
 	if !strings.Contains(string(text), "\nSystemCallErrorNumber=") {
-		t.Error("a node that asks for io_uring where the unit does not let it have one is killed")
+		t.Error("a node that tries what the unit does not let it have is killed")
 	}
 }

@@ -90,7 +90,7 @@ func (n *node) openServices(ctx context.Context) (_ *services, err error) {
 		Transports: n.cfg.Transports, StatefulReconnect: n.cfg.StatefulReconnect, PollTimeout: n.cfg.PollTimeout,
 		HandshakeTimeout: n.cfg.HandshakeTimeout, KeepAlive: n.cfg.KeepAlive, ClientTimeout: n.cfg.ClientTimeout,
 		MaxUserConnections: n.cfg.MaxUserConnections, MaxAddressConnections: n.cfg.MaxAddressConnections, MessageRate: n.cfg.MessageRate,
-		MaxMessageBytes: int(n.cfg.MaxMessageBytes), StreamIdle: n.cfg.StreamIdle, Rights: n.cfg.Rights, NoIOUring: !n.cfg.IOUring, Tracer: n.tracerOfWrites(), Logger: n.log, // origins are the handlers' to check
+		MaxMessageBytes: int(n.cfg.MaxMessageBytes), StreamIdle: n.cfg.StreamIdle, Rights: n.cfg.Rights, NoAIO: !n.cfg.AIO, Tracer: n.tracerOfWrites(), Logger: n.log, // origins are the handlers' to check
 	}
 	if n.upstream != nil {
 		cfg.Upstream, cfg.Authorize = n.upstream, n.cfg.UpstreamAuthorize

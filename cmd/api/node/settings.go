@@ -182,8 +182,8 @@ var settings = []setting{
 	define("node-window-bytes", "Limit of what this node holds in memory of all hubs' logs together, in bytes; up to 1 MiB of each hub in use is held whatever the limit.",
 		func(c *Config) *int64 { return &c.NodeWindowBytes }, size(16<<20, 1<<40)),
 
-	define("io-uring", "Write to many sockets in one system call, where the kernel lets this process use io_uring (Linux 5.12 and later).",
-		func(c *Config) *bool { return &c.IOUring }, boolean),
+	define("aio", "Write to many sockets in one system call, by Linux's asynchronous I/O (io_submit), where the kernel lets this process use it.",
+		func(c *Config) *bool { return &c.AIO }, boolean),
 
 	define("console-payloads", "Let the console show what is in messages, to whom it shows anything.",
 		func(c *Config) *bool { return &c.ConsolePayloads }, boolean),
