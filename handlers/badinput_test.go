@@ -154,6 +154,8 @@ func badOthers() (all []bad) {
 	add(every, "trailing data", 400, anyField, `[{"target":"m"}]x`)
 	add(every, "text", 415, "", `[]`, "Content-Type", "text/plain")
 	add(every, "an unreadable type", 415, "", `[]`, "Content-Type", ";;")
+	add(every, "a compressed body", 415, "Content-Encoding", "\x1f\x8b", "Content-Encoding", "gzip")
+	add([]string{batchBody}, "compressed lines", 415, "Content-Encoding", "\x1f\x8b", "Content-Type", "application/x-ndjson", "Content-Encoding", "gzip")
 	add(lists, "an object", 400, "", `{"target":"m"}`)
 	add(lists, "null", 400, "", "null")
 	add(lists, "invalid UTF-8 in it", 400, "", "[\"\xff\"]")
@@ -205,6 +207,7 @@ func badBodies() (all []bad) {
 	add("too large", 413, "", `{"target":"m","arguments":["`+strings.Repeat("x", 5000)+`"]}`)
 	add("text", 415, "", good, "Content-Type", "text/plain")
 	add("an unreadable type", 415, "", good, "Content-Type", ";;")
+	add("a compressed body", 415, "Content-Encoding", "\x1f\x8b", "Content-Encoding", "gzip")
 	for _, key := range []string{"", strings.Repeat("k", 257)} {
 		all = append(all, bad{"the key " + key, "Idempotency-Key", func(r *request) { r.headers = []string{"Idempotency-Key", key} },
 			hasParameter("Idempotency-Key"), 400, "Idempotency-Key"})

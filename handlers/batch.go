@@ -47,6 +47,9 @@ func (h *Handler) batch(c echo.Context, s *Services) error {
 	b := batchWork{h: h, s: s, hub: hub, ctx: c.Request().Context(), mayGoOn: mayGoOn}
 	contentType := c.Request().Header.Get("Content-Type")
 	if mediaType, _, _ := mime.ParseMediaType(contentType); mediaType == "application/x-ndjson" || mediaType == "application/jsonl" {
+		if err := checkContentEncoding(c.Request().Header); err != nil {
+			return err
+		}
 		return h.batchStream(c, &b)
 	}
 	if err := checkContentType(c.Request().Header); err != nil {

@@ -90,6 +90,17 @@ func (w *sendWork) sum(addressed bool) string {
 	return sumOf(w.raw)
 }
 
+// checkContentEncoding refuses a body that is said to be compressed: it would be called bad JSON, which it is not.
+func checkContentEncoding(header http.Header) error {
+	for _, encoding := range header["Content-Encoding"] {
+		if encoding != "" && !strings.EqualFold(encoding, "identity") {
+			return &refusal{status: http.StatusUnsupportedMediaType, Code: codeMediaType, Target: "Content-Encoding",
+				Message: "a body with a Content-Encoding is not taken: send it as it is"}
+		}
+	}
+	return nil
+}
+
 // checkContentType refuses what is said to be something else than JSON.
 func checkContentType(header http.Header) error {
 	types := header["Content-Type"]
@@ -134,6 +145,9 @@ const firstRead = 4 << 10 // 4 KiB
 // read reads a request's body, which counts among b until release.
 func (w *sendWork) read(c echo.Context, b *bodies, limit int) error {
 	r := c.Request()
+	if err := checkContentEncoding(r.Header); err != nil {
+		return err
+	}
 	// A writer that has no deadlines, as in tests, does without.
 	_ = http.NewResponseController(c.Response().Writer).SetReadDeadline(time.Now().Add(bodyTimeout))
 	if r.ContentLength > int64(limit) {
