@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"strings"
 
 	"hubstream/negotiate"
 )
@@ -96,6 +97,13 @@ func (c *call) parse() (rest []string, err error) {
 		return nil, fmt.Errorf("-hub: %w", err)
 	}
 	return c.flags.Args(), nil
+}
+
+// isFlag tells whether an argument looks like one of the command's flags: whoever gives -group behind the target means a group's
+// message, which would go to all.
+func (c *call) isFlag(argument string) bool {
+	name, _, _ := strings.Cut(strings.TrimPrefix(strings.TrimPrefix(argument, "-"), "-"), "=")
+	return strings.HasPrefix(argument, "-") && c.flags.Lookup(name) != nil
 }
 
 // serviceAlone is parse and service for a command that takes no arguments.

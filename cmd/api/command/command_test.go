@@ -136,7 +136,7 @@ func TestSendAndTail(t *testing.T) {
 	out, errs, ended := c.start(ctx, "tail", "-hub", "chat", "-groups", "red", "-from", first)
 	c.want(position, "send", "-hub", "chat", "-group", "red", "-group", "blue", "to-red")
 	c.want(position, "send", "-hub", "chat", "-group", "green", "to-green")
-	c.want(position, "send", "-hub", "chat", "-user", "ann", "to-ann")
+	c.want(position, "send", "-hub", "chat", "-user", "ann", "to-ann", "-1", `"-group"`, "-", "--", "-other")
 	second := c.want(position, "send", "-hub", "chat", "-id", "x", "last", "é")
 	if again := c.want(`sent before`, "send", "-hub", "chat", "-id", "x", "last", "é"); !strings.HasPrefix(again, second) {
 		t.Errorf("sent again: %s, before: %s", again, second)
@@ -261,6 +261,8 @@ func TestBadCalls(t *testing.T) {
 		"-hub: invalid hub name":  {"send", "-hub", "a b", "hello"},
 		"the target is missing":   {"send", "-hub", "chat"},
 		"flag provided but not":   {"send", "-hub", "chat", "-nothing", "x"},
+		"-group after the target": {"send", "-hub", "chat", "hello", "-group", "red"}, // it was sent to all
+		"--to=u3XnW after the":    {"send", "-hub", "chat", "hello", "world", "--to=u3XnW"},
 		"400 invalid":             {"send", "-hub", "chat", ""},
 		"-groups and -from":       {"tail", "-hub", "chat", "-connect", "-groups", "red"},
 		"connection string":       {"connections", "-hub", "chat", "-connection", "Endpoint=x;AccessKey=hunter2"},

@@ -35,6 +35,9 @@ func send(ctx context.Context, c *call) error {
 	}
 	m.Target = rest[0]
 	for _, argument := range rest[1:] {
+		if c.isFlag(argument) {
+			return fmt.Errorf(`%s after the target: flags go before it; as a text of the message it is '"%[1]s"'`, argument)
+		}
 		m.Arguments = append(m.Arguments, valueOf(argument))
 	}
 	s, err := c.service()
