@@ -329,6 +329,15 @@ const scenarios = {
     assert.ok(Number(r) < 64, "the page is not dark");
     await done(phone);
 
+    const skipper = await open(browser, `${o.url}/#/hubs`);
+    await skipper.waitForSelector("section[aria-label=Hubs]");
+    await skipper.keyboard.press("Tab");
+    await skipper.keyboard.press("Enter");
+    await skipper.waitForFunction(() => document.activeElement.id === "main");
+    await skipper.waitForSelector("section[aria-label=Hubs]");
+    assert.strictEqual(new URL(skipper.url()).hash, "#/hubs", "skipping to the content left the page");
+    await done(skipper);
+
     const keys = await open(browser, `${o.url}/#/watch`);
     await keys.waitForSelector(".stat");
     const tab = async (to) => {

@@ -93,4 +93,10 @@ async function start(tried: boolean): Promise<void> {
   }
 }
 
+// Its address would be taken for a page's: routes are in the hash.
+document.querySelector(".skip")!.addEventListener("click", (e) => {
+  e.preventDefault();
+  document.getElementById("main")?.focus();
+});
+
 void start(sessionStorage.getItem("hubstream.key") !== null);
