@@ -44,7 +44,7 @@ async function whereAmI(): Promise<void> {
 
 async function open(): Promise<void> {
   const mine = ++attempt;
-  Object.assign(state, { phase: "connecting", detail: "", node: "", transport: "", id: "", requests: [] });
+  Object.assign(state, { phase: "connecting", detail: "", node: "", transport: "", id: "", requests: [], sent: [] });
   state.groups.clear();
   redraw();
   try {
@@ -156,13 +156,16 @@ export function tryIt(root: HTMLElement, session: Session): () => void {
     return { ...state.send, args: list };
   }
   async function send(): Promise<void> {
+    let sent: Sent | undefined;
     try {
       const what = sendNow();
-      state.sent.push({ began: performance.now(), text: `${what.target} ${JSON.stringify(what.args)}` });
+      sent = { began: performance.now(), text: `${what.target} ${JSON.stringify(what.args)}` };
+      state.sent.push(sent);
       const answer = await call<{ position: string }>("POST", sendPath(s.hub), bodyOf(what));
       result.className = "result good";
       replace(result, `Accepted by ${answer.node} in ${answer.took.toFixed(1)} ms, at `, h("code", null, answer.body.position));
     } catch (error) {
+      if (error instanceof ApiError) state.sent = state.sent.filter((s) => s !== sent); // the next that is the same is another
       result.className = "result bad";
       result.textContent = error instanceof ApiError ? `${error.status}: ${error.message}` : (error as Error).message;
     }
