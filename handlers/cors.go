@@ -1,11 +1,13 @@
 package handlers
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"net/url"
 	"strings"
+	"unicode"
 )
 
 // Origins are origins of pages that browsers may let talk to this node. The zero value has none.
@@ -32,9 +34,25 @@ func ParseOrigins(list []string) (Origins, error) {
 		if err != nil || u.Host == "" || u.Scheme+"://"+u.Host != origin {
 			return Origins{}, fmt.Errorf("%q is not an origin such as https://example.com:8443, nor *", origin)
 		}
+		if err := neverSent(u); err != nil {
+			return Origins{}, fmt.Errorf("%q: %w", origin, err)
+		}
 		o.listed[origin] = struct{}{}
 	}
 	return o, nil
+}
+
+// neverSent refuses what looks like an origin, and is none that a browser sends: its pages would be refused, and nothing would say why.
+func neverSent(origin *url.URL) error {
+	switch {
+	case strings.Contains(origin.Host, "*"):
+		return errors.New("an origin is listed by its whole name, without *")
+	case origin.Scheme == "https" && origin.Port() == "443", origin.Scheme == "http" && origin.Port() == "80":
+		return fmt.Errorf("browsers leave the port %s out of the origin", origin.Port())
+	case strings.ContainsFunc(origin.Host, func(r rune) bool { return r > unicode.MaxASCII }):
+		return errors.New("browsers write the name in ASCII (xn--...)")
+	}
+	return nil
 }
 
 // Allow tells whether origin, the value of an Origin header, is among the origins.

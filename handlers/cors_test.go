@@ -51,7 +51,8 @@ func TestOriginLists(t *testing.T) {
 			t.Errorf("%+v: %q is allowed: %v", v.origins, v.origin, got)
 		}
 	}
-	for _, bad := range []string{"", "a.example", "https://", "https://a.example/", "https://a.example/x", "https://u@a.example/", "https://*.example/", "null", "//a.example"} {
+	for _, bad := range []string{"", "a.example", "https://", "https://a.example/", "https://a.example/x", "https://u@a.example/", "https://*.example/", "null", "//a.example",
+		"https://*.example", "https://a.example:443", "http://a.example:80", "https://ä.example"} { // what browsers never send
 		if _, err := handlers.ParseOrigins([]string{bad}); err == nil {
 			t.Errorf("%q is accepted", bad)
 		}
