@@ -347,6 +347,11 @@ const scenarios = {
     assert.strictEqual(new URL(skipper.url()).hash, "#/hubs", "skipping to the content left the page");
     await done(skipper);
 
+    // An address that somebody has cut off is a name like any other.
+    const cut = await open(browser, `${o.url}/#/hubs/50%`, {}, (text) => / 400 /.test(text));
+    await cut.waitForSelector(`h1:has-text("50%")`);
+    await done(cut);
+
     const keys = await open(browser, `${o.url}/#/watch`);
     await keys.waitForSelector(".stat");
     const tab = async (to) => {

@@ -51,6 +51,15 @@ function askForKey(app: HTMLElement, refused: boolean): void {
   key.focus();
 }
 
+// decoded is a part of an address as it was meant; one that is not encoded as it must be is taken as it is.
+function decoded(part: string): string {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part;
+  }
+}
+
 function shell(app: HTMLElement, session: Session): void {
   const main = h("main", { id: "main", tabIndex: -1 });
   const links = Object.entries(pages).filter(([name]) => name !== "connection").map(([name, page]) => h("a", { href: `#/${name}` }, page.title));
@@ -65,7 +74,7 @@ function shell(app: HTMLElement, session: Session): void {
 
   let leave = () => {};
   function route(): void {
-    const [name = "", ...rest] = location.hash.replace(/^#\/?/, "").split("/").map(decodeURIComponent);
+    const [name = "", ...rest] = location.hash.replace(/^#\/?/, "").split("/").map(decoded);
     const page = pages[name] ? name : "watch";
     leave();
     scrollTo(0, 0); // another page begins at its top, as a load would
