@@ -241,6 +241,7 @@ func TestTokens(t *testing.T) {
 	c.want(jwt, "token", "-hub", "chat", "-backend")
 	c.want(jwt, "token", "-hub", "chat", "-path", "/api/hubs/chat/:send")
 	c.refused("at least 1s", "token", "-hub", "chat", "-lifetime", "0s")
+	c.refused("begins with /", "token", "-hub", "chat", "-path", "api/hubs/chat/:send")
 	c.refused("is not NAME=VALUE", "token", "-hub", "chat", "-claim", "role")
 	c.refused("unexpected argument", "token", "-hub", "chat", "x")
 	for claim, flag := range map[string]string{

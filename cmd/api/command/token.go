@@ -30,6 +30,8 @@ func token(_ context.Context, c *call) error {
 		return fmt.Errorf("a token is made with an access key: give a connection string by -connection or %s", ConnectionVariable)
 	case t.Lifetime < time.Second:
 		return errors.New("-lifetime must be at least 1s")
+	case path != "" && path[0] != '/': // the token would be for a host that is called otherwise
+		return fmt.Errorf("-path %q is no path: it begins with /", path)
 	}
 	t.Groups = groups
 	for _, claim := range claims {
