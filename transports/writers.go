@@ -19,19 +19,30 @@ type writers struct {
 
 func (w *writers) start(s *Server) {
 	w.stop = make(chan struct{})
-	for i := range runtime.GOMAXPROCS(0) {
-		one := &writer{bell: make(chan struct{}, 1), batch: newBatch(s), round: newRound()}
-		w.list = append(w.list, one)
-		if s.cfg.NoAIO {
-			continue
-		}
-		if err := one.round.open(); err != nil && i == 0 {
-			s.log.Info("sockets are written to one by one, as the kernel's asynchronous I/O cannot be used", "error", err)
-		}
+	for range runtime.GOMAXPROCS(0) {
+		w.list = append(w.list, &writer{bell: make(chan struct{}, 1), batch: newBatch(s), round: newRound()})
+	}
+	if !s.cfg.NoAIO {
+		w.openRounds(s, (*round).open)
 	}
 	for i, one := range w.list {
 		one.others = slices.Concat(w.list[i+1:], w.list[:i])
 		w.running.Go(func() { one.run(w.stop) })
+	}
+}
+
+// openRounds lets the writers write to many sockets at once. There may be enough for some of them only: other programs use it, too.
+func (w *writers) openRounds(s *Server, open func(*round) error) {
+	var failed error
+	without := 0
+	for _, one := range w.list {
+		if err := open(one.round); err != nil {
+			failed = err
+			without++
+		}
+	}
+	if failed != nil {
+		s.log.Info("sockets are written to one by one, as the kernel's asynchronous I/O cannot be used", "error", failed, "writers", without, "of", len(w.list))
 	}
 }
 

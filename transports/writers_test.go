@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"net"
 	"runtime"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -359,5 +361,28 @@ func TestFailedWriteOfAWriterEndsTheSocket(t *testing.T) {
 			t.Fatalf("failed: %v, closed: %v, state: %d", o.failed.Load(), o.isClosed(), o.state.Load())
 		}
 		o.say("1")
+	}
+}
+
+// That the kernel has not enough for all writers is said, once, and not only where it has nothing for the first.
+func TestWritersSayWhoWritesOneByOne(t *testing.T) {
+	for _, c := range []struct {
+		refused []int
+		want    string
+	}{{nil, ""}, {[]int{0}, "writers=1 of=3"}, {[]int{1, 2}, "writers=2 of=3"}, {[]int{0, 1, 2}, "writers=3 of=3"}} {
+		var said strings.Builder
+		s := serverOfWriters()
+		s.log = slog.New(slog.NewTextHandler(&said, nil))
+		w := &writers{list: []*writer{{}, {}, {}}}
+		n := -1
+		w.openRounds(s, func(*round) error {
+			if n++; slices.Contains(c.refused, n) {
+				return syscall.EAGAIN
+			}
+			return nil
+		})
+		if got := said.String(); strings.Count(got, "\n") != min(1, len(c.refused)) || !strings.Contains(got, c.want) {
+			t.Errorf("without for %v: said %q, want %q in one line", c.refused, got, c.want)
+		}
 	}
 }
