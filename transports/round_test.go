@@ -181,6 +181,77 @@ func TestRoundWithWhatIsOverwritten(t *testing.T) {
 	})
 }
 
+// What a socket does not take at once, or who writes to it does not let in, is kept as it was, though the rounds after it use the memory again.
+func TestRoundKeepsWhatIsOverwrittenForThoseThatTakeItLater(t *testing.T) {
+	eachWay(t, func(t *testing.T, r *round) {
+		all := crowd(t, 4)
+		full, busy := all[1], all[2]
+		filled := fill(full.fd)
+		busy.writing.Lock()
+		out := make([]byte, 0, 100)
+		for n, members := range [][]member{all, {all[0], all[3]}, {all[0], all[3]}} {
+			for i, m := range members {
+				m.state.Store(flushing)
+				out = fmt.Append(out[:0], n, " is for ", i, ";")
+				r.add(pendingWrite{outlet: &m.outlet, out: out, copied: true, complete: true})
+			}
+			r.flush()
+		}
+		clear(out[:cap(out)])
+		busy.writing.Unlock()
+		full.hears(t, string(make([]byte, filled)))
+		full.hears(t, "0 is for 1;")
+		busy.hears(t, "0 is for 2;")
+		all[0].hears(t, "0 is for 0;1 is for 0;2 is for 0;")
+		all[3].hears(t, "0 is for 3;1 is for 1;2 is for 1;")
+	})
+}
+
+// A connection that is given up while a round writes to it is closed when that is done, and nothing is written after it.
+func TestRoundWithWhoIsGivenUpMeanwhile(t *testing.T) {
+	for _, taken := range []int{0, 2, 5} {
+		m := crowd(t, 1)[0]
+		m.words = []string{"more"}
+		m.state.Store(flushing)
+		w := pendingWrite{outlet: &m.outlet, out: []byte("words")}
+		if !w.begin() {
+			t.Fatal("it cannot be written to")
+		}
+		m.hangUp()
+		w.n, _ = writeReady(m.fd, w.out[:taken])
+		w.end()
+		if m.state.Load() != idle || !m.writing.TryLock() {
+			t.Errorf("%d bytes taken: somebody still means to write to it", taken)
+		}
+		if got, err := io.ReadAll(m.there); string(got) != "words"[:taken] || err != nil {
+			t.Errorf("got %q %v, want %d bytes and the end", got, err, taken)
+		}
+	}
+}
+
+// A round that is over keeps nothing alive, and has all its room again.
+func TestRoundKeepsNothing(t *testing.T) {
+	eachWay(t, func(t *testing.T, r *round) {
+		all := crowd(t, writesAtOnce)
+		room := cap(r.copies)
+		for range 3 {
+			for _, m := range all {
+				m.state.Store(flushing)
+				r.add(pendingWrite{outlet: &m.outlet, out: make([]byte, maxCopies/writesAtOnce+1), copied: true, complete: true})
+			}
+			r.flush()
+			for _, w := range r.pending[:cap(r.pending)] {
+				if w.outlet != nil || w.out != nil {
+					t.Fatal("it keeps what it has written")
+				}
+			}
+			if len(r.copies) != 0 || cap(r.copies) != room {
+				t.Fatalf("%d of %d bytes are in use, want none of %d", len(r.copies), cap(r.copies), room)
+			}
+		}
+	})
+}
+
 // What the kernel does not take together is written nevertheless.
 func TestRoundThatTheKernelRefuses(t *testing.T) {
 	eachWay(t, func(t *testing.T, r *round) {
