@@ -1,6 +1,7 @@
 package transports
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"runtime"
@@ -142,6 +143,81 @@ func TestWritersGiveBackWhatTheKernelGave(t *testing.T) {
 	}
 	if after := contexts(t); after >= before+20 {
 		t.Errorf("%d are given, %d before", after, before)
+	}
+}
+
+// A node that finds out that it cannot use what it was given has not taken it from others for that; nor has it kept what it found out with.
+func TestAIOThatCannotBeTriedIsGivenBack(t *testing.T) {
+	newTestAIO(t)
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	few := limit
+	few.Cur = 3
+	before, open := contexts(t), descriptors(t)
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &few); err != nil {
+		t.Fatal(err)
+	}
+	var err error
+	for range 20 {
+		var a *aio
+		if a, err = newAIO(); err == nil {
+			a.close()
+			break
+		}
+	}
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	if !errors.Is(err, unix.EMFILE) {
+		t.Fatalf("got %v, want what it cannot be tried for", err)
+	}
+	if after := contexts(t); after >= before+20 {
+		t.Errorf("%d are given, %d before", after, before)
+	}
+	for range 20 {
+		newTestAIO(t)
+	}
+	if after := descriptors(t); after >= open+20 {
+		t.Errorf("%d descriptors are open, %d before", after, open)
+	}
+}
+
+// descriptors is how many this process has.
+func descriptors(t *testing.T) int {
+	t.Helper()
+	all, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(all)
+}
+
+// If something is not done when the call returns it is waited for: here, until there is something to read.
+func TestAIOWaitsForWhatIsNotDone(t *testing.T) {
+	a := newTestAIO(t)
+	m := crowd(t, 1)[0]
+	const poll = 5                   // IOCB_CMD_POLL
+	for n := range 2 * len(a.done) { // around the ring
+		writes := []pendingWrite{{outlet: &m.outlet}, {outlet: &m.outlet}}
+		a.asked[0] = iocb{data: 1, opcode: poll, fd: uint32(m.fd), buf: unix.POLLIN}
+		if taken, _, errno := unix.RawSyscall(unix.SYS_IO_SUBMIT, uintptr(unsafe.Pointer(a.ring)), 1, uintptr(unsafe.Pointer(&a.list))); taken != 1 {
+			t.Skip("the kernel does not wait for sockets so: ", errno)
+		}
+		said := make(chan error, 1)
+		go func() { _, err := m.there.Write([]byte("x")); said <- err }()
+		for a.reap(writes) == 0 {
+		}
+		if writes[0].n != 0 || writes[1].n&unix.POLLIN == 0 {
+			t.Fatalf("round %d: got %d and %d, want the second to be ready", n, writes[0].n, writes[1].n)
+		}
+		if err := <-said; err != nil {
+			t.Fatal(err)
+		}
+		if got, err := unix.Read(m.fd, make([]byte, 2)); got != 1 {
+			t.Fatalf("got %d bytes, %v: it has not waited", got, err)
+		}
 	}
 }
 
