@@ -170,6 +170,10 @@ func TestSmallLapsShareATurn(t *testing.T) {
 func TestLapOfAWriterThatIsHeldUpIsHelped(t *testing.T) {
 	w := holdUp(t)
 	for _, size := range []int{100, writesTooMany - 1} {
+		late := 0
+		if size < writesTooMany {
+			late = size // the last small lap may come when the other has done all and sleeps again
+		}
 		for i := range 2 { // of whom one is asleep
 			var others []*talker
 			for hub := range 100 / size {
@@ -180,7 +184,7 @@ func TestLapOfAWriterThatIsHeldUpIsHelped(t *testing.T) {
 				}
 				w.list[i].WakeAll(hub, list)
 			}
-			allAsked(t, others, fmt.Sprintf("%d in a lap", size))
+			askedBut(t, late, others, fmt.Sprintf("%d in a lap", size))
 		}
 	}
 }
