@@ -51,6 +51,8 @@ type cluster struct {
 	nodes []*node
 	ctx   context.Context
 	who   atomic.Pointer[access.Identity] // what requests' tokens say; nil: development mode
+	// lossSpread is that of the nodes which are started from now on.
+	lossSpread time.Duration
 }
 
 type node struct {
@@ -99,7 +101,7 @@ func startCluster(t testing.TB, nodes int, network func(testing.TB) (net.Listene
 
 func (c *cluster) start(name string, cfg transports.Config, listener net.Listener, dial func() net.Conn) {
 	c.Helper()
-	config := streams.Config{Name: name}
+	config := streams.Config{Name: name, LossSpread: c.lossSpread}
 	if cfg.Tracer != nil {
 		config.Traced = func(*streams.Item) {}
 	}

@@ -123,6 +123,24 @@ func TestPollsOfAnyNodeGetEverythingInOrder(t *testing.T) {
 	}
 }
 
+// A message that was a poll's whole answer is every other client's, too: what that client is answered next is not written over it.
+func TestAnswersAreNotWrittenOverWhatOthersAreSent(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 1)
+		a, b := c.openPolling(handshakeJSON), c.openPolling(handshakeJSON)
+		for n := range 50 {
+			long := `{"type":1,"target":"m","arguments":["` + strings.Repeat(fmt.Sprint(n%10), 1000) + "\"]}\x1e"
+			c.publishBody(0, long)
+			synctest.Wait()
+			a.poll(0, fmt.Sprint(100+2*n)).expect(200, long)
+			c.publish(0, 1)
+			c.publishSeen(0, 2)
+			a.poll(0, fmt.Sprint(101+2*n)).expect(200, invocations(1, 2))
+			b.poll(0, fmt.Sprint(100+n)).expect(200, long+invocations(1, 2))
+		}
+	})
+}
+
 // Consecutive polls of one client often carry the same millisecond.
 func TestEqualMarksOfConsecutivePolls(t *testing.T) {
 	bubble(t, func(t *testing.T) {
@@ -402,6 +420,41 @@ func TestNewerPollSupersedesTheOlder(t *testing.T) {
 		newer.expectNothing(5 * time.Second)
 		c.publish(0, 1)
 		newer.expect(200, invocation(1))
+	})
+}
+
+// The older poll's time is over just when another is opened, of which it does not know yet: what ends it does not end the connection.
+func TestSupersededPollEndsNoConnection(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 2)
+		c.until(5 * time.Second)
+		k := c.openPolling(handshakeJSON)
+		older := k.poll(0, "10").expectNothing(4 * time.Second)
+		var newer *pending
+		c.store.onBefore(func(step string) error {
+			if step == "end" && newer == nil {
+				c.until(time.Hour)
+				newer = k.poll(1, "11")
+				newer.expectNothing(time.Millisecond)
+			}
+			return nil
+		})
+		older.expect(200, "")
+		newer.expectNothing(time.Second)
+		c.publish(0, 1)
+		newer.expect(200, invocation(1))
+	})
+}
+
+// An official client's poll whose connection has ended elsewhere is told so; cut off, it would take that for an error of the network.
+func TestPollWhoseConnectionHasEndedIsToldSo(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 1)
+		k := c.openPolling(handshakeJSON)
+		p := k.poll(0, "10", script...).expectNothing(time.Second)
+		c.store.refuse("answer", streams.ErrGone)
+		c.publish(0, 1)
+		p.expect(204, "")
 	})
 }
 

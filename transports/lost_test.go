@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"hubstream/streams"
+	"hubstream/transports"
 )
 
 // loseLog is what a node does that has read what the log has no more.
@@ -108,6 +109,76 @@ func TestPollIsSentNothingOfALostLog(t *testing.T) {
 			}
 		})
 	}
+}
+
+// The messages of a poll that waits for the store are of a log that is lost. Its client is told when its turn comes, or before that where the
+// poll cannot wait: not at once, with all others of the hub.
+func TestPollWithMessagesOfALostLogIsEndedInItsTurn(t *testing.T) {
+	const spread = 10 * time.Second
+	for _, test := range []struct {
+		name        string
+		waits       time.Duration // before there is a message
+		least, most time.Duration // from the loss to the end
+		drain       bool
+	}{
+		{"its turn", 0, spread - 10*time.Millisecond, spread + 10*time.Millisecond, false},
+		{"its time is over", 20 * time.Second, 2 * time.Second, 8 * time.Second, false},
+		{"its node drains", 0, time.Second, time.Second + 10*time.Millisecond, true},
+	} {
+		bubbleRun(t, test.name, func(t *testing.T) {
+			c := newCluster(t, 0)
+			c.lossSpread = spread
+			listener, dial := newPipes(t)
+			c.start("n0", transports.Config{}, listener, dial)
+			k := c.openPolling(handshakeJSON)
+			p := k.poll(0, "10").expectNothing(test.waits + time.Millisecond)
+			var away atomic.Bool
+			away.Store(true)
+			c.store.onBefore(func(step string) error {
+				if step == "answer" && away.Load() {
+					return streams.ErrUnavailable
+				}
+				return nil
+			})
+			c.publish(0, 1)
+			p.expectNothing(20 * time.Millisecond)
+			c.loseLog()
+			lost := time.Now()
+			away.Store(false)
+			p.expectNothing(time.Second)
+			if test.drain {
+				c.drain(0)
+			}
+			p.expect(200, closeMessage("Messages were lost on the server; the connection cannot be continued."))
+			if after := time.Since(lost); after < test.least || after > test.most {
+				t.Errorf("answered %v after the loss, want %v to %v", after, test.least, test.most)
+			}
+		})
+	}
+}
+
+// A client that has not had the handshake's answer would take whatever else it were sent for that.
+func TestPollWithTheHandshakesAnswerOfALostLogIsSentNoMessage(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 2)
+		k := c.negotiate()
+		k.poll(0, "1").expect(200, "")
+		p := k.poll(0, "2").expectNothing(time.Second)
+		var away atomic.Bool
+		away.Store(true)
+		c.store.onBefore(func(step string) error {
+			if step == "answer" && away.Load() {
+				return streams.ErrUnavailable
+			}
+			return nil
+		})
+		k.post(1, handshakeJSON)
+		p.expectNothing(20 * time.Millisecond)
+		c.loseLog()
+		p.expectNothing(time.Millisecond)
+		away.Store(false)
+		p.expect(204, "")
+	})
 }
 
 // forget loses a connection's record, as a failover does that loses the last writes.

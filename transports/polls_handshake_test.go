@@ -36,6 +36,33 @@ func TestFirstPollIsAnsweredAtOnce(t *testing.T) {
 	})
 }
 
+// What comes between the handshake and the poll that gets its answer is in the same answer, in the protocol that it asked for.
+func TestMessagesThatComeWithTheHandshakesAnswer(t *testing.T) {
+	for handshake, form := range map[string]func(string) string{
+		handshakeJSON: func(messages string) string { return messages }, handshakeMessagePack: packed,
+	} {
+		bubbleRun(t, handshake, func(t *testing.T) {
+			c := newCluster(t, 2)
+			k := c.negotiate()
+			k.poll(0, "1").expect(200, "")
+			k.post(1, handshake)
+			c.publishSeen(1, 1)
+			k.poll(0, "2").expect(200, accepted+form(invocation(1)))
+			c.publishSeen(1, 2)
+			k.poll(0, "3").expect(200, form(invocation(2)))
+		})
+		bubbleRun(t, "the poll is there, "+handshake, func(t *testing.T) {
+			c := newCluster(t, 2)
+			k := c.negotiate()
+			k.poll(0, "1").expect(200, "")
+			p := k.poll(0, "2", script...).expectNothing(time.Millisecond) // it is held for another
+			k.post(1, handshake)
+			c.publishSeen(1, 1)
+			p.expect(200, accepted+form(invocation(1)))
+		})
+	}
+}
+
 // A record is kept for as long as its client likes, and must not hold as much as a header can.
 func TestMarkThatIsNoClientsIsNotKept(t *testing.T) {
 	bubble(t, func(t *testing.T) {
