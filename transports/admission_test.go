@@ -44,3 +44,17 @@ func TestAdmissionDoesNotCountTheNamelessTogether(t *testing.T) {
 		}
 	}
 }
+
+// Each limit holds alone, and that of users within their hub: there may be none for addresses.
+func TestAdmissionCountsAUserInEachHub(t *testing.T) {
+	t.Parallel()
+	a := admission{perUser: 1}
+	for _, hub := range []string{"chat", "news"} {
+		if _, full := a.enter(arrives(hub, "10.0.0.1"), "ann", false); full != "" {
+			t.Errorf("the first of a user in %s is refused: %s", hub, full)
+		}
+	}
+	if _, full := a.enter(arrives("chat", "10.0.0.1"), "ann", false); full == "" {
+		t.Error("a second connection of a user who may have one is let in")
+	}
+}

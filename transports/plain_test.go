@@ -9,7 +9,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"hubstream/negotiate/access"
 	"hubstream/streams"
+	"hubstream/transports"
 )
 
 // plain is an EventSource, or curl: no SignalR, no connection.
@@ -229,5 +231,37 @@ func TestPlainStreamIsNotClosedWithConnections(t *testing.T) {
 				return // EventSource comes back by itself
 			}
 		}
+	})
+}
+
+// plainRefused asks for a plain event stream that is not opened.
+func (c *cluster) plainRefused(by int, body string) {
+	c.Helper()
+	c.want("GET", c.do(c.ctx, by, http.MethodGet, "plain", ""), http.StatusServiceUnavailable, "refused: "+body)
+}
+
+// What could not be opened is not counted as open: its client would be refused from then on, and a node that drains wait for it.
+func TestPlainStreamThatWasNotOpenedIsForgotten(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 1, func(cfg *transports.Config) { cfg.MaxAddressConnections = 1 })
+		c.who.Store(&access.Identity{Address: "10.0.0.1"})
+		c.store.goAway()
+		for range 3 {
+			c.plainRefused(0, "the hub's log is not reachable\n")
+		}
+		c.store.comeBack()
+		time.Sleep(soon)
+		p := c.openPlain(0, "")
+		a := c.do(c.ctx, 0, http.MethodGet, "plain", "")
+		if a.status != http.StatusTooManyRequests {
+			t.Errorf("a second stream: got %d %q", a.status, a.body)
+		}
+		_ = p.conn.Close()
+		began := time.Now()
+		<-c.drain(0)
+		if took := time.Since(began); took > drainTime/2 {
+			t.Errorf("the drain took %v", took)
+		}
+		c.plainRefused(0, "the node is stopping\n")
 	})
 }
