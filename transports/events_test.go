@@ -15,7 +15,9 @@ import (
 	"github.com/r3labs/sse/v2"
 	"gopkg.in/cenkalti/backoff.v1"
 
+	"hubstream/negotiate/access"
 	"hubstream/streams"
+	"hubstream/transports"
 	"hubstream/transports/hubprotocol"
 )
 
@@ -477,5 +479,40 @@ func TestAnotherImplementationReadsTheEventStream(t *testing.T) {
 			t.Errorf("the client ended with %v", err)
 		}
 		k.wantRecord(false)
+	})
+}
+
+// What could not be opened leaves no connection, is not counted as open, and holds up no drain.
+func TestEventStreamThatWasNotOpenedIsForgotten(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 2, func(cfg *transports.Config) { cfg.MaxAddressConnections = 1 })
+		c.who.Store(&access.Identity{Address: "10.0.0.1"})
+		c.store.goAway()
+		c.negotiate().wantNoEvents(0, http.StatusNotFound, "the connection's store is not reachable")
+		c.store.comeBack()
+		time.Sleep(soon)
+		open := c.negotiate().openEvents(0)
+		k := c.negotiate()
+		if e, a := k.get(0); e != nil || a.status != http.StatusTooManyRequests {
+			t.Errorf("a second stream: got %+v", a)
+		}
+		k.wantRecord(false)
+		_ = open.conn.Close()
+		synctest.Wait()
+
+		// The other node, which does not read the log yet, loses the store between the two steps.
+		c.store.onceAfterOpen(c.store.goAway)
+		c.negotiate().wantNoEvents(1, http.StatusNotFound, "No Connection with that ID")
+		c.store.comeBack()
+		time.Sleep(soon)
+		c.negotiate().openEvents(1).conn.Close()
+		synctest.Wait()
+		for i := range c.nodes {
+			began := time.Now()
+			<-c.drain(i)
+			if took := time.Since(began); took > drainTime/2 {
+				t.Errorf("the drain of node %d took %v", i, took)
+			}
+		}
 	})
 }

@@ -265,3 +265,83 @@ func TestPlainStreamThatWasNotOpenedIsForgotten(t *testing.T) {
 		c.plainRefused(0, "the node is stopping\n")
 	})
 }
+
+// Who comes back with a position goes on there: with a stream's first, that after a gap, or that after a loss, which does not end the stream.
+func TestPositionsOfAPlainStreamCanBeContinued(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 2)
+		c.publish(0, 1)
+		first := c.openPlain(0, "").id()
+		gap := c.openPlain(1, "nonsense")
+		gap.expectGap("the Last-Event-ID is not a position")
+		c.publish(0, 2)
+		for _, id := range []string{first, gap.id()} {
+			c.openPlain(1, id).expectMessages(2, 2)
+		}
+		gap.expectMessages(2, 2)
+		c.loseLog()
+		gap.expectGap("messages were lost on the server")
+		c.publish(0, 3)
+		c.openPlain(0, gap.id()).expectMessages(3, 3)
+		gap.expectMessages(3, 3)
+	})
+}
+
+func (p *plain) expectGap(reason string) {
+	p.Helper()
+	if name, data := p.event(); name != "gap" || data != `{"reason":"`+reason+`"}` {
+		p.Fatalf("got event %q %q, want a gap: %s", name, data, reason)
+	}
+}
+
+// id takes lines until the stream has told a position, and returns the last.
+func (p *plain) id() string {
+	p.Helper()
+	for p.lastID == "" {
+		if id, ok := strings.CutPrefix(p.line(), "id: "); ok {
+			p.lastID = id
+		}
+	}
+	return p.lastID
+}
+
+// Its place is not given up because the store was away just long enough for one attempt.
+func TestPlainStreamThatComesBackWhileTheStoreIsAwayKeepsItsPlace(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		const patience = 2 * time.Second
+		c := newCluster(t, 1)
+		c.publish(0, 1)
+		id := c.openPlain(0, "").id()
+		c.publish(0, 2)
+		c.nodes[0].stop()
+		listener, dial := newPipes(t)
+		c.start("n1", transports.Config{StoreTimeout: patience}, listener, dial) // which does not know the hub
+		c.store.goAway()
+		refused := make(chan answer, 1)
+		go func() { refused <- c.do(c.ctx, 1, http.MethodGet, "plain", "", "Last-Event-ID", id) }()
+		time.Sleep(patience + patience/2)
+		c.store.comeBack()
+		c.want("GET", <-refused, http.StatusServiceUnavailable, "refused: the hub's log is not reachable\n")
+		time.Sleep(soon)
+		c.openPlain(1, id).expectMessages(2, 2)
+	})
+}
+
+func TestPlainStreamsLeaveNothingBehind(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 1)
+		a := c.openPlain(0, "nonsense")
+		a.expectGap("the Last-Event-ID is not a position")
+		c.loseLog()
+		a.expectGap("messages were lost on the server")
+		served := func() int64 { return c.nodes[0].Totals().Connections[streams.TransportNone] }
+		if n := served(); n != 1 {
+			t.Errorf("%d streams are served while one is open", n)
+		}
+		_ = a.conn.Close()
+		time.Sleep(soon)
+		if n := served(); n != 0 {
+			t.Errorf("%d streams are served when none is open", n)
+		}
+	})
+}
