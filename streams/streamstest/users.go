@@ -26,6 +26,8 @@ var userTests = []func(*hub){
 	membersAreListedInOrder,
 	aUserWithManyConnectionsIsCounted,
 	namesAreListedInOrder,
+	nothingIsKnownOfAHubWithoutALog,
+	aUsersJoinMakesTheLog,
 	usersAreToldApart,
 	concurrentChangesOfUsersAreOneAfterTheOther,
 }
@@ -391,6 +393,31 @@ func (h *hub) names(of streams.Holder, after string, limit int, total int64, wan
 	h.must("names", err)
 	equal(h, "total", reply.Total, total)
 	equal(h, fmt.Sprintf("%d names after %q", limit, after), fmt.Sprint(reply.Names), fmt.Sprint(want))
+}
+
+func nothingIsKnownOfAHubWithoutALog(h *hub) {
+	h.inGroups("ann")
+	h.members(streams.HolderUser, "ann", "", 10)
+	h.names(streams.HolderUser, "", 10, 0)
+	h.names(streams.HolderGroup, "", 10, 0)
+	if due := h.due(); len(due.Passed)+len(due.Untidy) > 0 || due.Next >= 0 {
+		h.Errorf("due: got %+v, want nothing", due)
+	}
+	h.must("tidy", h.store.TidyUser(h.ctx, h.name, "ann"))
+	h.check(!h.userLeave("ann", "g").Changed, "a leave changed something")
+	h.gone("a")
+}
+
+// As an append does: the position would be given again by whoever makes the log later.
+func aUsersJoinMakesTheLog(h *hub) {
+	joined := h.userJoin("ann", "g", 0)
+	entries := h.log()
+	if len(entries) != 2 {
+		h.Fatalf("got %d entries, want what begins the log, and the join", len(entries))
+	}
+	equal(h, "position of the join", entries[1].Position, joined.Position)
+	h.check(h.verify(streams.VerifyRequest{}).Gen != "", "the log has no generation")
+	equal(h, "entries after a verify", len(h.log()), 2)
 }
 
 func namesAreListedInOrder(h *hub) {
