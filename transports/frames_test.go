@@ -107,6 +107,12 @@ func TestTruncatedFrames(t *testing.T) {
 	payload := bytes.Repeat([]byte("0123456789"), 700) // needs a long header and several pieces
 	whole := append(masked(ws.OpText, false, payload, [4]byte{1, 2, 3, 4}), masked(ws.OpContinuation, true, payload, [4]byte{5, 6, 7, 8})...)
 	want := append(bytes.Clone(payload), payload...)
+	closing := masked(ws.OpClose, true, []byte("\x03\xe8bye"), [4]byte{1, 2, 3, 4})
+	for n := range closing {
+		if _, controls, err := readFrames(bytes.NewReader(closing[:n])); len(controls) > 0 || !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Fatalf("%d of %d bytes of a close frame: got %q and %v", n, len(closing), controls, err)
+		}
+	}
 	for n := range whole {
 		data, _, err := readFrames(bytes.NewReader(whole[:n]))
 		if !bytes.HasPrefix(want, data) || !(errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)) {
