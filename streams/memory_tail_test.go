@@ -87,3 +87,24 @@ func TestNothingIsTakenBeforeALossIsTold(t *testing.T) {
 		t.Errorf("took %d of a closed tail", n)
 	}
 }
+
+// A tail that is closed takes no other with it, which would learn of nothing any more, and stays nowhere: a node that has stopped would be
+// told of all that is appended.
+func TestClosedTailIsForgottenAlone(t *testing.T) {
+	m := NewMemory(MemoryConfig{})
+	defer m.Close()
+	closed, stays := m.Tail(Bucket("h")).(*memoryTail), m.Tail(Bucket("h")).(*memoryTail)
+	defer stays.Close()
+	told := 0
+	closed.OnAppend(func(string) bool { told++; return true })
+	closed.Close()
+	if _, err := m.Append(t.Context(), "h", []byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	if told > 0 {
+		t.Error("the closed tail was told of an append")
+	}
+	if !rung(stays.news) {
+		t.Error("the other tail was not told of an append")
+	}
+}
