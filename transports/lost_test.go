@@ -132,19 +132,12 @@ func TestPollWithMessagesOfALostLogIsEndedInItsTurn(t *testing.T) {
 			c.start("n0", transports.Config{}, listener, dial)
 			k := c.openPolling(handshakeJSON)
 			p := k.poll(0, "10").expectNothing(test.waits + time.Millisecond)
-			var away atomic.Bool
-			away.Store(true)
-			c.store.onBefore(func(step string) error {
-				if step == "answer" && away.Load() {
-					return streams.ErrUnavailable
-				}
-				return nil
-			})
+			comeBack := c.store.refuse("answer", streams.ErrUnavailable)
 			c.publish(0, 1)
 			p.expectNothing(20 * time.Millisecond)
 			c.loseLog()
 			lost := time.Now()
-			away.Store(false)
+			comeBack()
 			p.expectNothing(time.Second)
 			if test.drain {
 				c.drain(0)
@@ -164,19 +157,12 @@ func TestPollWithTheHandshakesAnswerOfALostLogIsSentNoMessage(t *testing.T) {
 		k := c.negotiate()
 		k.poll(0, "1").expect(200, "")
 		p := k.poll(0, "2").expectNothing(time.Second)
-		var away atomic.Bool
-		away.Store(true)
-		c.store.onBefore(func(step string) error {
-			if step == "answer" && away.Load() {
-				return streams.ErrUnavailable
-			}
-			return nil
-		})
+		comeBack := c.store.refuse("answer", streams.ErrUnavailable)
 		k.post(1, handshakeJSON)
 		p.expectNothing(20 * time.Millisecond)
 		c.loseLog()
 		p.expectNothing(time.Millisecond)
-		away.Store(false)
+		comeBack()
 		p.expect(204, "")
 	})
 }

@@ -40,14 +40,15 @@ func (s *store) comeBack() { s.away.Store(false) }
 func (s *store) onBefore(f func(step string) error) { s.before.Store(&f) }
 func (s *store) onAfter(f func(step string) error)  { s.after.Store(&f) }
 
-// refuse has every step of a name fail before it is made.
-func (s *store) refuse(name string, err error) {
+// refuse has every step of a name fail before it is made, until undone.
+func (s *store) refuse(name string, err error) (undo func()) {
 	s.onBefore(func(step string) error {
 		if step == name {
 			return err
 		}
 		return nil
 	})
+	return func() { s.onBefore(func(string) error { return nil }) }
 }
 
 // onceAfterOpen calls f after the first Open from now on.
