@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"hubstream/internal/reasons"
+	"hubstream/internal/sleep"
 )
 
 const (
@@ -194,7 +195,7 @@ func (n *Node) touches(ctx context.Context) {
 		case <-ticker.C:
 			n.touch(ctx)
 		case <-n.heard.bell:
-			if sleep(ctx, heardDelay) != nil { // for others that come with it
+			if sleep.For(ctx, heardDelay) != nil { // for others that come with it
 				return
 			}
 			n.touchHeard(ctx)

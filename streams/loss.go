@@ -6,6 +6,8 @@ import (
 	"slices"
 	"sort"
 	"time"
+
+	"hubstream/internal/sleep"
 )
 
 // lostLog is what a node has of a hub whose log was lost: whom it serves, and what it had read.
@@ -65,7 +67,7 @@ func (h *hub) closeLost(ctx context.Context, l *lostLog) {
 	began := time.Now()
 	for i, a := range later {
 		at := began.Add(h.node.cfg.LossSpread * time.Duration(i+1) / time.Duration(len(later)))
-		if sleep(ctx, time.Until(at)) != nil {
+		if sleep.For(ctx, time.Until(at)) != nil {
 			return // the node stops, and so does each
 		}
 		a.fail(ErrLost)

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"hubstream/internal/sleep"
 )
 
 const (
@@ -99,26 +101,10 @@ func (w *recordWait) pause(ctx context.Context, limit time.Duration, err error) 
 	waiting := &w.hub.node.waiting
 	many := waiting.Add(1) / maxOpens
 	defer waiting.Add(-1)
-	if err := sleep(ctx, min(recordPause*time.Duration(1+many), limit)); err != nil {
+	if err := sleep.For(ctx, min(recordPause*time.Duration(1+many), limit)); err != nil {
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
 	return nil
-}
-
-// sleep needs no timer to wait for nothing. Two of those that are over from the start, looked at by two threads in one bubble of a test, end
-// the process in the race detector (Go 1.26).
-func sleep(ctx context.Context, d time.Duration) error {
-	if d <= 0 {
-		return ctx.Err()
-	}
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
 
 func (h *hub) membership(id string) membership {

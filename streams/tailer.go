@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"hubstream/internal/reasons"
+	"hubstream/internal/sleep"
 )
 
 const (
@@ -176,7 +177,7 @@ func (t *tailer) settle(ctx context.Context, batches []Batch, err error) {
 // backOff waits after what failed, the longer the more often it did in a row. A store that verifies, and yet lets nothing be read (it has all
 // the connections that it takes), is not asked without end.
 func (t *tailer) backOff(ctx context.Context) {
-	_ = sleep(ctx, t.retry)
+	_ = sleep.For(ctx, t.retry)
 	t.retry = min(max(2*t.retry, firstTailRetry), tailRetry)
 }
 
@@ -345,7 +346,7 @@ func (t *tailer) recover(ctx context.Context, cause error) bool {
 			return false
 		}
 		t.notBlind()
-		if sleep(ctx, pause) != nil {
+		if sleep.For(ctx, pause) != nil {
 			return false
 		}
 		pause = min(2*pause, tailRetry)

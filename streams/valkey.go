@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/valkey-io/valkey-go"
+
+	"hubstream/internal/sleep"
 )
 
 // ValkeyMode is how the servers are arranged.
@@ -177,7 +179,7 @@ func connect(ctx context.Context, option valkey.ClientOption, waiting func(reaso
 		if waiting != nil {
 			waiting(mapped)
 		}
-		if err := sleep(ctx, connectPause); err != nil {
+		if err := sleep.For(ctx, connectPause); err != nil {
 			return nil, fmt.Errorf("connect to Valkey: %w", mapped)
 		}
 	}

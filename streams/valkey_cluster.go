@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/valkey-io/valkey-go"
+
+	"hubstream/internal/sleep"
 )
 
 // Beat implements Cluster.
@@ -94,7 +96,7 @@ func (v *Valkey) askFor(ctx context.Context, patience time.Duration, command fun
 		}
 		v.observe(err)
 		mapped, repeatable := classify(err)
-		if !repeatable || ctx.Err() != nil || time.Since(began) >= patience || sleep(ctx, pause) != nil {
+		if !repeatable || ctx.Err() != nil || time.Since(began) >= patience || sleep.For(ctx, pause) != nil {
 			return reply, mapped
 		}
 	}

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/valkey-io/valkey-go"
+
+	"hubstream/internal/sleep"
 )
 
 // Append implements Log: one command, sent together with those of other callers.
@@ -81,7 +83,7 @@ func (v *Valkey) andWait(ctx context.Context, commands func() []valkey.Completed
 		}
 		release()
 		sentOn := slices.ContainsFunc(done, func(r valkey.ValkeyResult) bool { return isSentOn(r.Error()) })
-		if !sentOn || sleep(ctx, pause) != nil {
+		if !sentOn || sleep.For(ctx, pause) != nil {
 			return done, waited
 		}
 	}
@@ -132,7 +134,7 @@ func (v *Valkey) addOnce(ctx context.Context, hub string, r oneAppend) (result A
 			unknown = err
 		}
 		again := errors.Is(err, ErrOutcomeUnknown) || errors.Is(err, errPassing)
-		if !again || ctx.Err() != nil || sleep(ctx, pause) != nil {
+		if !again || ctx.Err() != nil || sleep.For(ctx, pause) != nil {
 			break
 		}
 	}
@@ -170,7 +172,7 @@ func (v *Valkey) Range(ctx context.Context, hub string, after Position, limit in
 		}
 		v.observe(err)
 		mapped, repeatable := classify(err)
-		if !repeatable || ctx.Err() != nil || sleep(ctx, pause) != nil {
+		if !repeatable || ctx.Err() != nil || sleep.For(ctx, pause) != nil {
 			return RangeReply{}, mapped
 		}
 	}

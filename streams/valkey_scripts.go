@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/valkey-io/valkey-go"
+
+	"hubstream/internal/sleep"
 )
 
 // What scripts share.
@@ -203,7 +205,7 @@ func (v *Valkey) repeat(ctx context.Context, hub string, s *script, keys, args [
 		}
 		v.observe(err)
 		mapped, repeatable := classify(err)
-		if !repeatable || ctx.Err() != nil || sleep(ctx, pause) != nil {
+		if !repeatable || ctx.Err() != nil || sleep.For(ctx, pause) != nil {
 			return nil, mapped
 		}
 	}

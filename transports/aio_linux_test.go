@@ -95,6 +95,9 @@ func TestConnectionOutlivesItsFailureInTheRound(t *testing.T) {
 		tell(r, all[:4], " here;")
 	}
 	runtime.KeepAlive(one)
+	if all[1].isClosed() || all[1].failed.Load() {
+		t.Error("a connection is given up for what became of another write")
+	}
 	for i, m := range all[:4] {
 		m.hears(t, strings.Repeat(fmt.Sprint(i, " here;"), 3))
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 
+	"hubstream/internal/sleep"
 	"hubstream/internal/upstream"
 	"hubstream/negotiate"
 	"hubstream/streams"
@@ -81,7 +82,7 @@ func (s *Server) rename(att *streams.Attachment) error {
 	defer cancel()
 	for {
 		err := att.Rename(ctx)
-		if !errors.Is(err, streams.ErrUnavailable) || sleep(ctx, storeRetry) != nil {
+		if !errors.Is(err, streams.ErrUnavailable) || sleep.For(ctx, storeRetry) != nil {
 			return err
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"hubstream/internal/sleep"
 	"hubstream/internal/upstream"
 	"hubstream/streams"
 	"hubstream/transports/hubprotocol"
@@ -91,7 +92,7 @@ func (w *session) reaching(f func(context.Context) error) error {
 		cancel()
 		switch {
 		case errors.Is(err, streams.ErrUnavailable), errors.Is(err, streams.ErrOutcomeUnknown):
-			if sleep(w.s.works.ctx, storeRetry) != nil {
+			if sleep.For(w.s.works.ctx, storeRetry) != nil {
 				return err
 			}
 		case errors.Is(err, streams.ErrFull):

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"hubstream/internal/sleep"
 	"hubstream/internal/upstream"
 	"hubstream/streams"
 	"hubstream/transports/hubprotocol"
@@ -110,7 +111,7 @@ func (w *session) watched(r streams.NextRequest) (streams.NextReply, error) {
 		cancel()
 		if err == nil {
 			w.release = release
-		} else if sleep(w.s.works.ctx, storeRetry) != nil {
+		} else if sleep.For(w.s.works.ctx, storeRetry) != nil {
 			return streams.NextReply{}, errStopping
 		}
 	}

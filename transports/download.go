@@ -11,6 +11,7 @@ import (
 
 	"github.com/tinylib/msgp/msgp"
 
+	"hubstream/internal/sleep"
 	"hubstream/internal/upstream"
 	"hubstream/streams"
 	"hubstream/transports/hubprotocol"
@@ -216,7 +217,7 @@ func (c *call) forward(items <-chan []byte) error {
 		c.pace.add(reply.Last, len(batch), size)
 		for c.pace.ahead(reply.Cursor) {
 			c.active()
-			if err := sleep(c.ctx, windowLook); err != nil {
+			if err := sleep.For(c.ctx, windowLook); err != nil {
 				return err
 			}
 			if reply, err = c.say(nil, false); err != nil || reply.Ended {

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"hubstream/internal/sleep"
 	"hubstream/streams"
 )
 
@@ -115,7 +116,7 @@ func (s *Server) Drain(ctx context.Context) {
 // drainOut sends clients away, one after the other.
 func drainOut[T interface{ drainOut() }](s *Server, clients []T) {
 	for i, c := range clients {
-		if i > 0 && sleep(s.ctx, s.spread/time.Duration(len(clients))) != nil {
+		if i > 0 && sleep.For(s.ctx, s.spread/time.Duration(len(clients))) != nil {
 			return
 		}
 		go c.drainOut()

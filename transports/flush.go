@@ -5,6 +5,7 @@ import (
 
 	"github.com/gobwas/ws"
 
+	"hubstream/internal/sleep"
 	"hubstream/streams"
 	"hubstream/transports/hubprotocol"
 )
@@ -61,7 +62,7 @@ func (c *webSocket) flushSome(b *batch) (more bool) {
 		}
 	}
 	if errors.Is(end, streams.ErrUnavailable) {
-		return sleep(c.s.ctx, storeRetry) == nil && !c.isClosed()
+		return sleep.For(c.s.ctx, storeRetry) == nil && !c.isClosed()
 	}
 	if end != nil && c.s.ctx.Err() == nil {
 		c.closeFor(end)

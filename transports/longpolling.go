@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"time"
 
+	"hubstream/internal/sleep"
 	"hubstream/streams"
 	"hubstream/transports/hubprotocol"
 )
@@ -270,7 +271,7 @@ func (p *poll) decide(r streams.OpenRequest, last string) (streams.OpenReply, er
 	ctx, cancel := context.WithDeadline(p.Context(), later(p.deadline, time.Now().Add(wait+p.s.cfg.StoreTimeout)))
 	defer cancel()
 	looks := wait / pause // counted: a node that stands still meanwhile has not waited
-	err := sleep(ctx, pause)
+	err := sleep.For(ctx, pause)
 	for err == nil {
 		if p.continued && p.commitNext() {
 			return streams.OpenReply{}, errAnswered
@@ -284,7 +285,7 @@ func (p *poll) decide(r streams.OpenRequest, last string) (streams.OpenReply, er
 			p.undecided = false
 			return reply, nil
 		case err == nil:
-			err = sleep(ctx, pause)
+			err = sleep.For(ctx, pause)
 		case isAway(err):
 			err = p.pause(ctx, storeRetry) // a node that drains leaves it to another
 		default:

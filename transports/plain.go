@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"hubstream/internal/sleep"
 	"hubstream/negotiate/access"
 	"hubstream/streams"
 	"hubstream/transports/hubprotocol"
@@ -147,7 +148,7 @@ func (p *plainStream) follow(ctx context.Context, after streams.Receipt) error {
 		if !errors.Is(err, streams.ErrUnavailable) || time.Now().After(deadline) {
 			return err
 		}
-		if err := sleep(ctx, storeRetry); err != nil {
+		if err := sleep.For(ctx, storeRetry); err != nil {
 			return err
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"hubstream/internal/sleep"
 	"hubstream/streams"
 	"hubstream/transports/hubprotocol"
 )
@@ -138,7 +139,7 @@ func (p *poll) commit(ctx context.Context, messages bool) (uint64, streams.Answe
 		try, cancel := context.WithTimeout(context.WithoutCancel(ctx), p.s.cfg.StoreTimeout)
 		n, err := p.s.node.Answer(try, p.hub, r)
 		cancel()
-		if !isAway(err) || sleep(ctx, storeRetry) != nil {
+		if !isAway(err) || sleep.For(ctx, storeRetry) != nil {
 			return n, r, err
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"hubstream/internal/ratelimit"
+	"hubstream/internal/sleep"
 	"hubstream/negotiate"
 	"hubstream/negotiate/access"
 	"hubstream/streams"
@@ -375,7 +376,7 @@ func (s *Server) attachWaiting(ctx context.Context, hub string, r streams.OpenRe
 		if !errors.Is(err, streams.ErrUnavailable) {
 			return att, err
 		}
-		if sleep(ctx, storeRetry) != nil {
+		if sleep.For(ctx, storeRetry) != nil {
 			return nil, err
 		}
 		again, err := s.node.Open(ctx, hub, r)
@@ -390,17 +391,6 @@ func (s *Server) attachWaiting(ctx context.Context, hub string, r streams.OpenRe
 
 // storeRetry is the pause between attempts to reach a store that is away.
 const storeRetry = 100 * time.Millisecond
-
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
 
 // end ends a connection. It is tried for a while only: the lease does it otherwise.
 func (s *Server) end(hub, id, owner string) { _, _ = s.endFor(hub, id, owner, "") }

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"hubstream/internal/sleep"
 	"hubstream/streams"
 )
 
@@ -148,7 +149,7 @@ func (w *session) next(r streams.NextRequest) (streams.NextReply, error) {
 		if err == nil || !isAway(err) {
 			return reply, err
 		}
-		_ = sleep(w.s.works.ctx, storeRetry)
+		_ = sleep.For(w.s.works.ctx, storeRetry)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/gobwas/ws"
 
+	"hubstream/internal/sleep"
 	"hubstream/streams"
 	"hubstream/transports/hubprotocol"
 )
@@ -105,7 +106,7 @@ func (c *webSocket) finish() error {
 			break
 		}
 		if errors.Is(err, streams.ErrBusy) { // nothing more is read from the client meanwhile
-			if sleep(c.s.ctx, busyPause) != nil || c.isClosed() {
+			if sleep.For(c.s.ctx, busyPause) != nil || c.isClosed() {
 				return errDropped
 			}
 			continue
@@ -115,7 +116,7 @@ func (c *webSocket) finish() error {
 			c.drop()
 			return errDropped
 		}
-		if sleep(c.s.ctx, storeRetry) != nil {
+		if sleep.For(c.s.ctx, storeRetry) != nil {
 			return errDropped
 		}
 	}
@@ -188,7 +189,7 @@ func (c *webSocket) takeOver(sequence uint64) error {
 		c.sayGone(err)
 		return errDropped
 	}
-	if opened.Displaced && sleep(c.s.ctx, displacedWait) != nil {
+	if opened.Displaced && sleep.For(c.s.ctx, displacedWait) != nil {
 		c.drop()
 		return errDropped
 	}
@@ -222,7 +223,7 @@ func (c *webSocket) reattach(r streams.OpenRequest) (streams.OpenReply, error) {
 	defer cancel()
 	for {
 		opened, err := c.s.node.Open(ctx, c.hub, r)
-		if !errors.Is(err, streams.ErrUnavailable) || sleep(ctx, storeRetry) != nil {
+		if !errors.Is(err, streams.ErrUnavailable) || sleep.For(ctx, storeRetry) != nil {
 			return opened, err
 		}
 	}

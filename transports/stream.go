@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"hubstream/internal/sleep"
 	"hubstream/streams"
 )
 
@@ -169,7 +170,7 @@ func (b *flushBuffer) release() {
 func (t *stream) flushSome(b *flushBuffer) (more bool) {
 	next := t.fill(b)
 	if next == afterPause {
-		return sleep(t.s.ctx, storeRetry) == nil && !t.over.Load()
+		return sleep.For(t.s.ctx, storeRetry) == nil && !t.over.Load()
 	}
 	return next == again
 }

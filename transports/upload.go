@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"hubstream/internal/sleep"
 	"hubstream/streams"
 	"hubstream/transports/hubprotocol"
 )
@@ -52,7 +53,7 @@ func (c *call) unread(ctx context.Context, waited time.Duration) {
 			c.stop(connectionEnded)
 			return
 		}
-		if sleep(ctx, idleLook) != nil {
+		if sleep.For(ctx, idleLook) != nil {
 			return
 		}
 	}

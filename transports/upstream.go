@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"time"
 
+	"hubstream/internal/sleep"
 	"hubstream/internal/upstream"
 	"hubstream/streams"
 	"hubstream/transports/hubprotocol"
@@ -97,7 +98,7 @@ func (s *Server) result(ctx context.Context, hub, id string, p hubprotocol.Proto
 	defer cancel()
 	for {
 		_, err := s.node.Publish(ctx, hub, &e)
-		if !isAway(err) && !errors.Is(err, streams.ErrOutcomeUnknown) || sleep(ctx, storeRetry) != nil {
+		if !isAway(err) && !errors.Is(err, streams.ErrOutcomeUnknown) || sleep.For(ctx, storeRetry) != nil {
 			return err
 		}
 	}
@@ -116,7 +117,7 @@ func (s *Server) accept(ctx context.Context, hub string, r streams.AcceptRequest
 		if !errors.Is(err, streams.ErrBusy) {
 			return err
 		}
-		if sleep(ctx, busyPause) != nil {
+		if sleep.For(ctx, busyPause) != nil {
 			return fmt.Errorf("%w: too many messages of the connection wait to be executed", streams.ErrUnavailable)
 		}
 	}

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"hubstream/internal/ratelimit"
+	"hubstream/internal/sleep"
 	"hubstream/streams"
 	"hubstream/transports/hubprotocol"
 )
@@ -389,7 +390,7 @@ func (c *webSocket) admit() error {
 		if err := c.finish(); err != nil {
 			return err
 		}
-		if sleep(c.s.ctx, wait) != nil || c.isClosed() {
+		if sleep.For(c.s.ctx, wait) != nil || c.isClosed() {
 			return errDropped
 		}
 	}

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"hubstream/internal/sleep"
 )
 
 const (
@@ -175,7 +177,7 @@ func padding(random *rand.Rand) string {
 // serve sends messages at a steady rate until ctx ends.
 func (p *publisher) serve(ctx context.Context, interval time.Duration) {
 	next := time.Now().Add(time.Duration(p.random.Int64N(int64(interval))))
-	for sleep(ctx, time.Until(next)) == nil {
+	for sleep.For(ctx, time.Until(next)) == nil {
 		hub := p.random.IntN(len(p.run.hubs))
 		n := 1
 		if p.random.IntN(10) == 0 { // some are sent together, which the log may hold together
@@ -243,7 +245,7 @@ func newMembers(r *run) *members {
 }
 
 func (m *members) serve(ctx context.Context, random *rand.Rand, interval time.Duration) {
-	for sleep(ctx, time.Duration(random.Int64N(2*int64(interval)))) == nil {
+	for sleep.For(ctx, time.Duration(random.Int64N(2*int64(interval)))) == nil {
 		hub := random.IntN(len(m.run.hubs))
 		id, ok := m.run.anyConnection(hub, random)
 		if !ok {
@@ -290,7 +292,7 @@ func (m *members) change(ctx context.Context, member Membership, join bool) {
 			break
 		}
 		open = open || !errors.Is(err, errNotSent)
-		if sleep(ctx, 100*time.Millisecond) != nil {
+		if sleep.For(ctx, 100*time.Millisecond) != nil {
 			break
 		}
 	}

@@ -9,6 +9,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"hubstream/internal/sleep"
 )
 
 // event is one server-sent event.
@@ -82,7 +84,7 @@ func (c *eventsClient) serve() {
 			return
 		}
 		c.end(how, reason)
-		_ = sleep(c.run.ctx, between(100*time.Millisecond, time.Second))
+		_ = sleep.For(c.run.ctx, between(100*time.Millisecond, time.Second))
 	}
 }
 
@@ -163,6 +165,6 @@ func (c *plainClient) serve() {
 			c.end(Broken, err.Error()) // there is no such service
 			return
 		}
-		_ = sleep(c.run.ctx, between(50*time.Millisecond, 500*time.Millisecond))
+		_ = sleep.For(c.run.ctx, between(50*time.Millisecond, 500*time.Millisecond))
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"hubstream/integration/internal/jsclient"
+	"hubstream/internal/sleep"
 )
 
 // officialClient is a connection of the official JavaScript client. Half of them use its automatic reconnect; the
@@ -33,7 +34,7 @@ func (c *officialClient) serve() {
 		conn, err := c.js.Dial(c.options(closed))
 		if err != nil {
 			c.end(Broken, err.Error())
-			_ = sleep(c.run.ctx, between(100*time.Millisecond, time.Second))
+			_ = sleep.For(c.run.ctx, between(100*time.Millisecond, time.Second))
 			continue
 		}
 		c.note("opened %s", conn.ConnectionID)
@@ -44,7 +45,7 @@ func (c *officialClient) serve() {
 		c.mu.Unlock()
 		select {
 		case <-closed:
-			_ = sleep(c.run.ctx, between(100*time.Millisecond, time.Second))
+			_ = sleep.For(c.run.ctx, between(100*time.Millisecond, time.Second))
 		case <-c.run.ctx.Done():
 		}
 	}

@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"sync/atomic"
 	"time"
+
+	"hubstream/internal/sleep"
 )
 
 // pollingClient is a long polling client. As the official ones it gives its connection up when a poll fails: what
@@ -25,7 +27,7 @@ func (c *pollingClient) serve() {
 			return
 		}
 		c.end(how, reason)
-		_ = sleep(c.run.ctx, between(100*time.Millisecond, time.Second))
+		_ = sleep.For(c.run.ctx, between(100*time.Millisecond, time.Second))
 	}
 }
 

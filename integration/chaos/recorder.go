@@ -5,6 +5,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"hubstream/internal/sleep"
 )
 
 // recorder keeps one client's sessions. Its methods may be called concurrently.
@@ -115,7 +117,7 @@ func (r *recorder) freeze() []*Session {
 func (r *recorder) wait() {
 	for {
 		left := time.Duration(r.stall.Load()) - r.run.now()
-		if left <= 0 || sleep(r.run.ctx, left) != nil {
+		if left <= 0 || sleep.For(r.run.ctx, left) != nil {
 			return
 		}
 	}

@@ -17,6 +17,7 @@ import (
 	"hubstream/integration/internal/proc"
 	"hubstream/integration/internal/proxytest"
 	"hubstream/integration/internal/relay"
+	"hubstream/internal/sleep"
 )
 
 // Config says how much of what a run has.
@@ -254,7 +255,7 @@ func (r *run) connect(running *sync.WaitGroup) {
 			}
 			r.clients = append(r.clients, c)
 			running.Go(func() {
-				_ = sleep(r.ctx, time.Duration(i)*10*ms)
+				_ = sleep.For(r.ctx, time.Duration(i)*10*ms)
 				r.clientFor(c, i).serve()
 			})
 		}
@@ -348,7 +349,7 @@ func (r *run) load(faults func() map[Action]int) *loaded {
 	}
 	r.tb.Logf("faults begin at %v", r.now().Round(ms))
 	h := &loaded{faults: faults()}
-	_ = sleep(r.ctx, time.Second) // some more without faults
+	_ = sleep.For(r.ctx, time.Second) // some more without faults
 	stop()
 	working.Wait()
 	r.quiet.Store(true)
@@ -359,7 +360,7 @@ func (r *run) load(faults func() map[Action]int) *loaded {
 			if time.Now().After(end) {
 				r.tb.Fatalf("no node takes a message after the last fault: %+v", final.odd)
 			}
-			_ = sleep(r.ctx, 200*ms)
+			_ = sleep.For(r.ctx, 200*ms)
 		}
 		last := final.sends[len(final.sends)-1]
 		h.Final = append(h.Final, last.Position)

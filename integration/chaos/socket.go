@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/gobwas/ws"
+
+	"hubstream/internal/sleep"
 )
 
 const (
@@ -133,7 +135,7 @@ func (c *webSocketClient) serve() {
 			return
 		}
 		c.end(how, reason)
-		_ = sleep(c.run.ctx, between(100*time.Millisecond, time.Second))
+		_ = sleep.For(c.run.ctx, between(100*time.Millisecond, time.Second))
 	}
 }
 
@@ -318,6 +320,6 @@ func (c *webSocketClient) resume() (End, error) {
 		case c.run.ctx.Err() != nil || time.Since(began) > resumeFor:
 			return Broken, fmt.Errorf("could not come back: %w", err)
 		}
-		_ = sleep(c.run.ctx, between(50*time.Millisecond, 300*time.Millisecond))
+		_ = sleep.For(c.run.ctx, between(50*time.Millisecond, 300*time.Millisecond))
 	}
 }

@@ -129,16 +129,5 @@ func handshake(version int) string {
 	return fmt.Sprintf(`{"protocol":"json","version":%d}`, version) + separator
 }
 
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
 // between is a random duration. It decides nothing that the seed should.
 func between(from, to time.Duration) time.Duration { return from + rand.N(to-from) }

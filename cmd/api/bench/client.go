@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"hubstream/internal/sleep"
 	"hubstream/negotiate"
 	"hubstream/transports/hubprotocol"
 )
@@ -81,7 +82,7 @@ func (c *client) serve(ctx context.Context, ready func(error)) {
 func (c *client) comeBack(ctx context.Context) bool {
 	pause := c.o.CutPause
 	for ctx.Err() == nil {
-		sleep(ctx, pause)
+		_ = sleep.For(ctx, pause)
 		pause = retryPause/2 + rand.N(retryPause)
 		err := c.again(ctx)
 		if err == nil {
@@ -372,11 +373,4 @@ func (c *client) cut() bool {
 	c.wasCut.Store(true)
 	c.session.cut()
 	return true
-}
-
-func sleep(ctx context.Context, d time.Duration) {
-	select {
-	case <-time.After(d):
-	case <-ctx.Done():
-	}
 }

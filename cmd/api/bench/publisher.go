@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"hubstream/internal/sleep"
 )
 
 // publish sends messages of a publisher's streams, one after the other, until ctx ends.
@@ -14,7 +16,7 @@ func (r *run) publish(ctx context.Context, publisher int) {
 		at := r.now()
 		if r.o.Rate > 0 {
 			at = begin + time.Duration((float64(k*r.o.Publishers+publisher)+0.5)/r.o.Rate*float64(time.Second))
-			sleep(ctx, at-r.now())
+			_ = sleep.For(ctx, at-r.now())
 			if ctx.Err() != nil {
 				return
 			}
@@ -36,7 +38,7 @@ func (r *run) publish(ctx context.Context, publisher int) {
 			r.counts.sendFailed.Add(1)
 			r.counts.failed(fmt.Errorf("send: %w", err))
 			r.excuse(numbered{index, number})
-			sleep(ctx, retryPause)
+			_ = sleep.For(ctx, retryPause)
 			continue
 		}
 		s.accepted.Store(number)

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"hubstream/internal/sleep"
 )
 
 // Report is what came of a run. Rates, CPU and memory are those of the time that is measured, latency is of what was to be sent in it; all
@@ -64,13 +66,13 @@ func (p *Report) measure(ctx context.Context, r *run) {
 	go func() { defer close(loaded); r.load(loading) }()
 	defer func() { stop(); <-loaded }()
 
-	sleep(ctx, r.o.Warm)
+	_ = sleep.For(ctx, r.o.Warm)
 	asking := context.WithoutCancel(ctx)
 	nodes, own := r.nodesUsage(asking), ownUsage()
 	sent, delivered, from := r.counts.sent.Load(), r.counts.delivered.load(), r.now()
 	r.measuredTo.Store(int64(from + r.o.Duration))
 	r.measuredFrom.Store(int64(from))
-	sleep(ctx, r.o.Duration)
+	_ = sleep.For(ctx, r.o.Duration)
 	took := r.now() - from
 	sent, delivered = r.counts.sent.Load()-sent, r.counts.delivered.load()-delivered
 	ownAfter, nodesAfter := ownUsage(), r.nodesUsage(asking)

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"hubstream/internal/sleep"
 )
 
 // run is one run.
@@ -130,7 +132,7 @@ func (r *run) load(ctx context.Context) {
 
 func (r *run) cutClients(ctx context.Context) {
 	for {
-		sleep(ctx, r.o.CutEvery)
+		_ = sleep.For(ctx, r.o.CutEvery)
 		if ctx.Err() != nil {
 			return
 		}
@@ -156,7 +158,7 @@ func (r *run) keepAlive(ctx context.Context) {
 		for _, c := range r.clients {
 			c.keepAlive(time.Now())
 		}
-		sleep(ctx, ackInterval)
+		_ = sleep.For(ctx, ackInterval)
 	}
 }
 
